@@ -1,0 +1,1 @@
+"""Outlast: background work that outlives a request."""

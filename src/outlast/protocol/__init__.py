@@ -1,0 +1,1 @@
+"""Pure data that crosses a wire or a process border; imports nothing else of Outlast."""

@@ -1,0 +1,357 @@
+"""The worker link: frames between server, supervisor and executor.
+
+A message is a msgpack array of frames. A frame is `[kind, run, token, number, body]`: the supervisor
+routes by the first four and never decodes the body. `number` counts the frames an executor sends for
+a (run, token); the server answers each with `ACK` of the same number, and applying one twice is the
+same as once. Frames of one run apply in the order sent.
+"""
+
+from enum import IntEnum
+from typing import Literal
+
+import msgspec
+
+from outlast.protocol.manifests import Manifest
+from outlast.protocol.outcomes import Outcome, RunError
+from outlast.protocol.triggers import Refusal, Trigger, Triggered
+
+PROTOCOL = 1
+"""Version of the link; a server speaks this and the previous one."""
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+HEARTBEAT_SECONDS = 2.0
+LEASE_SECONDS = 15.0
+FENCE_SECONDS = 10.0
+"""Nothing starts on a heartbeat acknowledged longer ago than this."""
+
+
+class Kind(IntEnum):
+    """What a frame says. Below 20: executor to server. 20–39: server to executor. 40+: session."""
+
+    STARTED = 1  # Started
+    STEP = 2  # Step: journal write, outside the cycle
+    DELIVERED = 3  # Delivered: journal write, outside the cycle
+    CALL = 4  # Call: a child, batch, trigger or wait; ACK carries Called
+    SUSPEND = 5  # Suspend; ACK carries Suspended
+    WAKE = 6  # Empty: a parked run goes on by itself and wants its slot back
+    COMPLETE = 7  # Complete
+    FAIL = 8  # Fail
+    REPORT = 9  # Report: metadata, tags, log lines; outside the cycle
+    GONE = 10  # Empty: a warm resume for a run that is not parked here
+
+    CLAIM = 20  # Claim: start or resume
+    ACK = 21  # Called | Suspended | Stepped | Empty, by the kind acknowledged
+    RESULT = 22  # Result: an entry finished
+    CANCEL = 23  # Cancel
+    DROP = 24  # Empty: the run is not yours any more; stop without a word
+
+    HELLO = 40  # Hello, worker to server
+    WELCOME = 41  # Welcome
+    HEARTBEAT = 42  # Heartbeat, worker to server
+    BEAT = 43  # Beat: the heartbeat is committed; also supervisor to executor
+    GOODBYE = 44  # Goodbye, either way
+    REFUSED = 45  # Refusal: the server will not have this worker
+    CRASH = 46  # Crash, supervisor to server: an executor died
+    READY = 47  # Ready, executor to supervisor: tasks are imported, runs may come
+    FREE = 48  # Free, worker to server: how many runs of each route it can take now
+
+
+class Frame(msgspec.Struct, array_like=True, frozen=True):
+    """One frame; the body stays encoded until its addressee reads it."""
+
+    kind: int
+    run: str
+    token: int
+    number: int
+    body: msgspec.Raw
+
+
+class Empty(msgspec.Struct, frozen=True):
+    """A body that says nothing more than its kind."""
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The executor entered the user's function."""
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A journal entry as a cold resume or a new attempt receives it.
+
+    `kind` is step, child, batch, trigger, wait or hook; `outcome` is None while it is open.
+    `number` is its place in the order of delivery, None when it was never delivered.
+    `arguments` is what a retry compares (a digest); `attempt` the attempt that made the entry.
+    """
+
+    key: str
+    kind: str
+    name: str
+    attempt: int
+    outcome: Outcome | None = None
+    number: int | None = None
+    arguments: str = ""
+    preview: str = ""
+    abandoned: bool = False
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A finished local entry to record. ACK carries `Stepped`: the recorded outcome always wins."""
+
+    key: str
+    kind: str
+    name: str
+    number: int
+    outcome: Outcome
+    arguments: str = ""
+    preview: str = ""
+
+
+class Stepped(msgspec.Struct, frozen=True):
+    """What the journal holds for the step now."""
+
+    outcome: Outcome
+
+
+class Delivered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Results the code received, in order, and entries it gave up waiting for."""
+
+    order: tuple[tuple[str, int], ...] = ()  # (entry key, number)
+    abandoned: tuple[str, ...] = ()
+
+
+CallKind = Literal["child", "batch", "trigger", "wait"]
+
+
+class Call(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry that the cycle makes.
+
+    child: one item, resolves at its end. batch: all items, resolves when all ended. trigger: the
+    items run on their own, the entry is finished at once. wait: until a moment (`seconds` from now
+    by the database's clock, or `until`, seconds since the epoch). `timeout` (seconds) ends a child
+    or batch entry with a `timed_out` error; the child goes on.
+    """
+
+    key: str
+    kind: CallKind
+    name: str
+    items: tuple[Trigger, ...] = ()
+    seconds: float | None = None
+    until: float | None = None
+    timeout: float | None = None
+    arguments: str = ""
+    preview: str = ""
+
+
+class Called(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call's entry exists. `outcome` is set when it is finished already (cached child).
+
+    `refusal`: nothing was created; the call raises in the code.
+    """
+
+    runs: tuple[Triggered, ...] = ()
+    outcome: Outcome | None = None
+    refusal: Refusal | None = None
+
+
+class Suspend(msgspec.Struct, frozen=True):
+    """Every branch of the run waits for one of these entries."""
+
+    keys: tuple[str, ...]
+
+
+class Suspended(msgspec.Struct, frozen=True):
+    """`held` false: one of the entries is finished, its RESULT is on the way; go on."""
+
+    held: bool
+
+
+class Complete(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The function returned; `output` is JSON text."""
+
+    output: str | None = None
+
+
+class Fail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The attempt failed. `retry_in` seconds: another attempt is due; None: this was the last."""
+
+    error: RunError
+    retry_in: float | None = None
+
+
+class MetadataOperation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One change of the run's metadata, at a position that counts once (scope, ordinal)."""
+
+    scope: str
+    ordinal: int
+    type: Literal["set", "delete", "append", "remove", "increment", "update"]
+    key: str = ""
+    value: str = "null"  # JSON text
+    target: Literal["self", "parent", "root"] = "self"
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """One line a run printed or logged. `at` is seconds since the epoch."""
+
+    at: float
+    level: str
+    message: str
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a run only reports: never part of its control flow."""
+
+    metadata: tuple[MetadataOperation, ...] = ()
+    tags: tuple[str, ...] = ()
+    logs: tuple[LogLine, ...] = ()
+
+
+class Facts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What `ctx` tells the code about its run. Times are seconds since the epoch."""
+
+    run_id: str
+    task: str
+    attempt: int
+    max_attempts: int
+    queue: str
+    created_at: float
+    started_at: float
+    environment: str
+    environment_slug: str
+    project: str
+    version: str
+    max_duration: float | None = None
+    concurrency_key: str | None = None
+    idempotency_key: str | None = None
+    tags: tuple[str, ...] = ()
+    parent: str | None = None
+    root: str | None = None
+    batch: str | None = None
+    is_test: bool = False
+    is_replay: bool = False
+    trace_context: str | None = None
+
+
+class Claim(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Start or resume a run here, under the frame's token.
+
+    fresh: a new attempt (`entries` holds what earlier attempts finished: a cache found by content).
+    warm: the run is parked here, `entries` are those of its suspend that are finished.
+    cold: the same attempt somewhere new; `entries` is its journal, which is law.
+    """
+
+    resume: Literal["fresh", "warm", "cold"]
+    facts: Facts
+    executor: Literal["shared", "dedicated"]
+    retry: str = ""  # RetryPolicy as JSON text, after overrides
+    payload: str | None = None
+    payload_type: str = "application/json"
+    metadata: str = "{}"
+    seed: bytes = b""  # 32 bytes: uuid4 and random of the run
+    entries: tuple[Entry, ...] = ()
+    positions: dict[str, int] = {}  # metadata scope -> highest ordinal applied
+
+
+class Result(msgspec.Struct, frozen=True):
+    """An open entry of an executing run finished."""
+
+    key: str
+    outcome: Outcome
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Stop the run: unwind, then end. After `seconds` the cycle ends it and the process is killed."""
+
+    reason: str
+    seconds: float = 30.0
+
+
+class Held(msgspec.Struct, array_like=True, frozen=True):
+    """A run that a worker holds, executing or parked."""
+
+    run: str
+    token: int
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """The first frame of a socket. The session outlives its socket: the same id takes its runs along."""
+
+    protocol: int
+    session: str
+    name: str
+    host: str
+    pid: int
+    manifest: Manifest
+    free: dict[str, int]  # executor kind -> runs it can take now
+    held: tuple[Held, ...] = ()
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The server took the session in."""
+
+    server: str
+    environment: str
+    environment_slug: str
+    project: str
+    version: str
+    heartbeat: float = HEARTBEAT_SECONDS
+    lease: float = LEASE_SECONDS
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """The worker lives. `held` is sent when `digest` (of the sorted pairs) changed or was asked for."""
+
+    digest: str
+    held: tuple[Held, ...] | None = None
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """The heartbeat is committed. `list_held` asks for the list with the next one."""
+
+    list_held: bool = False
+
+
+class Free(msgspec.Struct, frozen=True):
+    """How many more runs of each executor kind the worker can take now."""
+
+    free: dict[str, int]
+
+
+class Goodbye(msgspec.Struct, frozen=True):
+    """The sender leaves on purpose. From a server: reconnect elsewhere, nothing is lost."""
+
+    reason: str = ""
+
+
+class Crash(msgspec.Struct, frozen=True):
+    """An executor died. `guilty` names the run that killed it, when that is known."""
+
+    runs: tuple[Held, ...]
+    guilty: str | None
+    error: RunError
+    parked: tuple[Held, ...] = ()
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """An executor imported its tasks."""
+
+    pid: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_frames = msgspec.msgpack.Decoder(list[Frame])
+
+
+def frame(
+    kind: Kind, body: msgspec.Struct, *, run: str = "", token: int = 0, number: int = 0
+) -> Frame:
+    """Return a frame with its body encoded."""
+    return Frame(kind, run, token, number, msgspec.Raw(_encoder.encode(body)))
+
+
+def pack(frames: list[Frame]) -> bytes:
+    """Return one message."""
+    return _encoder.encode(frames)
+
+
+def unpack(message: bytes) -> list[Frame]:
+    """Return the frames of a message. Raises `msgspec.DecodeError` on garbage."""
+    return _frames.decode(message)

@@ -1,0 +1,35 @@
+"""Prefixed, time-ordered ids: they sort by creation, so they are the page cursor too."""
+
+import secrets
+from typing import Literal
+
+Prefix = Literal["run", "batch", "waitpoint", "sched", "proj", "env", "session", "version", "key"]
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case: order = time order
+_TIME_CHARS = 10  # 50 bits of milliseconds: enough until the year 37,648
+_RANDOM_CHARS = 16  # 80 bits
+
+
+def new_id(prefix: Prefix, milliseconds: int) -> str:
+    """Return ``<prefix>_<time><random>`` for a moment in milliseconds since the epoch.
+
+    The moment comes from the database's clock, so that ids of several servers interleave.
+    """
+    return f"{prefix}_{_encode(milliseconds, _TIME_CHARS)}{_encode(secrets.randbits(80), _RANDOM_CHARS)}"
+
+
+def id_milliseconds(identifier: str) -> int:
+    """Return the moment that an id carries, in milliseconds since the epoch."""
+    time_part = identifier.rpartition("_")[2][:_TIME_CHARS]
+    value = 0
+    for char in time_part:
+        value = value * 32 + _ALPHABET.index(char)
+    return value
+
+
+def _encode(value: int, length: int) -> str:
+    chars = []
+    for _ in range(length):
+        value, digit = divmod(value, 32)
+        chars.append(_ALPHABET[digit])
+    return "".join(reversed(chars))

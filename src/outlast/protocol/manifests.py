@@ -1,0 +1,60 @@
+"""What a worker version declares: its tasks, queues and schedules."""
+
+from typing import Literal
+
+import msgspec
+
+ExecutorKind = Literal["shared", "dedicated"]
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """When a failed attempt is tried again (features.md B2). Times in seconds."""
+
+    max_attempts: int = 3
+    factor: float = 2.0
+    min_timeout: float = 1.0
+    max_timeout: float = 60.0
+    randomize: bool = True
+
+
+class ScheduleManifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A schedule declared in code."""
+
+    cron: str
+    timezone: str = "UTC"
+    environments: tuple[str, ...] = ()
+
+
+class TaskManifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One task as its version declares it."""
+
+    id: str
+    executor: ExecutorKind
+    file: str
+    function: str
+    queue: str  # its own queue is `task/<id>`
+    description: str = ""
+    retry: RetryPolicy = RetryPolicy()
+    max_duration: float | None = 3600.0
+    ttl: float | None = None
+    machine: str | None = None
+    payload_schema: str | None = None  # JSON Schema text; None: anything goes
+    schedule: ScheduleManifest | None = None
+
+
+class QueueManifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One queue as declared at module scope."""
+
+    name: str
+    concurrency_limit: int | None = None  # per lane (concurrency key)
+    total_limit: int | None = None  # over all lanes
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a worker offers. The same digest is the same version."""
+
+    digest: str
+    tasks: tuple[TaskManifest, ...]
+    queues: tuple[QueueManifest, ...]
+    runtime: str  # "python 3.11.7"
+    sdk: str

@@ -1,0 +1,1 @@
+"""What user code imports: tasks, queues, steps, waits, metadata and errors."""

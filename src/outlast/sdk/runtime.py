@@ -1,0 +1,101 @@
+"""The seam between user-facing calls and whoever runs the task.
+
+The executor sets the runtime of a run in a context variable; outside a run there is none, and calls
+that need one raise `OutsideRunError`.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from typing import Literal, Protocol
+
+from outlast.protocol.frames import Call, MetadataOperation
+from outlast.protocol.outcomes import Outcome
+from outlast.protocol.triggers import Triggered
+from outlast.sdk.context import Context
+
+EntryKind = Literal["step", "child", "batch", "trigger", "wait", "hook"]
+
+
+class Runtime(Protocol):
+    """One run, seen by the calls that its code makes.
+
+    A key is reserved when the call is made; the other methods take it. Every method answers from the
+    journal while the run replays, and waits for a fresh lease before it starts anything new.
+    Async and sync twins exist because a `def` task blocks its thread where an `async def` one awaits.
+    """
+
+    @property
+    def context(self) -> Context:
+        """What `ctx` is."""
+
+    def reserve(self, kind: EntryKind, name: str) -> str:
+        """Return the next key of this kind and name in the caller's scope.
+
+        Raises `ForeignCallError` from a thread or loop that the run does not own, `WaitInStepError`
+        for anything but a trigger inside a step.
+        """
+
+    async def trigger(self, call: Call) -> tuple[Triggered, ...]:
+        """Create runs that go their own way. Refusals are in the answers."""
+
+    async def resolve(self, call: Call) -> Outcome:
+        """Create a child, batch or wait and return its end. Gives the slot back meanwhile."""
+
+    async def recall(self, key: str, kind: EntryKind, name: str, arguments: str) -> Outcome | None:
+        """Return what the journal holds for a local entry; None: it is to be executed now."""
+
+    async def record(
+        self, key: str, kind: EntryKind, name: str, arguments: str, outcome: Outcome
+    ) -> Outcome:
+        """Record the end of a local entry; return what the journal holds now."""
+
+    def trigger_sync(self, call: Call) -> tuple[Triggered, ...]:
+        """Blocking `trigger`."""
+
+    def resolve_sync(self, call: Call) -> Outcome:
+        """Blocking `resolve`."""
+
+    def recall_sync(self, key: str, kind: EntryKind, name: str, arguments: str) -> Outcome | None:
+        """Blocking `recall`."""
+
+    def record_sync(
+        self, key: str, kind: EntryKind, name: str, arguments: str, outcome: Outcome
+    ) -> Outcome:
+        """Blocking `record`."""
+
+    def step(self, key: str) -> AbstractContextManager[None]:
+        """Enter the body of a step: `ctx.step.token` is set, waits are refused."""
+
+    def metadata(self) -> dict[str, object]:
+        """Return the run's metadata as the code has left it (a copy)."""
+
+    def operate(self, make: Callable[[str, int], MetadataOperation]) -> None:
+        """Change metadata. `make(scope, ordinal)` builds the operation at its position."""
+
+    def tag(self, tags: tuple[str, ...]) -> None:
+        """Add tags to the run."""
+
+
+_current: ContextVar[Runtime | None] = ContextVar("outlast_runtime", default=None)
+
+
+def current() -> Runtime | None:
+    """Return the runtime of the run that this code belongs to, or None outside a run."""
+    return _current.get()
+
+
+def entered(runtime: Runtime) -> AbstractContextManager[None]:
+    """Make `runtime` the current one inside a `with` block."""
+    return _Entered(runtime)
+
+
+class _Entered:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._runtime)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
