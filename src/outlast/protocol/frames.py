@@ -88,9 +88,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int
     outcome: Outcome | None = None
     number: int | None = None
+    position: int = 0  # order of the calls in their scope, counted by the executor
     arguments: str = ""
     preview: str = ""
     abandoned: bool = False
+    runs: tuple[Triggered, ...] = ()  # what a trigger, child or batch created
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -101,6 +103,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str
     number: int
     outcome: Outcome
+    position: int = 0
     arguments: str = ""
     preview: str = ""
 
@@ -137,6 +140,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: float | None = None
     until: float | None = None
     timeout: float | None = None
+    position: int = 0
     arguments: str = ""
     preview: str = ""
 
