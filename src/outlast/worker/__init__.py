@@ -1,0 +1,1 @@
+"""The worker: a supervisor without user code, and the executor processes that run it."""
