@@ -1,0 +1,30 @@
+# The verbs of daily work. Each sets up what it needs; `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test dev check fix bench lock
+PY := .venv/bin/python
+
+help: ## list these verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: ## run the invoice export, kill its worker, watch it go on (ROWS=50000, ONCE=1)
+	@tools/venv && $(PY) -m examples.saas.demo
+
+test: ## run every test, each with what it needs (ARGS="tests/unit -x")
+	@tools/venv && $(PY) -m pytest $(ARGS)
+
+dev: ## start everything on this machine with the example's tasks (ARGS="--port 4000")
+	@tools/venv && $(PY) -m outlast dev --dir examples/saas $(ARGS)
+
+check: ## lint, format, types and layers
+	@tools/venv && .venv/bin/ruff check . && .venv/bin/ruff format --check . \
+		&& .venv/bin/mypy && .venv/bin/lint-imports && .venv/bin/basedpyright
+
+fix: ## format, and repair what the linter can
+	@tools/venv && .venv/bin/ruff check --fix . ; .venv/bin/ruff format .
+
+bench: ## measure throughput and latency (ARGS="--help")
+	@tools/venv && $(PY) -m benchmarks $(ARGS)
+
+lock: ## resolve dependencies anew; needs uv
+	@tools/lock

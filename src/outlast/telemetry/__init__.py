@@ -1,0 +1,1 @@
+"""What Outlast tells about itself; nothing here is needed for a run to go right."""
