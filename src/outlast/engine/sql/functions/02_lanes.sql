@@ -1,0 +1,91 @@
+-- Lanes: entering them, leaving them, and the counters that limits and depths are read from.
+
+-- Give runs back their slots' worth: one running run less for each lane in `lanes` (repeats count).
+create function release(env text, lanes bigint[], floor double precision) returns void
+language plpgsql as $$
+begin
+  with freed as (
+    select lane_id, count(*)::int as freed from unnest(lanes) as lane_id group by lane_id
+  ), released as (
+    update outlast.lane l
+    set running = l.running - f.freed, open = true,
+        vtime = case when l.open then l.vtime else greatest(l.vtime, floor) end
+    from freed f
+    where l.id = f.lane_id
+    returning l.id, l.queue, l.key, f.freed
+  ), reopened as (  -- the same key waiting on other routes
+    update outlast.lane s
+    set open = true, vtime = greatest(s.vtime, floor)
+    from (select distinct queue, key from released) r
+    where s.environment_id = env and s.queue = r.queue and s.key = r.key and not s.open
+      and s.id not in (select id from released)
+  )
+  update outlast.queue q
+  set running = q.running - r.freed
+  from (select queue, sum(freed)::int as freed from released group by queue) r
+  where q.environment_id = env and q.name = r.queue;
+end $$;
+
+-- Take queued runs out of their lanes (cancel, expire): their ready rows go, depths shrink.
+create function withdraw(env text, runs text[]) returns void
+language plpgsql as $$
+begin
+  with gone as (
+    delete from outlast.ready r
+    using outlast.run_state s
+    where s.run_id = any (runs) and s.ready_at is not null
+      and r.lane_id = s.lane_id and r.rank = s.ready_rank and r.at = s.ready_at and r.run_id = s.run_id
+    returning r.lane_id
+  ), emptied as (
+    update outlast.lane l set queued = l.queued - g.count
+    from (select lane_id, count(*)::int as count from gone group by lane_id) g
+    where l.id = g.lane_id
+    returning l.queue, g.count
+  )
+  update outlast.queue q set queued = q.queued - e.count
+  from (select queue, sum(count)::int as count from emptied group by queue) e
+  where q.environment_id = env and q.name = e.queue;
+end $$;
+
+-- Put runs into `ready`. Started runs of an environment that pins versions need their own version's route.
+-- A lane that was empty starts at max(own, floor), so that it never catches up at the cost of others.
+create function enter(env text, moment timestamptz, floor double precision, pins boolean, items entering[])
+returns void language plpgsql as $$
+begin
+  if pins then
+    insert into outlast.lane (environment_id, queue, key, route)
+    select distinct env, l.queue, l.key, s.version_id || '/' || split_part(l.route, '/', 2)
+    from unnest(items) i
+    join outlast.run_state s on s.run_id = i.run
+    join outlast.lane l on l.id = s.lane_id
+    where s.version_id is not null
+    on conflict do nothing;
+    update outlast.run_state s
+    set lane_id = t.id
+    from unnest(items) i, outlast.lane l, outlast.lane t
+    where s.run_id = i.run and s.version_id is not null and l.id = s.lane_id
+      and t.environment_id = env and t.queue = l.queue and t.key = l.key
+      and t.route = s.version_id || '/' || split_part(l.route, '/', 2);
+  end if;
+  with entered as (
+    update outlast.run_state s
+    set status = 'queued', ready_rank = i.rank, ready_at = i.at, awaiting = null, updated_at = moment,
+        session_id = i.home, reason = null
+    from unnest(items) i
+    where s.run_id = i.run
+    returning s.run_id, s.lane_id, i.rank, i.at, i.fresh, i.home, i.home_until
+  ), made as (
+    insert into outlast.ready (lane_id, rank, at, run_id, fresh, home, home_until)
+    select lane_id, rank, at, run_id, fresh, home, home_until from entered
+  ), grown as (
+    update outlast.lane l
+    set queued = l.queued + e.count,
+        vtime = case when l.queued = 0 then greatest(l.vtime, floor) else l.vtime end
+    from (select lane_id, count(*)::int as count from entered group by lane_id) e
+    where l.id = e.lane_id
+    returning l.queue, e.count
+  )
+  update outlast.queue q set queued = q.queued + g.count
+  from (select queue, sum(count)::int as count from grown group by queue) g
+  where q.environment_id = env and q.name = g.queue;
+end $$;

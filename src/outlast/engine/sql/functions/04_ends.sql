@@ -1,0 +1,215 @@
+-- How runs leave: completed, failed, retried, canceled, expired; suspended and parked; rescued.
+
+create function error_text(kind text, type text, message text) returns text language sql immutable as $$
+  select json_build_object('kind', kind, 'type', type, 'message', message)::text $$;
+
+-- End runs whatever they do now. The token is raised: whoever holds them is late, and is told to drop them.
+create function force_end(
+  env text, moment timestamptz, floor double precision, pins boolean, runs text[], how text, error text
+) returns setof told language plpgsql as $$
+declare
+  busy bigint[];
+  over text[];
+begin
+  perform withdraw(env, (select array_agg(s.run_id) from outlast.run_state s
+                         where s.run_id = any (runs) and s.status = 'queued'));
+  return query
+    select (say(s.session_id, 'drop', s.run_id, s.token, null)).*
+    from outlast.run_state s
+    where s.run_id = any (runs) and s.session_id is not null
+      and s.status in ('dequeued', 'executing', 'waiting', 'queued');
+  with before as (
+    select run_id, lane_id, status from outlast.run_state
+    where run_id = any (runs)
+      and status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')
+  ), ended as (
+    update outlast.run_state s
+    set status = how, token = s.token + 1, session_id = null, awaiting = null, ready_at = null,
+        reason = null, updated_at = moment,
+        active_seconds = s.active_seconds + case when b.status in ('dequeued', 'executing')
+          then extract(epoch from moment - coalesce(s.entered_at, moment)) else 0 end
+    from before b
+    where s.run_id = b.run_id
+    returning s.run_id, s.lane_id, s.attempt, b.status in ('dequeued', 'executing') as was_busy
+  ), written as (
+    insert into outlast.run_end (run_id, status, error, attempt, finished_at)
+    select run_id, how, force_end.error, attempt, moment from ended
+  )
+  select array_agg(run_id), array_agg(lane_id) filter (where was_busy) into over, busy from ended;
+  if busy is not null then
+    perform release(env, busy, floor);
+  end if;
+  return query select 'ended', 0, o, 0::bigint, null::text, how from unnest(over) o;
+  return query select * from finish_waiters(env, moment, floor, pins, over);
+end $$;
+
+-- Completions and failures, as their executors report them. A requested cancel wins over all but a completion.
+create function turn_ends(
+  env text, moment timestamptz, floor double precision, pins boolean, items ending[]
+) returns setof told language plpgsql as $$
+declare
+  lanes bigint[];
+  over text[];
+  watched text[];
+begin
+  with ended as (
+    update outlast.run_state s
+    set status = case
+          when s.cancel_at is not null and i.status not in ('completed', 'waiting') then 'canceled'
+          else i.status end,
+        token = s.token + 1, session_id = null, awaiting = null, updated_at = moment,
+        reason = case when i.status = 'waiting' then i.error::json ->> 'message' end,
+        active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
+    from unnest(items) i
+    where s.run_id = i.run and s.token = i.token and s.status in ('dequeued', 'executing')
+    returning s.run_id, s.lane_id, s.status, s.attempt, s.watched, i.output, i.error, i.retry_in, i.forget, i.n
+  ), written as (
+    insert into outlast.run_end (run_id, status, output, error, attempt, finished_at)
+    select run_id, status, output, case when status <> 'completed' then error end, attempt, moment
+    from ended where status not in ('retrying', 'waiting')
+  ), timed as (
+    insert into outlast.timer (environment_id, due_at, kind, ref)
+    select env, moment + make_interval(secs => coalesce(retry_in, 0)), 'retry', run_id
+    from ended where status = 'retrying'
+    union all
+    select env, moment + interval '7 days', 'park', run_id from ended where status = 'waiting'
+    on conflict do nothing
+  ), noted as (
+    insert into outlast.event (run_id, at, kind, detail)
+    select run_id, moment, case status when 'retrying' then 'attempt failed' else 'cannot replay' end,
+           coalesce(error, '')
+    from ended where status in ('retrying', 'waiting')
+  ), forgotten as (  -- the next attempt tries these again: their failure ended this one
+    delete from outlast.entry e using ended d
+    where d.status = 'retrying' and e.run_id = d.run_id and e.key = any (d.forget)
+  )
+  select array_agg(lane_id), array_agg(run_id) filter (where status not in ('retrying', 'waiting')),
+         array_agg(run_id) filter (where d.watched and status not in ('retrying', 'waiting'))
+  into lanes, over, watched from ended d;
+  if lanes is null then return; end if;
+  perform release(env, lanes, floor);
+  return query
+    select 'ended', 0, s.run_id, 0::bigint, null::text, s.status
+    from outlast.run_state s where s.run_id = any (over);
+  return query select * from finish_waiters(env, moment, floor, pins, watched);
+end $$;
+
+-- Suspends hold only while none of the named entries is finished; else the answer is "go on".
+create function turn_suspends(
+  env text, moment timestamptz, floor double precision, items suspension[]
+) returns setof told language plpgsql as $$
+declare
+  lanes bigint[];
+begin
+  with held as (
+    update outlast.run_state s
+    set status = 'waiting', awaiting = i.keys, updated_at = moment,
+        active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
+    from unnest(items) i
+    where s.run_id = i.run and s.token = i.token and s.status in ('dequeued', 'executing')
+      and s.cancel_at is null
+      and not exists (select from outlast.entry e
+                      where e.run_id = i.run and e.key = any (i.keys) and e.outcome is not null)
+    returning s.lane_id
+  )
+  select array_agg(lane_id) into lanes from held;
+  if lanes is not null then
+    perform release(env, lanes, floor);
+  end if;
+  return query
+    select 'held', i.n, i.run, i.token, null::text,
+           (s.token = i.token and s.status = 'waiting')::text
+    from unnest(items) i left join outlast.run_state s on s.run_id = i.run;
+end $$;
+
+-- Parked runs that go on by themselves want their slot back, at home.
+create function turn_wakes(
+  env text, moment timestamptz, floor double precision, pins boolean, items holding[]
+) returns void language plpgsql as $$
+begin
+  perform enter(env, moment, floor, pins, (
+    select array_agg(row(s.run_id, 0, moment, false, s.session_id, moment + interval '2 seconds')::entering)
+    from unnest(items) i join outlast.run_state s on s.run_id = i.run
+    where s.token = i.token and s.status = 'waiting' and s.reason is null));
+end $$;
+
+-- Runs that are parked because no version could replay them are tried again, cold.
+create function turn_resumes(
+  env text, moment timestamptz, floor double precision, pins boolean, runs text[]
+) returns void language plpgsql as $$
+begin
+  update outlast.run_state s set version_id = null
+  where s.run_id = any (runs) and s.status = 'waiting' and s.reason is not null;
+  perform enter(env, moment, floor, false, (
+    select array_agg(row(s.run_id, 0, moment, false, null, null)::entering)
+    from outlast.run_state s
+    where s.run_id = any (runs) and s.environment_id = env and s.status = 'waiting' and s.reason is not null));
+end $$;
+
+-- Runs whose executor is gone go back to `ready` on the same attempt, journal kept; parked ones stay
+-- waiting and only lose their home. A requested cancel ends them instead.
+create function rescue(
+  env text, moment timestamptz, floor double precision, pins boolean, runs text[], why text
+) returns setof told language plpgsql as $$
+declare
+  lanes bigint[];
+  again text[];
+begin
+  update outlast.run_state s set session_id = null
+  where s.run_id = any (runs) and s.status in ('waiting', 'queued');
+  update outlast.ready r set home = null, home_until = null
+  from outlast.run_state s
+  where s.run_id = any (runs) and s.status = 'queued'
+    and r.lane_id = s.lane_id and r.rank = s.ready_rank and r.at = s.ready_at and r.run_id = s.run_id;
+  return query select * from force_end(env, moment, floor, pins, (
+    select array_agg(s.run_id) from outlast.run_state s
+    where s.run_id = any (runs) and s.status in ('dequeued', 'executing') and s.cancel_at is not null),
+    'canceled', error_text('canceled', 'Canceled', 'canceled while its worker was lost'));
+  with lost as (
+    update outlast.run_state s
+    set token = s.token + 1, rescues = s.rescues + 1,
+        active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
+    where s.run_id = any (runs) and s.status in ('dequeued', 'executing')
+    returning s.run_id, s.lane_id
+  ), noted as (
+    insert into outlast.event (run_id, at, kind, detail) select run_id, moment, 'rescued', why from lost
+  )
+  select array_agg(run_id), array_agg(lane_id) into again, lanes from lost;
+  if again is null then return; end if;
+  perform release(env, lanes, floor);
+  perform enter(env, moment, floor, pins, (
+    select array_agg(row(r, 0, moment, false, null, null)::entering) from unnest(again) r));
+end $$;
+
+-- Cancels with all runs they triggered, whatever the depth: queued and waiting ones end at once, executing
+-- ones get 30 seconds to unwind.
+create function turn_cancels(
+  env text, moment timestamptz, floor double precision, pins boolean, items cancellation[]
+) returns setof told language plpgsql as $$
+declare
+  family text[];
+begin
+  with recursive down as (
+    select i.run as id from unnest(items) i
+    union
+    select r.id from down d join outlast.run r on r.environment_id = env and r.parent_id = d.id
+  )
+  select array_agg(id) into family from down;
+  return query select * from force_end(env, moment, floor, pins, (
+    select array_agg(s.run_id) from outlast.run_state s
+    where s.run_id = any (family) and s.environment_id = env
+      and s.status in ('delayed', 'pending_version', 'queued', 'waiting', 'retrying')),
+    'canceled', error_text('canceled', 'Canceled', 'canceled by request'));
+  return query
+    with asked as (
+      update outlast.run_state s set cancel_at = moment
+      where s.run_id = any (family) and s.environment_id = env
+        and s.status in ('dequeued', 'executing') and s.cancel_at is null
+      returning s.run_id, s.token, s.session_id
+    ), timed as (
+      insert into outlast.timer (environment_id, due_at, kind, ref)
+      select env, moment + interval '30 seconds', 'cancel', run_id from asked
+      on conflict do nothing
+    )
+    select (say(a.session_id, 'cancel', a.run_id, a.token, 'canceled by request')).* from asked a;
+end $$;

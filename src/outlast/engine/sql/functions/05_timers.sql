@@ -1,0 +1,50 @@
+-- The one clock: what is due now, taken in portions.
+
+create function turn_timers(
+  env text, moment timestamptz, floor double precision, pins boolean, portion int
+) returns setof told language plpgsql as $$
+declare
+  due outlast.timer[];
+begin
+  with taken as (
+    delete from outlast.timer t
+    where t.ctid = any (array(
+      select ctid from outlast.timer
+      where environment_id = env and due_at <= moment order by due_at limit portion))
+    returning t
+  )
+  select array_agg(t) into due from taken;
+  if due is null then return; end if;
+
+  perform enter(env, moment, floor, pins, (
+    select array_agg(row(s.run_id, 1, t.due_at - make_interval(secs => r.priority),
+                         true, null, null)::entering)
+    from unnest(due) t
+    join outlast.run_state s on s.run_id = t.ref
+    join outlast.run r on r.environment_id = env and r.id = t.ref
+    where (t.kind = 'delay' and s.status = 'delayed') or (t.kind = 'retry' and s.status = 'retrying')));
+
+  return query select * from force_end(env, moment, floor, pins, (
+    select array_agg(s.run_id) from unnest(due) t join outlast.run_state s on s.run_id = t.ref
+    where t.kind = 'ttl' and s.status = 'queued' and s.attempt = 0),
+    'expired', error_text('expired', 'Expired', 'not started within its ttl'));
+
+  return query select * from force_end(env, moment, floor, pins, (
+    select array_agg(s.run_id) from unnest(due) t join outlast.run_state s on s.run_id = t.ref
+    where t.kind = 'cancel' and s.cancel_at is not null),
+    'canceled', error_text('canceled', 'Canceled', 'did not unwind within 30 s of its cancel'));
+
+  return query select * from force_end(env, moment, floor, pins, (
+    select array_agg(s.run_id) from unnest(due) t join outlast.run_state s on s.run_id = t.ref
+    where t.kind = 'park' and s.status = 'waiting' and s.reason is not null),
+    'failed', error_text('replay', 'NonDeterministicReplayError',
+                         'could not be replayed by any version for 7 days'));
+
+  return query select * from finish_entries(env, moment, floor, pins, (
+    select array_agg(row(t.ref, t.key, case t.kind
+      when 'wait' then '{"ok":true}'
+      else json_build_object('ok', false, 'error', json_build_object(
+        'kind', 'timed_out', 'type', 'TimeoutError', 'message', 'the wait timed out'))::text
+      end)::finish)
+    from unnest(due) t where t.kind in ('wait', 'timeout')));
+end $$;

@@ -1,0 +1,222 @@
+-- New runs, from callers and from tasks, and the entries that tasks make.
+
+create type created as (n int, call int, item int, run text, cached boolean, fresh boolean);
+
+-- Decide for each item whether it makes a run: a repeated request and a held idempotency key answer with the
+-- run there is. Of equals within the turn the first one wins.
+create function answer(env text, moment timestamptz, items new_run[]) returns created[]
+language sql volatile as $$
+  with wanted as (
+    select i.n, i.call, i.item, i.run,
+      coalesce(x.id, q.run_id) as repeated, k.run_id as held,
+      first_value(i.run) over same_request as first_request,
+      first_value(i.run) over same_key as first_key, i.request_key, i.idempotency_key
+    from unnest(items) i
+    left join outlast.run x on i.retried and x.environment_id = env and x.id = i.run
+    left join outlast.request q on q.environment_id = env and q.key = i.request_key
+    left join lateral (
+      select k.run_id from outlast.idempotency k join outlast.run_state s on s.run_id = k.run_id
+      where k.environment_id = env and k.task = i.task and k.key = i.idempotency_key
+        and k.expires_at > moment
+        and s.status not in ('failed', 'crashed', 'system_failure', 'timed_out', 'expired')
+    ) k on true
+    window same_request as (partition by coalesce(i.request_key, i.run) order by i.n),
+           same_key as (partition by i.task, coalesce(i.idempotency_key, i.run) order by i.n)
+  ), decided as (
+    select n, call, item, run,
+      coalesce(repeated, case when first_request <> run then first_request end,
+               held, case when first_key <> run then first_key end) as other,
+      repeated is null and first_request = run
+        and (held is not null or first_key <> run) as cached
+    from wanted
+  )
+  select array_agg(row(n, call, item, coalesce(other, run), cached, other is null)::created order by n)
+  from decided $$;
+
+create function create_runs(env text, moment timestamptz, floor double precision, items new_run[])
+returns void language plpgsql as $$
+begin
+  if coalesce(cardinality(items), 0) = 0 then return; end if;
+  insert into outlast.queue (environment_id, name)
+  select distinct env, i.queue from unnest(items) i
+  where not exists (select from outlast.queue q where q.environment_id = env and q.name = i.queue);
+  insert into outlast.lane (environment_id, queue, key, route)
+  select distinct env, i.queue, coalesce(i.concurrency_key, ''), i.route from unnest(items) i
+  where not exists (select from outlast.lane l where l.environment_id = env and l.queue = i.queue
+                    and l.key = coalesce(i.concurrency_key, '') and l.route = i.route);
+  insert into outlast.run (
+    environment_id, id, task, queue, concurrency_key, executor, payload, payload_type, payload_blob, metadata,
+    tags, parent_id, root_id, depth, trigger_function, batch_id, idempotency_key, idempotency_shown,
+    idempotency_scope, delay_until, ttl, priority, retry, max_duration, machine, version_pin, is_test,
+    replayed_from, trace_context, seed, created_at)
+  select env, run, task, queue, concurrency_key, executor, payload, payload_type, payload_blob, metadata,
+    coalesce(tags, '{}'), parent, root, coalesce(depth, 0), trigger_function, batch, idempotency_key,
+    idempotency_shown, idempotency_scope, coalesce(to_timestamp(delay_until), moment + make_interval(secs => delay)),
+    ttl, coalesce(priority, 0), retry, max_duration, machine, version_pin, coalesce(is_test, false),
+    replayed_from, trace_context, decode(seed, 'hex'), moment
+  from unnest(items);
+  with item as (
+    select i.*, l.id as lane_id, greatest(moment,
+        coalesce(to_timestamp(i.delay_until), moment + make_interval(secs => i.delay), moment)) as starts_at
+    from unnest(items) i
+    join outlast.lane l on l.environment_id = env and l.queue = i.queue
+      and l.key = coalesce(i.concurrency_key, '') and l.route = i.route
+  ), stated as (
+    insert into outlast.run_state (
+      run_id, environment_id, status, lane_id, ready_rank, ready_at, watched, updated_at)
+    select run, env, case when starts_at > moment then 'delayed' else 'queued' end, lane_id, 1,
+      case when starts_at <= moment then moment end
+        + make_interval(secs => n * 0.000001 - coalesce(priority, 0)),
+      trigger_function in ('triggerAndWait', 'batchTriggerAndWait'), moment
+    from item
+    returning run_id, lane_id, status, ready_at
+  ), readied as (
+    insert into outlast.ready (lane_id, rank, at, run_id, fresh)
+    select lane_id, 1, ready_at, run_id, true from stated where status = 'queued'
+  ), grown as (
+    update outlast.lane l
+    set queued = l.queued + s.count,
+        vtime = case when l.queued = 0 then greatest(l.vtime, floor) else l.vtime end
+    from (select lane_id, count(*)::int as count from stated where status = 'queued' group by lane_id) s
+    where l.id = s.lane_id
+    returning l.queue, s.count
+  ), deepened as (
+    update outlast.queue q set queued = q.queued + g.count
+    from (select queue, sum(count)::int as count from grown group by queue) g
+    where q.environment_id = env and q.name = g.queue
+  ), keyed as (
+    insert into outlast.idempotency (environment_id, task, key, run_id, expires_at)
+    select env, task, idempotency_key, run, moment + make_interval(secs => idempotency_ttl)
+    from item where idempotency_key is not null
+    on conflict (environment_id, task, key)
+      do update set run_id = excluded.run_id, expires_at = excluded.expires_at
+  ), requested as (
+    insert into outlast.request (environment_id, key, run_id, created_at)
+    select env, request_key, run, moment from item where request_key is not null
+    on conflict do nothing
+  )
+  insert into outlast.timer (environment_id, due_at, kind, ref)
+  select env, starts_at, 'delay', run from item where starts_at > moment
+  union all
+  select env, starts_at + make_interval(secs => ttl), 'ttl', run from item where ttl > 0
+  on conflict do nothing;
+end $$;
+
+create function turn_triggers(
+  env text, moment timestamptz, floor double precision, pins boolean, calls new_call[], runs new_run[]
+) returns setof told language plpgsql as $$
+declare
+  good new_call[];
+  made created[];
+begin
+  -- A call holds while its caller owns the run; one that has its entry already only hears of it again.
+  select array_agg(c) into good
+  from unnest(calls) c join outlast.run_state s on s.run_id = c.run
+  where s.token = c.token and s.status in ('dequeued', 'executing', 'waiting')
+    and not exists (select from outlast.entry e where e.run_id = c.run and e.key = c.key);
+  made := answer(env, moment, (
+    select array_agg(r order by r.n) from unnest(runs) r
+    where r.call is null or r.call in (select n from unnest(good))));
+  perform create_runs(env, moment, floor, (
+    select array_agg(r order by r.n) from unnest(runs) r join unnest(made) m on m.n = r.n and m.fresh));
+  if good is not null then
+    perform make_entries(env, moment, good, made);
+  end if;
+
+  return query
+    select 'created', r.n, m.run, 0::bigint, null::text, m.cached::text
+    from unnest(runs) r join unnest(made) m on m.n = r.n where r.call is null;
+  return query
+    select case when s.token = c.token then 'called' else 'stale' end, c.n, c.run, c.token, null::text,
+           coalesce(e.runs, '[]')
+    from unnest(calls) c
+    left join outlast.run_state s on s.run_id = c.run
+    left join outlast.entry e on e.run_id = c.run and e.key = c.key;
+  return query select * from finish_entries(env, moment, floor, pins, finished_at_once(good, made, moment));
+  return query  -- heard again: what has finished meanwhile
+    select (say(s.session_id, 'result', s.run_id, s.token,
+                json_build_object('key', e.key, 'outcome', e.outcome::json)::text)).*
+    from unnest(calls) c
+    join outlast.run_state s on s.run_id = c.run and s.token = c.token
+    join outlast.entry e on e.run_id = c.run and e.key = c.key
+    where e.outcome is not null and e.kind <> 'trigger' and c.n not in (select n from unnest(good));
+end $$;
+
+create function make_entries(env text, moment timestamptz, calls new_call[], made created[])
+returns void language plpgsql as $$
+begin
+  with answered as (
+    select c.*, (
+      select json_agg(case
+          when m.run is not null then json_build_object('run_id', m.run, 'is_cached', coalesce(m.cached, false))
+          else json_build_object('error', c.refusals::json -> g.item::text) end order by g.item)::text
+      from generate_series(0, c.size - 1) as g (item)
+      left join unnest(made) m on m.call = c.n and m.item = g.item
+    ) as answers
+    from unnest(calls) c
+  ), entered as (
+    insert into outlast.entry (
+      run_id, key, kind, name, attempt, position, arguments, preview, runs, outcome, created_at, finished_at)
+    select run, key, kind, name, attempt, coalesce(position, 0), coalesce(arguments, ''), coalesce(preview, ''),
+      answers,
+      case when kind = 'trigger' then json_build_object('ok', true, 'value', answers)::text end,
+      moment, case when kind = 'trigger' then moment end
+    from answered
+  ), timed as (
+    insert into outlast.timer (environment_id, due_at, kind, ref, key)
+    select env, coalesce(to_timestamp(until), moment + make_interval(secs => seconds)), 'wait', run, key
+    from answered
+    where kind = 'wait' and coalesce(to_timestamp(until), moment + make_interval(secs => seconds)) > moment
+    union all
+    select env, moment + make_interval(secs => timeout), 'timeout', run, key
+    from answered where timeout is not null
+    on conflict do nothing
+  )
+  update outlast.run_state s set rescues = 0
+  from unnest(calls) c where s.run_id = c.run and s.rescues > 0;
+
+  insert into outlast.waiter (target, run_id, key)
+  select m.run, c.run, c.key from unnest(calls) c join unnest(made) m on m.call = c.n where c.kind = 'child'
+  union all
+  select c.batch, c.run, c.key from unnest(calls) c where c.kind = 'batch'
+  on conflict do nothing;
+
+  update outlast.run_state s set watched = true
+  from unnest(made) m join unnest(calls) c on c.n = m.call
+  where s.run_id = m.run and not m.fresh and c.kind in ('child', 'batch') and not s.watched;
+
+  with item as (
+    insert into outlast.batch_item (batch_id, index, run_id, task, error)
+    select c.batch, g.item, m.run, c.name, (c.refusals::json -> g.item::text)::text
+    from unnest(calls) c
+    cross join lateral generate_series(0, c.size - 1) as g (item)
+    left join unnest(made) m on m.call = c.n and m.item = g.item
+    where c.batch is not null
+    returning batch_id, run_id
+  )
+  insert into outlast.batch (id, environment_id, size, ended, sealed, parent_id, created_at, updated_at)
+  select c.batch, env, c.size, (
+      select count(*) from item i left join outlast.run_end e on e.run_id = i.run_id
+      where i.batch_id = c.batch and (i.run_id is null or e.run_id is not null)),
+    true, c.run, moment, moment
+  from unnest(calls) c where c.batch is not null;
+end $$;
+
+-- Calls that need no waiting: refused ones, moments in the past, children and batches that have ended already.
+create function finished_at_once(calls new_call[], made created[], moment timestamptz) returns finish[]
+language sql stable as $$
+  select array_agg(row(c.run, c.key, coalesce(c.outcome, w.outcome))::finish)
+  from unnest(calls) c
+  left join lateral (
+    select case c.kind
+      when 'wait' then (
+        select '{"ok":true}'
+        where coalesce(to_timestamp(c.until), moment + make_interval(secs => c.seconds)) <= moment)
+      when 'child' then (
+        select outcome_of(m.run, c.name, e.status, e.output, e.error)
+        from unnest(made) m join outlast.run_end e on e.run_id = m.run where m.call = c.n)
+      when 'batch' then (
+        select outcome_of_batch(b.id) from outlast.batch b where b.id = c.batch and b.ended >= b.size)
+      end as outcome
+  ) w on true
+  where coalesce(c.outcome, w.outcome) is not null $$;

@@ -1,0 +1,131 @@
+-- The turn: everything that moves a run of one environment between states, in one transaction, one round trip.
+
+create function play(
+  env text, clock timestamptz, ends json, suspends json, wakes json, rescues json, gones json, starts json,
+  cancels json, resumes json, calls json, runs json, pools json, homes text[]
+) returns setof told language plpgsql as $$
+declare
+  moment timestamptz;
+  place outlast.environment;
+  floor double precision;
+  room int;
+begin
+  select * into place from outlast.environment where id = env for update;  -- single writer; lock, then look
+  moment := coalesce(clock, clock_timestamp());
+  select coalesce(max(served), 0) into floor from outlast.queue where environment_id = env;
+
+  if starts is not null then
+    update outlast.run_state s set status = 'executing'
+    from json_populate_recordset(null::holding, starts) i
+    where s.run_id = i.run and s.token = i.token and s.status = 'dequeued';
+  end if;
+  if ends is not null then
+    return query select * from turn_ends(env, moment, floor, place.pins_versions,
+      array(select i::ending from json_populate_recordset(null::ending, ends) i));
+  end if;
+  if suspends is not null then
+    return query select * from turn_suspends(env, moment, floor,
+      array(select i::suspension from json_populate_recordset(null::suspension, suspends) i));
+  end if;
+  if wakes is not null then
+    perform turn_wakes(env, moment, floor, place.pins_versions,
+      array(select i::holding from json_populate_recordset(null::holding, wakes) i));
+  end if;
+  if resumes is not null then
+    perform turn_resumes(env, moment, floor, place.pins_versions,
+      array(select run from json_to_recordset(resumes) as r (run text)));
+  end if;
+  if rescues is not null then
+    return query select * from rescue(env, moment, floor, place.pins_versions, array(
+      select s.run_id from json_populate_recordset(null::holding, rescues) i
+      join outlast.run_state s on s.run_id = i.run and s.token = i.token), 'the worker lost it');
+  end if;
+  if gones is not null then
+    return query select * from rescue(env, moment, floor, place.pins_versions, array(
+      select s.run_id from json_populate_recordset(null::holding, gones) i
+      join outlast.run_state s on s.run_id = i.run and s.token = i.token), 'no longer parked at home');
+  end if;
+  return query select * from turn_timers(env, moment, floor, place.pins_versions, 500);
+  if cancels is not null then
+    return query select * from turn_cancels(env, moment, floor, place.pins_versions,
+      array(select i::cancellation from json_populate_recordset(null::cancellation, cancels) i));
+  end if;
+  if runs is not null or calls is not null then
+    return query select * from turn_triggers(env, moment, floor, place.pins_versions,
+      array(select i::new_call from json_populate_recordset(null::new_call, calls) i),
+      array(select i::new_run from json_populate_recordset(null::new_run, runs) i));
+  end if;
+  if not place.paused then
+    room := floor(place.concurrency_limit * place.burst_factor)::int
+      - (select coalesce(sum(running), 0)::int from outlast.queue where environment_id = env);
+    return query select * from turn_claims(env, moment, room, pools, homes);
+  end if;
+
+  return query
+    select 'due', 0, null::text, 0::bigint, null::text, extract(epoch from min(d.at) - moment)::text
+    from (
+      (select due_at as at from outlast.timer where environment_id = env order by due_at limit 1)
+      union all  -- a warm home that does not claim in time
+      (select moment + interval '2 seconds' from outlast.ready r
+       where r.home = any (homes) and r.home_until > moment limit 1)
+    ) d having min(d.at) is not null;
+  return query
+    select 'left', 0, null::text, 0::bigint, null::text, sum(queued)::text
+    from outlast.queue where environment_id = env having sum(queued) > 0;
+end $$;
+
+create function turn_claims(env text, moment timestamptz, room int, pools json, homes text[])
+returns setof told language plpgsql as $$
+declare
+  pool record;
+  telling told;
+  alive text[];  -- a session that another server declared lost claims nothing
+begin
+  select array_agg(s.id) into alive from outlast.session s
+  where s.environment_id = env and s.lost_at is null;
+  if homes is not null then
+    for telling in select * from claim_home(env, moment, room, (
+      select array_agg(h) from unnest(homes) h where h = any (alive))) loop
+      room := room - 1;
+      return next telling;
+    end loop;
+  end if;
+  for pool in select * from json_to_recordset(pools) as p (routes text[], slots text[]) loop
+    for telling in select * from claim_pool(env, moment, room, pool.routes, (
+      select array_agg(s order by n) from unnest(pool.slots) with ordinality as x (s, n)
+      where s = any (alive))) loop
+      if telling.kind = 'claim' then room := room - 1; end if;
+      return next telling;
+    end loop;
+  end loop;
+end $$;
+
+-- What workers on other servers must hear goes to their mail in the same commit.
+-- The plan settings make plans independent of the statistics of the moment they were made at.
+create function turn(
+  env text,
+  clock timestamptz,  -- null: the database's; tests own it
+  ends json, suspends json, wakes json, rescues json, gones json, starts json, cancels json,
+  resumes json, calls json, runs json, pools json, homes text[], server text
+) returns setof told
+language plpgsql
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+begin
+  return query
+    with heard as (
+      select * from play(env, clock, ends, suspends, wakes, rescues, gones, starts, cancels,
+        resumes, calls, runs, pools, homes)
+    ), posted as (
+      insert into outlast.mail (session_id, kind, run_id, token, data)
+      select h.session, h.kind, h.run, h.token, h.data
+      from heard h join outlast.session s on s.id = h.session
+      where h.kind in ('result', 'cancel', 'drop') and s.server_id is distinct from server and s.lost_at is null
+    )
+    select * from heard;
+end $$;

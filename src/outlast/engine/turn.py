@@ -1,0 +1,245 @@
+"""A turn: what one environment's cycle asks of PostgreSQL in one round trip, and what it is told.
+
+The Structs mirror the SQL types of `sql/functions/01_types.sql`; a test compares their fields.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+import msgspec
+
+from outlast.engine.database import Executor
+from outlast.engine.queries import load
+
+TURN = load("turn")
+
+
+class NewRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One run to create: resolved, checked, with its id. Durations in seconds, `delay_until` epoch."""
+
+    run: str
+    task: str
+    queue: str
+    executor: str
+    route: str  # `current/<executor>`, or the pinned version's id instead of `current`
+    payload_type: str
+    trigger_function: str
+    retry: str  # RetryPolicy as JSON, max_attempts already overridden
+    seed: str  # 32 random bytes as hex
+    n: int | None = None
+    call: int | None = None
+    item: int | None = None
+    concurrency_key: str | None = None
+    payload: str | None = None
+    payload_blob: str | None = None
+    metadata: str | None = None
+    tags: tuple[str, ...] = ()
+    parent: str | None = None
+    root: str | None = None
+    depth: int = 0
+    batch: str | None = None
+    idempotency_key: str | None = None
+    idempotency_shown: str | None = None
+    idempotency_scope: str | None = None
+    idempotency_ttl: float | None = None
+    request_key: str | None = None
+    delay: float | None = None
+    delay_until: float | None = None
+    ttl: float | None = None
+    priority: float = 0.0
+    max_duration: float | None = None
+    machine: str | None = None
+    version_pin: str | None = None
+    is_test: bool = False
+    replayed_from: str | None = None
+    trace_context: str | None = None
+    retried: bool = False  # the turn runs again after a lost connection: it may exist already
+
+
+class NewCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One entry that a task makes: a child, batch, trigger or wait. `size` counts its items."""
+
+    run: str
+    token: int
+    key: str
+    kind: str
+    name: str
+    attempt: int
+    n: int | None = None
+    position: int = 0
+    arguments: str = ""
+    preview: str = ""
+    seconds: float | None = None
+    until: float | None = None
+    timeout: float | None = None
+    batch: str | None = None
+    size: int = 0
+    outcome: str | None = None  # set when it is refused: finished at once
+    refusals: str = "{}"  # item -> Refusal, as JSON
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an attempt ended, as its executor tells."""
+
+    run: str
+    token: int
+    status: str
+    output: str | None = None
+    error: str | None = None
+    retry_in: float | None = None
+    forget: tuple[str, ...] = ()
+
+
+class Suspension(msgspec.Struct, frozen=True, kw_only=True):
+    """A run whose every branch waits for one of these entries."""
+
+    run: str
+    token: int
+    keys: tuple[str, ...]
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True):
+    """A run under a lease token."""
+
+    run: str
+    token: int
+
+
+class Cancellation(msgspec.Struct, frozen=True, kw_only=True):
+    """A run to cancel, with all it triggered."""
+
+    run: str
+    reason: str = ""
+
+
+class Called(msgspec.Struct, frozen=True, kw_only=True):
+    """A call with the runs it creates: they stand or fall together."""
+
+    call: NewCall
+    runs: tuple[NewRun, ...] = ()
+
+
+class Resumption(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is parked because it could not replay, to be tried again."""
+
+    run: str
+
+
+class Rescue(Holding, frozen=True, kw_only=True):
+    """A run whose executor is gone."""
+
+
+class Gone(Holding, frozen=True, kw_only=True):
+    """A run that is no longer parked where it was."""
+
+
+class Start(Holding, frozen=True, kw_only=True):
+    """A run whose function was entered."""
+
+
+class Wake(Holding, frozen=True, kw_only=True):
+    """A parked run that goes on by itself."""
+
+
+Item = (
+    Ending
+    | Suspension
+    | Wake
+    | Rescue
+    | Gone
+    | Start
+    | Cancellation
+    | Resumption
+    | Called
+    | NewRun
+)
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Equal free slots: `slots` names a session per slot, `routes` what they may claim."""
+
+    routes: tuple[str, ...]
+    slots: tuple[str, ...]
+
+
+class Telling(msgspec.Struct, frozen=True):
+    """One thing that a turn tells."""
+
+    kind: Literal[
+        "created", "called", "stale", "held", "result", "cancel", "drop", "claim", "ended",
+        "due", "left", "more",
+    ]  # fmt: skip
+    n: int
+    run: str | None
+    token: int
+    session: str | None
+    data: str | None
+
+
+_encoder = msgspec.json.Encoder()
+_Any = TypeVar("_Any", bound=msgspec.Struct)
+
+
+async def play(
+    executor: Executor,
+    environment: str,
+    items: Sequence[Item],
+    *,
+    pools: Sequence[Pool],
+    homes: Sequence[str],
+    server: str,
+    clock: object,
+) -> list[Telling]:
+    """Play one turn. An item's place in `items` is the `n` of the tellings that answer it."""
+    calls, runs = _calls_and_runs(items)
+    return await executor.fetch(
+        Telling,
+        TURN.play,
+        environment=environment,
+        clock=clock,
+        ends=_json(items, Ending),
+        suspends=_numbered(items, Suspension),
+        wakes=_json(items, Wake),
+        rescues=_json(items, Rescue),
+        gones=_json(items, Gone),
+        starts=_json(items, Start),
+        cancels=_json(items, Cancellation),
+        resumes=_json(items, Resumption),
+        calls=calls,
+        runs=runs,
+        pools=_encoder.encode(pools).decode() if pools else "[]",
+        homes=list(homes),
+        server=server,
+    )
+
+
+def _json(items: Sequence[Item], kind: type[_Any]) -> str | None:
+    chosen = [item for item in items if type(item) is kind]
+    return _encoder.encode(chosen).decode() if chosen else None
+
+
+def _numbered(items: Sequence[Item], kind: type[_Any]) -> str | None:
+    chosen = [
+        {"n": n, **msgspec.structs.asdict(item)}
+        for n, item in enumerate(items)
+        if type(item) is kind
+    ]
+    return _encoder.encode(chosen).decode() if chosen else None
+
+
+def _calls_and_runs(items: Sequence[Item]) -> tuple[str | None, str | None]:
+    calls: list[NewCall] = []
+    runs: list[NewRun] = []
+    extra = len(items)  # answer slots of runs that belong to calls lie behind all others
+    for n, item in enumerate(items):
+        if isinstance(item, NewRun):
+            runs.append(msgspec.structs.replace(item, n=n))
+        elif isinstance(item, Called):
+            calls.append(msgspec.structs.replace(item.call, n=n))
+            for run in item.runs:
+                runs.append(msgspec.structs.replace(run, n=extra, call=n))
+                extra += 1
+    return (
+        _encoder.encode(calls).decode() if calls else None,
+        _encoder.encode(runs).decode() if runs else None,
+    )
