@@ -20,9 +20,9 @@ EntryKind = Literal["step", "child", "batch", "trigger", "wait", "hook"]
 class Runtime(Protocol):
     """One run, seen by the calls that its code makes.
 
-    A key is reserved when the call is made; the other methods take it. Every method answers from the
-    journal while the run replays, and waits for a fresh lease before it starts anything new.
-    Async and sync twins exist because a `def` task blocks its thread where an `async def` one awaits.
+    A key is reserved when the call is made; the other methods take it. Every method answers from
+    the journal while the run replays, and waits for a fresh lease before it starts anything new.
+    Async and sync twins exist because a `def` task blocks its thread where an async one awaits.
     """
 
     @property

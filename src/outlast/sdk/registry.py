@@ -1,0 +1,53 @@
+"""The tasks and queues that importing modules has declared in this process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from outlast.sdk.errors import UsageError
+
+if TYPE_CHECKING:
+    from outlast.sdk.queue import Queue
+    from outlast.sdk.task import Task
+
+
+class Registry:
+    """Everything declared, by id. Decorators and `Queue` fill it as modules are imported."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task[Any, Any]] = {}
+        self.queues: dict[str, Queue] = {}
+
+    def add_task(self, task: "Task[Any, Any]") -> None:
+        """Take a task in. Raises `UsageError` when its id is taken."""
+        known = self.tasks.get(task.id)
+        if known is not None:
+            raise UsageError(
+                f"two tasks have the id {task.id!r}: {known.place} and {task.place}; "
+                "give one of them another id"
+            )
+        self.tasks[task.id] = task
+
+    def add_queue(self, queue: "Queue") -> None:
+        """Take a queue in. The same declaration twice is fine, another one is a `UsageError`."""
+        name = queue.name or ""
+        known = self.queues.setdefault(name, queue)
+        if known.manifest() != queue.manifest():
+            raise UsageError(
+                f"queue {name!r} is declared twice with different limits: {known!r} and {queue!r}; "
+                "declare it once and import it"
+            )
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Begin empty inside a `with` block; afterwards what was declared before is back."""
+        tasks, queues = self.tasks, self.queues
+        self.tasks, self.queues = {}, {}
+        try:
+            yield
+        finally:
+            self.tasks, self.queues = tasks, queues
+
+
+registry = Registry()
+"""The one registry of the process."""

@@ -1,0 +1,231 @@
+"""Python values to JSON text and back, by their annotation. Nothing is lost silently.
+
+The one module where `Any` is at home. Errors name the path of a field and its rule, never a value.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from typing import Any, Generic, TypeVar
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic_core import PydanticSerializationError
+
+from outlast.sdk.annotations import forbid_secrets
+from outlast.sdk.errors import OutlastError, OutputError, PayloadError, UsageError
+
+T = TypeVar("T")
+
+JSON = "application/json"
+SUPERJSON = "application/super+json"
+TEXT = "text/plain"
+
+_CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", hide_input_in_errors=True)
+
+
+class Codec(Generic[T]):
+    """Encodes and decodes values of one annotation.
+
+    `subject` begins the paths in errors ("payload"), `owner` says whose it is ("task hello").
+    The annotation is a thunk, because names may not exist yet while a module is imported.
+    """
+
+    def __init__(
+        self,
+        annotation: Callable[[], object],
+        *,
+        subject: str,
+        owner: str,
+        error: type[OutlastError],
+    ) -> None:
+        self._annotation = annotation
+        self._subject = subject
+        self._owner = owner
+        self._error = error
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """The pydantic adapter. Raises `UsageError` for an annotation that has no JSON form."""
+        annotation = self._annotation()
+        try:
+            adapter = _adapter(annotation)
+        except TypeError:  # unhashable annotation: Annotated with a list, for example
+            adapter = _build(annotation)
+        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation) as error:
+            raise UsageError(
+                f"{self._subject} of {self._owner} is annotated {annotation!r}, which has no JSON "
+                "form; use a pydantic model, a dataclass, a TypedDict or plain types"
+            ) from error
+        forbid_secrets(annotation, self._subject, self._owner)
+        return adapter
+
+    def encode(self, value: object) -> str:
+        """Return a value as JSON text that decodes to an equal value."""
+        adapter = self.adapter
+        try:
+            value = adapter.validate_python(value)
+            text = adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
+        except ValidationError as error:
+            raise self._misfit(error) from None
+        except PydanticSerializationError as error:
+            raise self._error(
+                f"{self._subject} of {self._owner} has no JSON form: {_rule(error)}"
+            ) from None
+        self._check(value)
+        return text.decode()
+
+    def decode(self, text: str | None) -> T:
+        """Return the value that JSON text stands for; None without any text."""
+        if text is None:
+            return self.validate(None)
+        try:
+            value: T = self.adapter.validate_json(text)
+        except ValidationError as error:
+            raise self._misfit(error) from None
+        return value
+
+    def validate(self, value: object) -> T:
+        """Return a plain value as one of the annotation."""
+        try:
+            validated: T = self.adapter.validate_python(value)
+        except ValidationError as error:
+            raise self._misfit(error) from None
+        return validated
+
+    def schema(self) -> str | None:
+        """Return the JSON Schema as text; None when anything goes or no schema can say it."""
+        try:
+            schema = self.adapter.json_schema(mode="validation", by_alias=True)
+        except PydanticUserError:
+            return None
+        return json.dumps(schema, sort_keys=True) if schema else None
+
+    def _check(self, value: object) -> None:
+        tree = self.adapter.dump_python(value, by_alias=True, round_trip=True, warnings="none")
+        for problem in _unfaithful(tree, self._subject):
+            raise self._error(f"{self._owner}: {problem}")
+        try:
+            whole = self.adapter.dump_python(
+                value, by_alias=True, round_trip=True, serialize_as_any=True, warnings="none"
+            )
+        except PydanticSerializationError:
+            return  # serializers that need their declared type: the first dump stands
+        for path in _lost(tree, whole, self._subject):
+            raise self._error(
+                f"{self._owner}: {path} would be lost: the value is of a subclass with fields that "
+                "the annotation does not know; annotate with the subclass or a union"
+            )
+
+    def _misfit(self, error: ValidationError) -> OutlastError:
+        problems = "; ".join(
+            f"{self._subject}{_path(problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(
+                include_url=False, include_input=False, include_context=False
+            )
+        )
+        return self._error(f"{self._owner}: {problems}")
+
+
+def payload_codec(annotation: Callable[[], object], owner: str) -> Codec[Any]:
+    """Return the codec of a task's payload."""
+    return Codec(annotation, subject="payload", owner=owner, error=PayloadError)
+
+
+def output_codec(annotation: Callable[[], object], owner: str) -> Codec[Any]:
+    """Return the codec of what a task or step returns."""
+    return Codec(annotation, subject="output", owner=owner, error=OutputError)
+
+
+def decode_packet(codec: Codec[T], text: str | None, kind: str, owner: str) -> T:
+    """Return the payload that came as text of a type: JSON, superjson or plain text."""
+    if text is None or kind == JSON or not kind:
+        return codec.decode(text)
+    if kind == TEXT:
+        return codec.validate(text)
+    if kind == SUPERJSON:
+        return codec.decode(json.dumps(_plain(text, owner)))
+    raise PayloadError(f"{owner}: payload type {kind!r} is unknown; send application/json")
+
+
+@lru_cache(maxsize=1024)
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return _build(annotation)
+
+
+def _build(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=_CONFIG)
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        return TypeAdapter(annotation)  # models, dataclasses and TypedDicts bring their own
+
+
+def _plain(text: str, owner: str) -> object:
+    """Return the plain tree of superjson; `undefined` fields are left out."""
+    try:
+        packet = json.loads(text)
+    except ValueError as error:
+        raise PayloadError(f"{owner}: payload is not superjson: {error}") from None
+    if not isinstance(packet, dict):
+        return packet
+    tree = packet.get("json")
+    meta = packet.get("meta") or {}
+    values = meta.get("values") if isinstance(meta, dict) else None
+    for path, tags in values.items() if isinstance(values, dict) else ():
+        if isinstance(tags, list) and tags and tags[0] == "undefined":
+            _remove(tree, path.replace("\\.", "\0").split("."))
+    return tree
+
+
+def _remove(tree: object, keys: list[str]) -> None:
+    for key in keys[:-1]:
+        name = key.replace("\0", ".")
+        if isinstance(tree, dict):
+            tree = tree.get(name)
+        elif isinstance(tree, list) and name.isdigit() and int(name) < len(tree):
+            tree = tree[int(name)]
+    if isinstance(tree, dict):
+        tree.pop(keys[-1].replace("\0", "."), None)
+
+
+def _unfaithful(tree: object, path: str) -> Iterator[str]:
+    """Yield what JSON would change: numbers that are none, keys that are no text."""
+    if isinstance(tree, float):
+        if not math.isfinite(tree):
+            yield f"{path} is not a finite number, which JSON cannot carry"
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if not isinstance(key, str):
+                yield f"{path} has a key that is no text ({type(key).__name__}); use str keys"
+            else:
+                yield from _unfaithful(value, f"{path}.{key}")
+    elif isinstance(tree, list | tuple | set | frozenset):
+        for index, value in enumerate(tree):
+            yield from _unfaithful(value, f"{path}[{index}]")
+
+
+def _lost(tree: object, whole: object, path: str) -> Iterator[str]:
+    """Yield the paths that only the duck-typed dump has."""
+    if isinstance(tree, dict) and isinstance(whole, dict):
+        for key, value in whole.items():
+            if key not in tree:
+                yield f"{path}.{key}"
+            else:
+                yield from _lost(tree[key], value, f"{path}.{key}")
+    elif isinstance(tree, list | tuple) and isinstance(whole, list | tuple):
+        for index, (one, other) in enumerate(zip(tree, whole, strict=False)):
+            yield from _lost(one, other, f"{path}[{index}]")
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def _rule(error: PydanticSerializationError) -> str:
+    """Return the first line of an error without the values pydantic appends."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[1] if len(lines) > 1 else lines[0]
+    return text.split(" [input_value=")[0]
