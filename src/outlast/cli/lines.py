@@ -1,0 +1,62 @@
+"""One line per event of a worker, for people: what is ready, what ended, what went wrong."""
+
+from functools import singledispatch
+from typing import NamedTuple
+
+from outlast.cli.terminal import duration
+from outlast.worker import events
+
+
+class Line(NamedTuple):
+    """What to print, in which style."""
+
+    text: str
+    style: str | None = None
+
+
+@singledispatch
+def line(event: object) -> Line | None:
+    """Return the line of an event; None: nothing that a person waits for."""
+    del event
+    return None
+
+
+@line.register
+def _(event: events.RunEnded) -> Line:
+    took = duration(event.seconds)
+    if event.ok:
+        return Line(f"✔ {event.task}  {event.run}  {took}", "green")
+    if event.retry_in is not None:
+        again = duration(event.retry_in)
+        return Line(f"↻ {event.task}  {event.run}  {took}  {event.error}; again in {again}", "yellow")
+    return Line(f"✘ {event.task}  {event.run}  {took}  {event.error}", "red")
+
+
+@line.register
+def _(event: events.Rejected) -> Line:
+    lines = [f"✘ {problem}" for problem in event.errors]
+    if event.keeps:
+        lines.append(f"  version {event.keeps} goes on until the files above are repaired")
+    return Line("\n".join(lines), "red")
+
+
+@line.register
+def _(event: events.Warned) -> Line:
+    return Line(f"! {event.message}", "yellow")
+
+
+@line.register
+def _(event: events.Disconnected) -> Line:
+    return Line(f"! the link to {event.server} is gone ({event.reason}); connecting again", "yellow")
+
+
+@line.register
+def _(event: events.Fenced) -> Line:
+    count = f"{event.runs} run" + ("" if event.runs == 1 else "s")
+    return Line(f"! no server answered; {count} stopped here and will go on when one does", "red")
+
+
+@line.register
+def _(event: events.ExecutorDied) -> Line:
+    runs = f", with {', '.join(event.runs)}" if event.runs else ""
+    return Line(f"! executor {event.pid} died: {event.reason}{runs}", "red")

