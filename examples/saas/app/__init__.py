@@ -1,0 +1,1 @@
+"""The app itself: what a request and a task share. Tasks live in `trigger/`, beside it."""

@@ -1,0 +1,1 @@
+"""The invoice export: starting it, its file, and closing it."""

@@ -1,0 +1,163 @@
+"""Fills the database with the same data every time: truncate, then insert, in one transaction.
+
+Run it from the folder of the example: `ROWS=50000 python -m scripts.seed`. It never touches the
+platform: the history of runs is not the app's data.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from uuid import NAMESPACE_DNS, UUID, uuid5
+
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db import connect
+from app.schema import Base, EmailSuppression, Invoice, Member, Organization, User
+from app.settings import SettingsError, settings
+
+NAMESPACE = uuid5(NAMESPACE_DNS, "saas.outlast.example")
+FIRST_DAY = date(2025, 1, 2)
+CHUNK = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class SeedOrganization:
+    """An organization of the seed; `members` are user ids, the first is the owner."""
+
+    slug: str
+    name: str
+    invoices: int
+    members: tuple[str, ...]
+
+    @property
+    def id(self) -> UUID:
+        """The id, made from the slug: the same on every machine."""
+        return uuid5(NAMESPACE, self.slug)
+
+
+ORGANIZATIONS = (
+    SeedOrganization("org_acme", "Acme, Inc.", 240, ("user_ada", "user_ben")),
+    SeedOrganization("org_globex", 'Globex "Worldwide" GmbH', 220, ("user_cleo", "user_ben")),
+    SeedOrganization("org_initech", "Initech & Söhne", 200, ("user_dan", "user_eve")),
+    SeedOrganization("org_empty", "Empty Shelf Ltd", 0, ("user_fay",)),
+)
+USERS = {
+    "user_ada": "Ada Lindqvist",
+    "user_ben": "Ben Okafor",
+    "user_cleo": "Cleo Marchetti",
+    "user_dan": "Dan Novák",
+    "user_eve": "Eve Tanaka",  # her address is suppressed
+    "user_fay": "Fay Dubois",
+}
+SUPPRESSED = "user_eve"
+
+_CUSTOMERS = (
+    "Harbour Lights",
+    "Müller, Schmidt & Partner",
+    'The "Corner" Bakery',
+    "東京商店",
+    "O'Neill Freight",
+    "Papelería Ñandú",
+    "Plain & Simple",
+)
+_WORK = (
+    "Subscription",
+    "Consulting, on site",
+    "Setup\nand training",
+    'License "Pro", yearly',
+    "Support; extended",
+    "Hosting",
+)
+
+
+def organization(slug: str) -> SeedOrganization:
+    """Return the organization with this slug."""
+    return next(known for known in ORGANIZATIONS if known.slug == slug)
+
+
+def email_of(user_id: str) -> str:
+    """Return the address of a user of the seed."""
+    return f"{user_id.removeprefix('user_')}@example.com"
+
+
+async def seed(owner_url: str, *, rows: int | None = None) -> None:
+    """Replace all data. `rows` gives `org_acme` that many invoices."""
+    engine = connect(owner_url, pool_size=1)
+    try:
+        async with engine.begin() as connection:
+            tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+            await connection.execute(text(f"truncate {tables}"))
+            await _insert_people(connection)
+            for place, known in enumerate(ORGANIZATIONS):
+                count = rows if rows is not None and place == 0 else known.invoices
+                for chunk in _chunks(known, count):
+                    await connection.execute(insert(Invoice), chunk)
+    finally:
+        await engine.dispose()
+
+
+async def _insert_people(connection: AsyncConnection) -> None:
+    await connection.execute(
+        insert(Organization),
+        [{"id": known.id, "slug": known.slug, "name": known.name} for known in ORGANIZATIONS],
+    )
+    await connection.execute(
+        insert(User),
+        [{"id": key, "name": name, "email": email_of(key)} for key, name in USERS.items()],
+    )
+    await connection.execute(
+        insert(Member),
+        [
+            {
+                "organization_id": known.id,
+                "user_id": user_id,
+                "role": "owner" if place == 0 else "member",
+            }
+            for known in ORGANIZATIONS
+            for place, user_id in enumerate(known.members)
+        ],
+    )
+    await connection.execute(
+        insert(EmailSuppression), [{"email": email_of(SUPPRESSED), "reason": "hard bounce"}]
+    )
+
+
+def _chunks(known: SeedOrganization, count: int) -> Iterator[list[dict[str, object]]]:
+    # The slug seeds the generator, so one organization's rows do not depend on another's.
+    dice = random.Random(known.slug)  # noqa: S311 - sample data
+    for first in range(1, count + 1, CHUNK):
+        numbers = range(first, min(first + CHUNK, count + 1))
+        yield [_invoice(known, number, dice) for number in numbers]
+
+
+def _invoice(known: SeedOrganization, number: int, dice: random.Random) -> dict[str, object]:
+    issued_on = FIRST_DAY + timedelta(days=number % 360)
+    return {
+        "id": uuid5(known.id, f"invoice-{number}"),
+        "organization_id": known.id,
+        "number": number,
+        "customer": dice.choice(_CUSTOMERS),
+        "description": f"{dice.choice(_WORK)} #{number}",
+        "amount_cents": dice.randint(900, 250_000),
+        "currency": dice.choice(("EUR", "USD", "GBP")),
+        "status": dice.choices(("paid", "open", "void"), weights=(8, 3, 1))[0],
+        "issued_on": issued_on,
+        "due_on": issued_on + timedelta(days=30),
+    }
+
+
+def main() -> None:
+    """Seed the database that the settings name; `ROWS` makes the first organization large."""
+    if settings().database_owner_url is None:
+        raise SettingsError("DATABASE_OWNER_URL is missing. see .env.example for every variable")
+    rows = os.environ.get("ROWS")
+    asyncio.run(seed(str(settings().database_owner_url), rows=int(rows) if rows else None))
+    print("the database is seeded")
+
+
+if __name__ == "__main__":
+    main()

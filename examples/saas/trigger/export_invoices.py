@@ -1,0 +1,97 @@
+"""The invoice export: one child run per page, one file, one mail, one audit row."""
+
+from math import ceil
+
+from outlast import AbortTaskRunError, Context, Queue, Retry, idempotency_keys, metadata, step, task
+from pydantic import BaseModel
+
+from app.exports.csv_text import header_line
+from app.exports.files import download_url, export_path, write_atomically
+from app.exports.payload import ExportPayload
+from app.exports.record import complete_export, fail_export
+from app.queries.invoices import InvoiceCount, count_invoices
+from app.tenant import tenant_db
+from trigger.paginate_page import PagePayload, paginate_page
+from trigger.send_export_email import ExportEmailPayload, send_export_email
+
+# One at a time per organization: the app triggers with the organization as concurrency key, which
+# gives each a lane of its own.
+exports = Queue("export", concurrency_limit=1)
+
+
+class ExportResult(BaseModel):
+    """The finished export."""
+
+    path: str
+    url: str
+    rows: int
+    pages: int
+    mailed: bool
+
+
+@task(
+    "export-invoices",
+    queue=exports,
+    retry=Retry(max_attempts=5, min_timeout="500ms"),
+    max_duration="30m",
+)
+async def export_invoices(payload: ExportPayload, ctx: Context) -> ExportResult:
+    """Export the organization's invoices.
+
+    Killed anywhere, it goes on here: what is awaited below is in the journal, and a finished page,
+    step or mail answers from there.
+    """
+    run_id = ctx.run.id
+
+    async def count() -> InvoiceCount:
+        async with tenant_db(payload.organization_id) as session:
+            return await count_invoices(session, payload.organization_id)
+
+    counted = await step("count-invoices", count)
+    if counted.rows == 0:
+        await step("fail-export", lambda: fail_export(payload, run_id=run_id))
+        raise AbortTaskRunError(
+            f"organization {payload.organization_id} has no invoices; there is nothing to export"
+        )
+
+    parts, rows = await _read_pages(payload, counted)
+    path, url = export_path(run_id), download_url(run_id)
+    await step("write-file", lambda: write_atomically(path, parts))
+
+    email = await send_export_email.trigger_and_wait(
+        ExportEmailPayload(
+            organization_id=payload.organization_id,
+            user_id=payload.requested_by,
+            rows=rows,
+            url=url,
+        ),
+        idempotency_key=idempotency_keys.create("export-email", scope="run"),
+    ).unwrap()
+
+    pages = len(parts) - 1
+
+    async def close() -> None:
+        await complete_export(payload, run_id=run_id, rows=rows, pages=pages, download_url=url)
+
+    await step("complete-export", close)
+    return ExportResult(path=str(path), url=url, rows=rows, pages=pages, mailed=email.sent)
+
+
+async def _read_pages(payload: ExportPayload, counted: InvoiceCount) -> tuple[list[str], int]:
+    """Return the header and the pages as CSV, and the number of rows."""
+    pages = ceil(counted.rows / payload.page_rows)
+    metadata.set("pagesTotal", pages).set("pagesDone", 0)
+    parts, rows, after = [header_line()], 0, 0
+    for done in range(1, pages + 1):
+        page = await paginate_page.trigger_and_wait(
+            PagePayload(
+                organization_id=payload.organization_id,
+                after=after,
+                up_to=counted.last_number,
+                limit=payload.page_rows,
+            )
+        ).unwrap()
+        parts.append(page.csv)
+        rows, after = rows + page.rows, page.last_number
+        metadata.set("pagesDone", done)
+    return parts, rows

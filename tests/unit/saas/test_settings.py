@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+from app.settings import ROOT, SettingsError, read_env_file, read_settings
+
+DATABASE = {"DATABASE_URL": "postgresql://saas_app:secret@127.0.0.1/saas"}
+
+
+def test_the_example_file_passes_as_it_is() -> None:
+    settings = read_settings(read_env_file(ROOT / ".env.example"))
+
+    assert settings.database_url == "postgresql://saas_app:saas_app@127.0.0.1:5432/saas"
+    assert settings.email_from == "Northwind Billing <billing@northwind.example>"
+
+
+def test_what_is_not_set_has_a_default() -> None:
+    settings = read_settings(DATABASE)
+
+    assert settings.app_url == "http://localhost:3000"
+    assert settings.trigger_secret_key is None
+    assert settings.export_folder == ROOT / ".outlast" / "exports"
+
+
+def test_every_fault_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"APP_URL": "localhost", "EXPORT_PAGE_PAUSE": "-1"})
+
+    message = str(caught.value)
+    assert "DATABASE_URL is missing" in message
+    assert "APP_URL must start with http://" in message
+    assert "EXPORT_PAGE_PAUSE" in message
+
+
+def test_a_wrong_key_is_refused_without_being_shown() -> None:
+    with pytest.raises(SettingsError, match="TRIGGER_SECRET_KEY must start with tr_") as caught:
+        read_settings({**DATABASE, "TRIGGER_SECRET_KEY": "sk_hidden"})
+
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_key_does_not_show_when_printed() -> None:
+    settings = read_settings({**DATABASE, "TRIGGER_SECRET_KEY": "tr_dev_hidden"})
+
+    assert "hidden" not in repr(settings)
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert read_settings({**DATABASE, "SMTP_URL": ""}).smtp_url == "smtp://127.0.0.1:2525"
+
+
+def test_an_env_file_may_hold_comments_quotes_and_equal_signs(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("# comment\n\nA=1\nB = 'two words'\nC=\"x=y\"\n", encoding="utf-8")
+
+    assert read_env_file(path) == {"A": "1", "B": "two words", "C": "x=y"}
+
+
+def test_no_env_file_is_no_variables(tmp_path: Path) -> None:
+    assert read_env_file(tmp_path / ".env") == {}
