@@ -200,14 +200,14 @@ def touched(tag: str) -> int:
 
 def _translate(what: str, error: asyncpg.PostgresError) -> EngineError:
     state = error.sqlstate or ""
-    if not state or error.message is None:
-        return BadData(f"{what}: {_misfit(error)}", sqlstate=state)  # the driver's own encoders
     # PostgreSQL's detail can quote the row, and rows hold user data: only the message goes on.
     message = f"{what}: {error.message or type(error).__name__}"
     if state in _CONTENTION_STATES:
         return Contention(message)
     if state in _GONE_STATES or state.startswith(_GONE_CLASSES):
         return ConnectionLost(message)
+    if error.message is None:  # the driver's own encoders
+        return BadData(f"{what}: {_misfit(error)}", sqlstate=state)
     if state.startswith("28") or state == "3D000":
         return Unavailable(message)
     if state.startswith(_DATA_CLASSES):

@@ -1,0 +1,42 @@
+"""Fixtures for every test: a PostgreSQL per session, a fresh database per test."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from outlast.engine.database import Database, DatabaseSettings
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not, and tests share helpers
+
+from postgres import cloned_database, migrated_template, running_postgres
+
+
+@pytest.fixture(scope="session")
+def database_url() -> Iterator[str]:
+    """Return the URL of a PostgreSQL server; its own database is nobody's."""
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def database_template(database_url: str) -> Iterator[str]:
+    """Return the name of a migrated, empty database."""
+    with migrated_template(database_url) as name:
+        yield name
+
+
+@pytest.fixture
+async def fresh_url(database_url: str, database_template: str) -> AsyncIterator[str]:
+    """Return the URL of a migrated database of this test alone."""
+    async with cloned_database(database_url, database_template) as url:
+        yield url
+
+
+@pytest.fixture
+async def database(fresh_url: str) -> AsyncIterator[Database]:
+    """Return a migrated database of this test alone."""
+    settings = DatabaseSettings(url=fresh_url, pool_size=8)
+    async with await Database.open(settings) as database:
+        yield database
