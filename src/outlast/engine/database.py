@@ -206,7 +206,7 @@ def _translate(what: str, error: asyncpg.PostgresError) -> EngineError:
         return Contention(message)
     if state in _GONE_STATES or state.startswith(_GONE_CLASSES):
         return ConnectionLost(message)
-    if error.message is None:  # the driver's own encoders
+    if not error.message:  # the driver's own encoders
         return BadData(f"{what}: {_misfit(error)}", sqlstate=state)
     if state.startswith("28") or state == "3D000":
         return Unavailable(message)
