@@ -1,0 +1,357 @@
+"""Bodies of the public HTTP API, named as on the wire (camelCase); an absent field is never null.
+
+Requests ignore fields they do not know, as the official clients send more than any server reads.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+
+class Body(BaseModel):
+    """Base of every body: aliases on the wire, errors that never show the input."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        hide_input_in_errors=True,
+        frozen=True,
+        extra="ignore",
+    )
+
+    def to_json(self) -> bytes:
+        """Return the JSON text, without fields that are not there."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
+"""ISO 8601 in UTC with milliseconds and `Z`."""
+
+Machine = Literal["micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x"]
+
+# ── triggering ───────────────────────────────────────────────────────────────────────────────────
+
+
+class QueueOption(Body):
+    """The queue of a trigger. A limit here is refused: limits belong to the declared queue."""
+
+    name: str = Field(max_length=200)
+    concurrency_limit: int | None = None
+
+
+class IdempotencyKeyOptions(Body):
+    """What the user wrote, before hashing, and how far the key reaches."""
+
+    key: str = Field(max_length=2048)
+    scope: Literal["run", "attempt", "global"] = "global"
+
+
+class TriggerOptions(Body):
+    """Options of one trigger or batch item. Durations and dates are still text here."""
+
+    queue: QueueOption | str | None = None
+    concurrency_key: str | int | float | None = None
+    delay: str | None = None
+    ttl: str | int | None = None
+    idempotency_key: str | None = Field(default=None, max_length=2048)
+    # pydantic's camel case would write Ttl
+    idempotency_key_ttl: str | None = Field(default=None, alias="idempotencyKeyTTL")
+    idempotency_key_options: IdempotencyKeyOptions | None = None
+    machine: Machine | None = None
+    max_attempts: int | None = Field(default=None, ge=1, le=10_000)
+    max_duration: float | None = Field(default=None, ge=0, le=31_536_000)
+    priority: float | None = Field(default=None, ge=0, le=31_536_000)
+    metadata: dict[str, JsonValue] | str | None = None
+    metadata_type: str | None = None
+    payload_type: str | None = None
+    tags: str | tuple[str, ...] | None = None
+    test: bool = False
+    lock_to_version: str | None = Field(default=None, max_length=200)
+    resume_parent_on_completion: bool = False
+    debounce: dict[str, JsonValue] | None = None
+    gates: list[JsonValue] | None = None
+    concurrency: list[JsonValue] | None = None
+    external_deployment_id: str | None = None
+
+
+class TriggerBody(Body):
+    """`POST /api/v1/tasks/{taskId}/trigger`."""
+
+    payload: JsonValue = None
+    options: TriggerOptions = TriggerOptions()
+
+
+class TriggerReply(Body):
+    """The run that a trigger made or found."""
+
+    id: str
+    is_cached: bool | None = None
+
+
+# ── batches ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class BatchCreate(Body):
+    """`POST /api/v3/batches`: the first of two phases."""
+
+    run_count: int = Field(gt=0)
+    task_identifiers: tuple[str, ...] | None = None
+    idempotency_key: str | None = Field(default=None, max_length=2048)
+    idempotency_key_options: IdempotencyKeyOptions | None = None
+    parent_run_id: str | None = None
+    resume_parent_on_completion: bool = False
+
+
+class BatchCreated(Body):
+    """The batch that waits for its items; `is_cached` only for a batch that has all of them."""
+
+    id: str
+    run_count: int
+    is_cached: bool
+    idempotency_key: str | None = None
+
+
+class BatchItem(Body):
+    """One line of `POST /api/v3/batches/{id}/items`."""
+
+    index: int = Field(ge=0)
+    task: str = Field(min_length=1, max_length=512)
+    payload: JsonValue = None
+    options: TriggerOptions = TriggerOptions()
+
+
+class BatchItemsReply(Body):
+    """How many items are in; the client sends them all again until it reads `sealed`."""
+
+    id: str
+    items_accepted: int
+    items_deduplicated: int
+    sealed: bool
+    enqueued_count: int | None = None
+    expected_count: int | None = None
+
+
+BatchStatus = Literal["PENDING", "PROCESSING", "COMPLETED", "PARTIAL_FAILED", "ABORTED"]
+
+
+class BatchError(Body):
+    """An item that became no run."""
+
+    index: int
+    task_identifier: str
+    error: str
+    error_code: str | None = None
+
+
+class BatchProcessing(Body):
+    """How turning items into runs went."""
+
+    completed_at: Moment | None = None
+    errors: tuple[BatchError, ...] = ()
+
+
+class BatchBody(Body):
+    """`GET /api/v2/batches/{id}`. COMPLETED: every run was created, not that it ended."""
+
+    id: str
+    status: BatchStatus
+    idempotency_key: str | None = None
+    created_at: Moment
+    updated_at: Moment
+    run_count: int
+    runs: tuple[str, ...]
+    processing: BatchProcessing
+
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────────────
+
+TriggerFunction = Literal["trigger", "triggerAndWait", "batchTrigger", "batchTriggerAndWait"]
+
+
+class RunBody(Body):
+    """A run in a list or beside another one."""
+
+    id: str
+    status: str
+    task_identifier: str
+    is_queued: bool
+    is_executing: bool
+    is_waiting: bool
+    is_completed: bool
+    is_success: bool
+    is_failed: bool
+    is_cancelled: bool
+    is_test: bool
+    created_at: Moment
+    updated_at: Moment
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
+    delayed_until: Moment | None = None
+    expired_at: Moment | None = None
+    tags: tuple[str, ...] = ()
+    cost_in_cents: float = 0.0
+    base_cost_in_cents: float = 0.0
+    duration_ms: float = 0.0
+    idempotency_key: str | None = None
+    version: str | None = None
+    ttl: str | None = None
+    metadata: dict[str, JsonValue] | None = None
+    queue: str | None = None
+    concurrency_key: str | None = None
+    reason: str | None = None
+    """Why a run that is not final stands where it stands."""
+
+
+class RunEnvironment(Body):
+    """Where a listed run lives."""
+
+    id: str
+    name: str
+
+
+class ListedRun(RunBody):
+    """One item of `GET /api/v1/runs`."""
+
+    env: RunEnvironment
+
+
+class RelatedRun(RunBody):
+    """A run above or below another one."""
+
+    depth: int = 0
+    trigger_function: TriggerFunction = "trigger"
+
+
+class RelatedRuns(Body):
+    """The family of a run."""
+
+    root: RelatedRun | None = None
+    parent: RelatedRun | None = None
+    children: tuple[RelatedRun, ...] | None = None
+
+
+class RunErrorBody(Body):
+    """Why a run failed."""
+
+    message: str
+    name: str | None = None
+    stack_trace: str | None = None
+    causes: tuple[str, ...] | None = None
+    kind: str | None = None
+
+
+class RunDetail(RelatedRun):
+    """`GET /api/v3/runs/{id}`. `payload` and `output` are plain JSON values."""
+
+    attempt_count: int = 0
+    related_runs: RelatedRuns = RelatedRuns()
+    batch_id: str | None = None
+    payload: JsonValue = None
+    output: JsonValue = None
+    error: RunErrorBody | None = None
+
+
+class Pagination(Body):
+    """Cursors, to be handed back as they are."""
+
+    next: str | None = None
+    previous: str | None = None
+
+
+class RunPage(Body):
+    """`GET /api/v1/runs`, newest first."""
+
+    data: tuple[ListedRun, ...]
+    pagination: Pagination
+
+
+class ResultError(Body):
+    """A failed run's error in the form that the official client rebuilds."""
+
+    type: Literal["BUILT_IN_ERROR"] = "BUILT_IN_ERROR"
+    name: str
+    message: str
+    stack_trace: str = ""
+
+
+class RunResult(Body):
+    """How a run ended; `output` is JSON text, decoded by the caller through `outputType`."""
+
+    ok: bool
+    id: str
+    task_identifier: str | None = None
+    output: str | None = None
+    output_type: str | None = None
+    error: ResultError | None = None
+
+
+class BatchResults(Body):
+    """`GET /api/v1/batches/{id}/results`: the runs that have ended, in the order of the items."""
+
+    id: str
+    items: tuple[RunResult, ...]
+
+
+class IdReply(Body):
+    """The object that a change was made to."""
+
+    id: str
+
+
+class MetadataReply(Body):
+    """A run's metadata."""
+
+    metadata: dict[str, JsonValue]
+
+
+# ── tokens, environment ──────────────────────────────────────────────────────────────────────────
+
+
+class Realtime(Body):
+    """Default column mask of realtime feeds."""
+
+    skip_columns: tuple[str, ...] | None = None
+
+
+class PublicTokenRequest(Body):
+    """`POST /api/v1/auth/public-tokens`."""
+
+    scopes: tuple[str, ...] = Field(min_length=1, max_length=100)
+    expiration_time: str | int | None = None
+    one_time_use: bool = False
+    realtime: Realtime | None = None
+
+
+class PublicTokenReply(Body):
+    """A token for a browser."""
+
+    token: str
+
+
+class WorkerBody(Body):
+    """One connected worker."""
+
+    session: str
+    name: str
+    host: str
+    pid: int
+    version: str
+    connected_at: Moment | None = None
+
+
+class EnvironmentBody(Body):
+    """What a key belongs to, and who works there."""
+
+    id: str
+    slug: str
+    project: str
+    version: str | None = None
+    workers: tuple[WorkerBody, ...] = ()

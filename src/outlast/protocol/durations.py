@@ -1,0 +1,14 @@
+"""Durations as text on the wire: `1h30m`, `2d`, `45s`."""
+
+import re
+
+_UNITS = {"w": 604_800, "d": 86_400, "hr": 3_600, "h": 3_600, "m": 60, "s": 1}
+_PART = re.compile(r"(\d{1,9})(w|d|hr|h|m|s)")
+_WHOLE = re.compile(r"(?:\d{1,9}(?:w|d|hr|h|m|s))+")
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of a duration, or None when the text is none."""
+    if not _WHOLE.fullmatch(text):
+        return None
+    return float(sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text)))

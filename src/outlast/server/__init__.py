@@ -1,0 +1,1 @@
+"""The HTTP side: one gate, routes per resource, the worker gateway. The engine does the work."""

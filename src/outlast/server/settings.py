@@ -1,0 +1,101 @@
+"""What a server process can be told; read once, where the process starts."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+DEFAULT_PORT = 8710
+
+
+class SettingsError(ValueError):
+    """A setting is missing or makes no sense; the message says which variable to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """The settings of one server process. Field `x` is the variable `OUTLAST_X`."""
+
+    database_url: str = field(repr=False)
+    """`OUTLAST_DATABASE_URL`: PostgreSQL 15 or newer."""
+    encryption_keys: tuple[str, ...] = field(repr=False)
+    """`OUTLAST_ENCRYPTION_KEYS`, comma-separated: the first encrypts, all decrypt."""
+    host: str = "127.0.0.1"
+    """`OUTLAST_HOST`: the address to listen on."""
+    port: int = DEFAULT_PORT
+    """`OUTLAST_PORT`; 0 takes a free one."""
+    hosts: tuple[str, ...] = ()
+    """`OUTLAST_HOSTS`: names that clients may call it by, besides loopback and `api_url`."""
+    api_url: str | None = None
+    """`OUTLAST_API_URL`: how clients reach the server from outside."""
+    server_id: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    """`OUTLAST_SERVER_ID`: names this process in sessions and logs; unique among servers."""
+    migrate: bool = True
+    """`OUTLAST_MIGRATE`: bring the schema up to date at the start."""
+    drain_seconds: float = 1.0
+    """`OUTLAST_DRAIN_SECONDS`: how long `/readyz` fails before the sockets close."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Build the settings from `OUTLAST_*` variables. Raises `SettingsError`."""
+        given: dict[str, object] = {
+            "database_url": _secret(_required(environ, "OUTLAST_DATABASE_URL"), environ),
+            "encryption_keys": _names(
+                _secret(_required(environ, "OUTLAST_ENCRYPTION_KEYS"), environ)
+            ),
+        }
+        for name in ("host", "api_url", "server_id"):
+            if text := environ.get(f"OUTLAST_{name.upper()}"):
+                given[name] = text
+        if text := environ.get("OUTLAST_PORT"):
+            given["port"] = int(_number(text, "OUTLAST_PORT"))
+        if text := environ.get("OUTLAST_HOSTS"):
+            given["hosts"] = _names(text)
+        if text := environ.get("OUTLAST_MIGRATE"):
+            given["migrate"] = text.lower() not in {"0", "false", "no"}
+        if text := environ.get("OUTLAST_DRAIN_SECONDS"):
+            given["drain_seconds"] = _number(text, "OUTLAST_DRAIN_SECONDS")
+        return cls(**given)  # type: ignore[arg-type]  # names and values are matched above
+
+    def allowed_hosts(self) -> frozenset[str]:
+        """Return every name a `Host` header may carry, lower case and without a port."""
+        names = {*LOOPBACK_HOSTS, *(name.lower() for name in self.hosts)}
+        if self.host not in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared, not bound
+            names.add(f"[{self.host}]" if ":" in self.host else self.host.lower())
+        if self.api_url and (name := urlsplit(self.api_url).hostname):
+            names.add(f"[{name}]" if ":" in name else name.lower())
+        return frozenset(names)
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    if not (text := environ.get(name, "").strip()):
+        raise SettingsError(f"{name} is not set")
+    return text
+
+
+def _secret(text: str, environ: Mapping[str, str]) -> str:
+    """Resolve `env:NAME` and `file:PATH`, so that a secret need not stand in a command line."""
+    if text.startswith("env:"):
+        return _required(environ, text.removeprefix("env:"))
+    if text.startswith("file:"):
+        path = Path(text.removeprefix("file:"))
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingsError(f"{name} must be a number") from None
