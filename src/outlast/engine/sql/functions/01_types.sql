@@ -34,7 +34,7 @@ create type entering as (
 create type finish as (run text, key text, outcome text);
 
 create type pick as (
-  run text, session text, lane bigint, rank smallint, at timestamptz, fresh boolean, tag double precision
+  run text, session text, home text, lane bigint, rank smallint, at timestamptz, fresh boolean, tag double precision
 );
 
 -- kind: created, called, stale, held, result, cancel, drop, claim, ended, left, due, more

@@ -47,6 +47,12 @@ begin
   where q.environment_id = env and q.name = e.queue;
 end $$;
 
+-- The route a run needs where versions are pinned: its own version once started, until it is freed from it.
+create function route_of(s outlast.run_state, route text) returns text language sql immutable as $$
+  select case when s.version_id is not null then s.version_id || '/' || split_part(route, '/', 2)
+              when s.attempt = 0 then route
+              else 'current/' || split_part(route, '/', 2) end $$;
+
 -- Put runs into `ready`. Started runs of an environment that pins versions need their own version's route.
 -- A lane that was empty starts at max(own, floor), so that it never catches up at the cost of others.
 create function enter(env text, moment timestamptz, floor double precision, pins boolean, items entering[])
@@ -54,18 +60,17 @@ returns void language plpgsql as $$
 begin
   if pins then
     insert into outlast.lane (environment_id, queue, key, route)
-    select distinct env, l.queue, l.key, s.version_id || '/' || split_part(l.route, '/', 2)
+    select distinct env, l.queue, l.key, route_of(s, l.route)
     from unnest(items) i
     join outlast.run_state s on s.run_id = i.run
     join outlast.lane l on l.id = s.lane_id
-    where s.version_id is not null
+    where route_of(s, l.route) <> l.route
     on conflict do nothing;
     update outlast.run_state s
-    set lane_id = t.id
-    from unnest(items) i, outlast.lane l, outlast.lane t
-    where s.run_id = i.run and s.version_id is not null and l.id = s.lane_id
-      and t.environment_id = env and t.queue = l.queue and t.key = l.key
-      and t.route = s.version_id || '/' || split_part(l.route, '/', 2);
+    set lane_id = (select t.id from outlast.lane t where t.environment_id = env and t.queue = l.queue
+                   and t.key = l.key and t.route = route_of(s, l.route))
+    from unnest(items) i, outlast.lane l
+    where s.run_id = i.run and l.id = s.lane_id and route_of(s, l.route) <> l.route;
   end if;
   with entered as (
     update outlast.run_state s

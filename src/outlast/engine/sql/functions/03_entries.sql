@@ -83,6 +83,7 @@ begin
   into done
   from gone g
   left join outlast.run_end e on e.run_id = g.target
-  left join outlast.run r on r.environment_id = env and r.id = g.target;
+  left join lateral (
+    select task from outlast.run where environment_id = env and id = g.target limit 1) r on true;
   return query select * from finish_entries(env, moment, floor, pins, done);
 end $$;

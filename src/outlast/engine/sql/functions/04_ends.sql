@@ -140,7 +140,7 @@ create function turn_resumes(
 begin
   update outlast.run_state s set version_id = null
   where s.run_id = any (runs) and s.status = 'waiting' and s.reason is not null;
-  perform enter(env, moment, floor, false, (
+  perform enter(env, moment, floor, pins, (
     select array_agg(row(s.run_id, 0, moment, false, null, null)::entering)
     from outlast.run_state s
     where s.run_id = any (runs) and s.environment_id = env and s.status = 'waiting' and s.reason is not null));
@@ -192,7 +192,8 @@ begin
   with recursive down as (
     select i.run as id from unnest(items) i
     union
-    select r.id from down d join outlast.run r on r.environment_id = env and r.parent_id = d.id
+    select r.id from down d cross join lateral (
+      select id from outlast.run where environment_id = env and parent_id = d.id offset 0) r
   )
   select array_agg(id) into family from down;
   return query select * from force_end(env, moment, floor, pins, (

@@ -21,7 +21,8 @@ begin
                          true, null, null)::entering)
     from unnest(due) t
     join outlast.run_state s on s.run_id = t.ref
-    join outlast.run r on r.environment_id = env and r.id = t.ref
+    cross join lateral (
+      select priority from outlast.run where environment_id = env and id = t.ref limit 1) r
     where (t.kind = 'delay' and s.status = 'delayed') or (t.kind = 'retry' and s.status = 'retrying')));
 
   return query select * from force_end(env, moment, floor, pins, (

@@ -3,35 +3,42 @@
 create type created as (n int, call int, item int, run text, cached boolean, fresh boolean);
 
 -- Decide for each item whether it makes a run: a repeated request and a held idempotency key answer with the
--- run there is. Of equals within the turn the first one wins.
-create function answer(env text, moment timestamptz, items new_run[]) returns created[]
-language sql volatile as $$
-  with wanted as (
-    select i.n, i.call, i.item, i.run,
-      coalesce(x.id, q.run_id) as repeated, k.run_id as held,
-      first_value(i.run) over same_request as first_request,
-      first_value(i.run) over same_key as first_key, i.request_key, i.idempotency_key
-    from unnest(items) i
-    left join outlast.run x on i.retried and x.environment_id = env and x.id = i.run
-    left join outlast.request q on q.environment_id = env and q.key = i.request_key
-    left join lateral (
-      select k.run_id from outlast.idempotency k join outlast.run_state s on s.run_id = k.run_id
-      where k.environment_id = env and k.task = i.task and k.key = i.idempotency_key
-        and k.expires_at > moment
-        and s.status not in ('failed', 'crashed', 'system_failure', 'timed_out', 'expired')
-    ) k on true
-    window same_request as (partition by coalesce(i.request_key, i.run) order by i.n),
-           same_key as (partition by i.task, coalesce(i.idempotency_key, i.run) order by i.n)
-  ), decided as (
-    select n, call, item, run,
-      coalesce(repeated, case when first_request <> run then first_request end,
-               held, case when first_key <> run then first_key end) as other,
-      repeated is null and first_request = run
-        and (held is not null or first_key <> run) as cached
-    from wanted
-  )
-  select array_agg(row(n, call, item, coalesce(other, run), cached, other is null)::created order by n)
-  from decided $$;
+-- run there is. Of equals within the turn the first one wins. Laterals with a limit keep the look-ups on their
+-- indexes whatever the statistics say.
+create function answer(
+  env text, moment timestamptz, items new_run[], out made created[], out fresh new_run[]
+) language plpgsql as $$
+begin
+    with wanted as (
+      select i, i.n, i.call, i.item, i.run,
+        coalesce(x.id, q.run_id) as repeated, k.run_id as held,
+        first_value(i.run) over same_request as first_request,
+        first_value(i.run) over same_key as first_key
+      from unnest(items) i
+      left join lateral (
+        select r.id from outlast.run r where i.retried and r.environment_id = env and r.id = i.run limit 1) x on true
+      left join lateral (
+        select r.run_id from outlast.request r
+        where r.environment_id = env and r.key = i.request_key limit 1) q on true
+      left join lateral (
+        select k.run_id from outlast.idempotency k join outlast.run_state s on s.run_id = k.run_id
+        where k.environment_id = env and k.task = i.task and k.key = i.idempotency_key
+          and k.expires_at > moment
+          and s.status not in ('failed', 'crashed', 'system_failure', 'timed_out', 'expired') limit 1) k on true
+      window same_request as (partition by coalesce(i.request_key, i.run) order by i.n),
+             same_key as (partition by i.task, coalesce(i.idempotency_key, i.run) order by i.n)
+    ), decided as (
+      select i, n, call, item, run,
+        coalesce(repeated, case when first_request <> run then first_request end,
+                 held, case when first_key <> run then first_key end) as other,
+        repeated is null and first_request = run
+          and (held is not null or first_key <> run) as cached
+      from wanted
+    )
+    select array_agg(row(n, call, item, coalesce(other, run), cached, other is null)::created order by n),
+           array_agg(i order by n) filter (where other is null)
+    into made, fresh from decided;
+end $$;
 
 create function create_runs(env text, moment timestamptz, floor double precision, items new_run[])
 returns void language plpgsql as $$
@@ -39,11 +46,11 @@ begin
   if coalesce(cardinality(items), 0) = 0 then return; end if;
   insert into outlast.queue (environment_id, name)
   select distinct env, i.queue from unnest(items) i
-  where not exists (select from outlast.queue q where q.environment_id = env and q.name = i.queue);
+  where (select 1 from outlast.queue q where q.environment_id = env and q.name = i.queue limit 1) is null;
   insert into outlast.lane (environment_id, queue, key, route)
   select distinct env, i.queue, coalesce(i.concurrency_key, ''), i.route from unnest(items) i
-  where not exists (select from outlast.lane l where l.environment_id = env and l.queue = i.queue
-                    and l.key = coalesce(i.concurrency_key, '') and l.route = i.route);
+  where (select 1 from outlast.lane l where l.environment_id = env and l.queue = i.queue
+         and l.key = coalesce(i.concurrency_key, '') and l.route = i.route limit 1) is null;
   insert into outlast.run (
     environment_id, id, task, queue, concurrency_key, executor, payload, payload_type, payload_blob, metadata,
     tags, parent_id, root_id, depth, trigger_function, batch_id, idempotency_key, idempotency_shown,
@@ -59,8 +66,9 @@ begin
     select i.*, l.id as lane_id, greatest(moment,
         coalesce(to_timestamp(i.delay_until), moment + make_interval(secs => i.delay), moment)) as starts_at
     from unnest(items) i
-    join outlast.lane l on l.environment_id = env and l.queue = i.queue
-      and l.key = coalesce(i.concurrency_key, '') and l.route = i.route
+    cross join lateral (
+      select id from outlast.lane l where l.environment_id = env and l.queue = i.queue
+        and l.key = coalesce(i.concurrency_key, '') and l.route = i.route limit 1) l
   ), stated as (
     insert into outlast.run_state (
       run_id, environment_id, status, lane_id, ready_rank, ready_at, watched, updated_at)
@@ -108,24 +116,27 @@ create function turn_triggers(
 declare
   good new_call[];
   made created[];
+  fresh new_run[];
 begin
   -- A call holds while its caller owns the run; one that has its entry already only hears of it again.
+  if cardinality(calls) > 0 then
   select array_agg(c) into good
   from unnest(calls) c join outlast.run_state s on s.run_id = c.run
   where s.token = c.token and s.status in ('dequeued', 'executing', 'waiting')
     and not exists (select from outlast.entry e where e.run_id = c.run and e.key = c.key);
-  made := answer(env, moment, (
+  end if;
+  select a.made, a.fresh into made, fresh from answer(env, moment, (
     select array_agg(r order by r.n) from unnest(runs) r
-    where r.call is null or r.call in (select n from unnest(good))));
-  perform create_runs(env, moment, floor, (
-    select array_agg(r order by r.n) from unnest(runs) r join unnest(made) m on m.n = r.n and m.fresh));
+    where r.call is null or r.call = any (select n from unnest(good)))) a;
+  perform create_runs(env, moment, floor, fresh);
+  return query
+    select 'created', m.n, m.run, 0::bigint, null::text, m.cached::text
+    from unnest(made) m where m.call is null;
+  if coalesce(cardinality(calls), 0) = 0 then return; end if;
+
   if good is not null then
     perform make_entries(env, moment, good, made);
   end if;
-
-  return query
-    select 'created', r.n, m.run, 0::bigint, null::text, m.cached::text
-    from unnest(runs) r join unnest(made) m on m.n = r.n where r.call is null;
   return query
     select case when s.token = c.token then 'called' else 'stale' end, c.n, c.run, c.token, null::text,
            coalesce(e.runs, '[]')
@@ -204,7 +215,7 @@ end $$;
 
 -- Calls that need no waiting: refused ones, moments in the past, children and batches that have ended already.
 create function finished_at_once(calls new_call[], made created[], moment timestamptz) returns finish[]
-language sql stable as $$
+language plpgsql as $$ begin return (
   select array_agg(row(c.run, c.key, coalesce(c.outcome, w.outcome))::finish)
   from unnest(calls) c
   left join lateral (
@@ -219,4 +230,5 @@ language sql stable as $$
         select outcome_of_batch(b.id) from outlast.batch b where b.id = c.batch and b.ended >= b.size)
       end as outcome
   ) w on true
-  where coalesce(c.outcome, w.outcome) is not null $$;
+  where coalesce(c.outcome, w.outcome) is not null);
+end $$;

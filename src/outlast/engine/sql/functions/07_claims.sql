@@ -7,7 +7,6 @@ begin
   with gone as (
     delete from outlast.ready r using unnest(picks) p
     where r.lane_id = p.lane and r.rank = p.rank and r.at = p.at and r.run_id = p.run
-    returning r.run_id, r.home
   ), claimed as (
     update outlast.run_state s
     set status = 'dequeued', token = s.token + 1, attempt = s.attempt + p.fresh::int,
@@ -16,7 +15,7 @@ begin
         version_id = (select version_id from outlast.session where id = p.session)
     from unnest(picks) p
     where s.run_id = p.run
-    returning s.run_id, s.token, s.session_id, p.fresh
+    returning s.run_id, s.token, s.session_id, p.fresh, p.home
   ), paid as (
     update outlast.lane l
     set queued = l.queued - p.count, running = l.running + p.count, vtime = greatest(l.vtime, p.tag),
@@ -32,11 +31,11 @@ begin
     where q.environment_id = env and q.name = p.queue
   )
   select 'claim', 0, c.run_id, c.token, c.session_id,
-    case when c.fresh then 'fresh' when g.home = c.session_id then 'warm' else 'cold' end
-  from claimed c join gone g on g.run_id = c.run_id
+    case when c.fresh then 'fresh' when c.home = c.session_id then 'warm' else 'cold' end
+  from claimed c
   union all  -- what is still parked elsewhere is of no use any more
-  select 'drop', 0, c.run_id, c.token - 1, g.home, null
-  from claimed c join gone g on g.run_id = c.run_id and g.home <> c.session_id;
+  select 'drop', 0, c.run_id, c.token - 1, c.home, null
+  from claimed c where c.home <> c.session_id;
 end $$;
 
 -- Resumes whose coroutine is parked with a session of this server go home, beyond home's slots if need be.
@@ -58,7 +57,7 @@ begin
       where s.environment_id = env and s.queue = l.queue and s.key = l.key) b
     where r.home = any (sessions) and r.home_until > moment
   )
-  select array_agg(row(run_id, home, lane_id, rank, at, fresh, vtime + k)::pick) into picks
+  select array_agg(row(run_id, home, home, lane_id, rank, at, fresh, vtime + k)::pick) into picks
   from (
     select * from candidate
     where (concurrency_limit is null or busy + k <= concurrency_limit)
@@ -98,13 +97,13 @@ begin
       where s.environment_id = env and s.queue = h.queue and s.key = h.key) b
   ), candidate as (
     select m.id, m.queue, m.key, m.vtime, m.running, m.lane_room, m.queue_room, m.share,
-      r.run_id, r.rank, r.at, r.fresh,
+      r.run_id, r.rank, r.at, r.fresh, r.home,
       row_number() over (partition by m.queue, m.key order by r.rank, r.at, r.run_id) as k,
-      count(*) over (partition by m.id) as found
+      count(*) over (partition by m.id) as ready_found
     from measured m cross join lateral (
       select * from outlast.ready r
       where r.lane_id = m.id and (r.home is null or r.home_until <= moment)
-      order by r.rank, r.at, r.run_id limit least(m.share, greatest(m.lane_room, 0))) r
+      order by r.rank, r.at, r.run_id limit least(m.share, greatest(coalesce(m.lane_room, most), 0))) r
   ), allowed as (
     select *, row_number() over (partition by queue order by vtime + k, running, id) as queue_k
     from candidate where lane_room is null or k <= lane_room
@@ -113,9 +112,9 @@ begin
     from allowed where queue_room is null or queue_k <= queue_room
   )
   select
-    (select array_agg(row(run_id, slots[n], id, rank, at, fresh, vtime + k)::pick) from chosen where n <= most),
+    (select array_agg(row(run_id, slots[n], home, id, rank, at, fresh, vtime + k)::pick) from chosen where n <= most),
     (select array_agg(id) from measured where lane_room <= 0),
-    (select coalesce(bool_or(found >= share and share < most), false) from candidate)
+    (select coalesce(bool_or(ready_found >= share and share < most), false) from candidate)
   into picks, full_lanes, was_cut;
   if full_lanes is not null then
     update outlast.lane set open = false where id = any (full_lanes);
