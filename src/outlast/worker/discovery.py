@@ -24,42 +24,13 @@ import msgspec
 
 from outlast.protocol.manifests import Manifest, QueueManifest, RetryPolicy, TaskManifest
 from outlast.sdk.registry import Registry, registry
+from outlast.worker.findings import Findings, Problem, Scope
 
 SLOW_IMPORT = 2.0
 """Seconds after which an import is named in a warning."""
 
 _NOT_TASKS = re.compile(r"(test_.*|.*_test|conftest)\.py")
 _NOT_CODE = frozenset({"node_modules", "__pycache__", "site-packages", "venv"})
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why one file could not be imported or one task not be described."""
-
-    file: str
-    message: str
-    line: int | None = None
-    stack: str = ""
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.message}"
-
-
-class Findings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What discovery tells the supervisor. `manifest` holds what could be described."""
-
-    manifest: Manifest
-    errors: tuple[Problem, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-class Scope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Where to look, and the project's defaults for tasks that do not say otherwise."""
-
-    root: str
-    dirs: tuple[str, ...]
-    retry: RetryPolicy = RetryPolicy()
-    max_duration: float | None = 3600.0
 
 
 @dataclass(frozen=True)
@@ -273,15 +244,14 @@ def _describe(
     errors: list[Problem] = []
     for _, task in sorted(discovered.registry.tasks.items()):
         try:
-            tasks.append(task.manifest(retry, max_duration))
+            tasks.append(
+                task.manifest(retry, default_max_duration=max_duration, root=discovered.root)
+            )
         except Exception as error:  # noqa: BLE001 - hints and schemas run user code
             source = getattr(sys.modules.get(task.function.__module__), "__file__", task.id)
             place = _show(Path(source).resolve(), discovered.root)
             errors.append(Problem(place, f"task {task.id!r}: {_say(error)}", stack=_stack(error)))
-    queues = tuple(
-        QueueManifest(queue.name, queue.concurrency_limit, queue.total_limit)
-        for _, queue in sorted(discovered.registry.queues.items())
-    )
+    queues = tuple(queue for _, queue in sorted(discovered.registry.queues.items()))
     manifest = Manifest(
         digest=_digest(discovered, tuple(tasks), queues),
         tasks=tuple(tasks),

@@ -1,0 +1,79 @@
+"""What a worker tells whoever started it, for the lines that a terminal shows."""
+
+from dataclasses import dataclass
+
+from outlast.worker.findings import Problem
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker is connected and can execute runs of this version."""
+
+    version: str
+    tasks: tuple[str, ...]
+    server: str
+    environment: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Code that cannot be used. `keeps` names the version that goes on instead, if any."""
+
+    errors: tuple[Problem, ...]
+    keeps: str | None = None
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something about the tasks that will surprise their author."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The link to a server is gone; the worker reconnects by itself."""
+
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """No server answered for too long: everything that ran here was stopped."""
+
+    runs: int
+
+
+@dataclass(frozen=True)
+class ExecutorDied:
+    """An executor process ended without having been asked to."""
+
+    pid: int
+    reason: str
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run entered its function here, for the first time or again."""
+
+    run: str
+    task: str
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """An attempt ended here. `error` is its type and message; `retry_in` seconds to the next."""
+
+    run: str
+    task: str
+    ok: bool
+    seconds: float
+    error: str | None = None
+    retry_in: float | None = None
+
+
+WorkerEvent = (
+    Ready | Rejected | Warned | Disconnected | Fenced | ExecutorDied | RunStarted | RunEnded
+)

@@ -1,0 +1,83 @@
+"""The runs that a worker session holds: under which token, where, executing or parked."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from outlast.protocol.frames import Frame, Held
+from outlast.protocol.manifests import ExecutorKind
+from outlast.worker.pool import Place
+
+
+@dataclass(eq=False)
+class Holding:
+    """One run here. `claim` is kept until its executor says anything about it."""
+
+    run: str
+    token: int
+    executor: ExecutorKind
+    claim: Frame | None
+    task: str = ""
+    place: Place | None = None  # None: it waits for one
+    parked: bool = False
+    moved: bool = False  # its claim was given to a second executor already
+    number: int = 0  # the highest its executor used under this token
+    backlog: list[Frame] = field(default_factory=list)  # what came while it had no place
+    claimed_at: float = field(default_factory=time.monotonic)
+    first_at: float = field(default_factory=time.monotonic)
+    warm: bool = False  # the claim resumes a parked run
+
+    def renew(self, claim: Frame) -> None:
+        """Execute again under the token of a warm claim."""
+        self.token = claim.token
+        self.claim = claim
+        self.parked = False
+        self.warm = True
+        self.number = 0
+        self.claimed_at = time.monotonic()
+
+
+class Holdings:
+    """Every run of the session, by id."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Holding] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[Holding]:
+        return iter(list(self._runs.values()))
+
+    def get(self, run: str) -> Holding | None:
+        """Return the holding of a run."""
+        return self._runs.get(run)
+
+    def exactly(self, run: str, token: int) -> Holding | None:
+        """Return the holding of a run under this token and no other."""
+        holding = self._runs.get(run)
+        return holding if holding is not None and holding.token == token else None
+
+    def add(self, holding: Holding) -> None:
+        """Hold a run."""
+        self._runs[holding.run] = holding
+
+    def remove(self, run: str) -> None:
+        """Hold a run no more."""
+        self._runs.pop(run, None)
+
+    def of(self, place: Place) -> list[Holding]:
+        """Return the runs that an executor holds."""
+        found = (self._runs.get(run) for run in (*place.executing, *place.parked))
+        return [holding for holding in found if holding is not None and holding.place is place]
+
+    def held(self) -> tuple[Held, ...]:
+        """Return what heartbeats and hellos list."""
+        return tuple(Held(each.run, each.token) for each in self._runs.values())
+
+
+def digest(held: tuple[Held, ...]) -> str:
+    """Return the digest of a list of runs, as both ends of the link compute it."""
+    lines = sorted(f"{each.run}:{each.token}\n" for each in held)
+    return hashlib.blake2b("".join(lines).encode(), digest_size=8).hexdigest()

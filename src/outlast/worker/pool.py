@@ -1,0 +1,338 @@
+"""Which executor takes a claim: shared ones by load, dedicated ones one run at a time.
+
+Processes are started ahead of need. Parked runs hold no place: a shared executor keeps them beside
+the others, a dedicated one that parks a run is replaced by a fresh process beside it.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from outlast.protocol.frames import Crash, Frame, Goodbye, Kind, frame
+from outlast.protocol.manifests import ExecutorKind
+from outlast.worker.processes import Launch, Process
+
+REUSES = 50
+"""Runs that a dedicated executor takes before it is replaced."""
+PARKED_RUNS = 10_000
+PARKED_BYTES = 256 * 1024 * 1024
+"""What runs parked past `warm_wait` may cost before their executor retires."""
+
+_PAGE = 4096
+_MOST_START_DELAY = 10.0
+
+logger = logging.getLogger("outlast.worker")
+
+
+@dataclass(eq=False)
+class Place:
+    """One executor process and the runs it holds."""
+
+    kind: ExecutorKind
+    process: Process | None = None
+    ready: bool = False
+    leaving: bool = False  # takes nothing new and ends by itself
+    killed: bool = False  # its end is our own doing
+    taken: int = 0
+    executing: set[str] = field(default_factory=set)
+    parked: dict[str, float] = field(default_factory=dict)  # run -> since, the longest first
+    blame: Crash | None = None
+    baseline: int = 0  # bytes of memory when it was ready
+
+    @property
+    def pid(self) -> int:
+        """The process id; 0 before the start."""
+        return 0 if self.process is None else self.process.pid
+
+    def send(self, *frames: Frame) -> None:
+        """Send frames to the executor."""
+        if self.process is not None:
+            self.process.send(frames)
+
+    def kill(self) -> None:
+        """End the executor; nobody will be blamed."""
+        self.killed = True
+        self.leaving = True
+        if self.process is not None:
+            self.process.kill()
+
+    def end(self) -> None:
+        """End the executor like a crash: what it executes is reported."""
+        if self.process is not None:
+            self.process.kill()
+
+    def wait(self) -> None:
+        """Let the executor wait before it reports more."""
+        if self.process is not None:
+            self.process.pause()
+
+    def read(self) -> None:
+        """Take the executor's reports again."""
+        if self.process is not None:
+            self.process.resume()
+
+    def say_goodbye(self, reason: str) -> None:
+        """Ask the executor to end when each of its runs has reached an entry or its end."""
+        self.leaving = True
+        self.send(frame(Kind.GOODBYE, Goodbye(reason)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much the pool may run at once."""
+
+    loops: int
+    processes: int
+    shared_concurrency: int
+    warm_wait: float
+    ahead: bool  # the version has dedicated tasks: keep a process warm for them
+
+
+class Pool:
+    """The executors of one version.
+
+    `on_frames(place, frames)` and `on_exit(place, code)` tell what executors say and that one
+    ended; `assign(run, place)` gives a waiting claim its place; `forget(place)` says that the
+    parked runs of a place are about to be gone; `on_capacity` follows a change of how much can run.
+    """
+
+    def __init__(
+        self,
+        launch: Callable[[ExecutorKind], Launch],
+        limits: Limits,
+        *,
+        on_frames: Callable[[Place, list[Frame]], None],
+        on_exit: Callable[[Place, int], None],
+        assign: Callable[[str, Place], None],
+        forget: Callable[[Place], None],
+        on_capacity: Callable[[], None],
+    ) -> None:
+        self._launch = launch
+        self._limits = limits
+        self._on_frames = on_frames
+        self._on_exit = on_exit
+        self._assign = assign
+        self._forget = forget
+        self._on_capacity = on_capacity
+        self._waiting: dict[ExecutorKind, deque[str]] = {"shared": deque(), "dedicated": deque()}
+        self._failures = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self._closing = False
+        self.places: list[Place] = []
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    # What the server may send
+
+    def capacity(self) -> dict[ExecutorKind, int]:
+        """Return how many runs could execute at once, by executor kind."""
+        if self._closing:
+            return {"shared": 0, "dedicated": 0}
+        shared = sum(place.ready and not place.leaving for place in self._of("shared"))
+        works = any(place.ready for place in self.places)
+        return {
+            "shared": shared * self._limits.shared_concurrency,
+            "dedicated": self._limits.processes if works else 0,
+        }
+
+    def free(self) -> dict[str, int]:
+        """Return how many more runs can be taken now, by executor kind."""
+        return {
+            kind: max(0, most - len(self._waiting[kind]) - self._executing(kind))
+            for kind, most in self.capacity().items()
+        }
+
+    # Runs come and go
+
+    def start(self) -> None:
+        """Start the executors that every worker has."""
+        self._fill()
+
+    def place(self, run: str, kind: ExecutorKind) -> None:
+        """Find a place for a run now or as soon as there is one: then `assign` is called."""
+        self._waiting[kind].append(run)
+        self._dispatch()
+
+    def withdraw(self, run: str) -> None:
+        """Forget a run that still waits for a place."""
+        for waiting in self._waiting.values():
+            if run in waiting:
+                waiting.remove(run)
+
+    def waiting(self) -> list[str]:
+        """Return the runs that have no place yet."""
+        return [run for waiting in self._waiting.values() for run in waiting]
+
+    def resume(self, run: str, place: Place) -> None:
+        """Let a parked run execute again, beyond the limits if need be."""
+        place.parked.pop(run, None)
+        place.executing.add(run)
+
+    def park(self, run: str, place: Place) -> None:
+        """Free the place of a run that waits."""
+        place.executing.discard(run)
+        place.parked[run] = time.monotonic()
+        if place.kind == "dedicated":
+            self._make_room()
+        self._settle(place)
+
+    def release(self, run: str, place: Place) -> None:
+        """Free the place of a run that is over, here at least."""
+        place.executing.discard(run)
+        place.parked.pop(run, None)
+        self._settle(place)
+
+    # Its executors come and go
+
+    def retire_overdue(self) -> None:
+        """Retire shared executors whose long-parked runs cost too much. Call now and then."""
+        limit = time.monotonic() - self._limits.warm_wait
+        for place in list(self._of("shared")):
+            if place.leaving or not place.parked:
+                continue
+            overdue = sum(since < limit for since in place.parked.values())
+            grown = memory(place.pid) - place.baseline if overdue else 0
+            if overdue >= PARKED_RUNS or grown > PARKED_BYTES:
+                logger.info("executor %d retires: %d runs wait in it", place.pid, overdue)
+                place.leaving = True
+                self._settle(place)
+                self._fill()
+                self._on_capacity()
+
+    def say_goodbye(self, reason: str) -> None:
+        """Take nothing new and let every executor end at the next entries of its runs."""
+        self._closing = True
+        if self._retry is not None:
+            self._retry.cancel()
+        for place in list(self.places):
+            if place.ready:
+                place.say_goodbye(reason)
+            else:
+                place.kill()
+
+    def kill(self) -> None:
+        """End every executor at once; nothing new starts."""
+        self._closing = True
+        if self._retry is not None:
+            self._retry.cancel()
+        for place in list(self.places):
+            place.kill()
+
+    async def ended(self) -> None:
+        """Wait until no executor lives."""
+        await self._empty.wait()
+
+    def _fill(self) -> None:
+        if self._closing or self._retry is not None:
+            return
+        staying = sum(not place.leaving for place in self._of("shared"))
+        for _ in range(self._limits.loops - staying):
+            self._begin("shared")
+        busy = sum(self._counts(place) for place in self._of("dedicated"))
+        idle = sum(self._is_free(place) for place in self._of("dedicated"))
+        wanted = len(self._waiting["dedicated"]) + self._limits.ahead
+        for _ in range(min(wanted - idle, self._limits.processes - busy)):
+            self._begin("dedicated")
+
+    def _begin(self, kind: ExecutorKind) -> None:
+        place = Place(kind)
+        self.places.append(place)
+        self._empty.clear()
+        place.process = Process(
+            self._launch(kind),
+            on_frames=lambda frames: self._receive(place, frames),
+            on_exit=lambda code: self._ended(place, code),
+        )
+
+    def _receive(self, place: Place, frames: list[Frame]) -> None:
+        if any(each.kind == Kind.READY for each in frames):
+            place.ready = True
+            place.baseline = memory(place.pid)
+            self._failures = 0
+            self._on_capacity()
+            self._dispatch()
+        self._on_frames(place, frames)
+
+    def _ended(self, place: Place, code: int) -> None:
+        self.places.remove(place)
+        if not place.ready and not place.killed:
+            self._failures += 1
+            if self._retry is None and not self._closing:
+                wait = min(_MOST_START_DELAY, 0.2 * 2 ** min(self._failures, 10))
+                self._retry = asyncio.get_running_loop().call_later(wait, self._try_again)
+        if not self.places:
+            self._empty.set()
+        self._on_exit(place, code)
+        if place.ready:
+            self._on_capacity()
+        self._dispatch()
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._fill()
+
+    def _dispatch(self) -> None:
+        for kind, waiting in self._waiting.items():
+            while waiting and (place := self._choose(kind)) is not None:
+                run = waiting.popleft()
+                place.executing.add(run)
+                place.taken += 1
+                self._assign(run, place)
+        self._fill()
+
+    def _choose(self, kind: ExecutorKind) -> Place | None:
+        if kind == "shared":
+            able = [place for place in self._of(kind) if place.ready and not place.leaving]
+            return min(able, key=lambda place: len(place.executing), default=None)
+        if self._executing(kind) >= self._limits.processes:
+            return None
+        free = (each for each in self._of(kind) if each.ready and self._is_free(each))
+        return next(free, None)
+
+    def _settle(self, place: Place) -> None:
+        """Let a place go that has done its share, once it is idle."""
+        worn = place.kind == "dedicated" and place.taken >= REUSES and not place.parked
+        if (place.leaving or worn) and not place.executing and not place.killed:
+            place.say_goodbye("retired")
+            self._forget(place)
+            place.parked.clear()
+        self._dispatch()
+
+    def _make_room(self) -> None:
+        """Of too many dedicated executors that only park a run, the longest waiting leaves."""
+        parked = [
+            place
+            for place in self._of("dedicated")
+            if place.parked and not place.executing and not place.leaving
+        ]
+        if len(parked) > self._limits.processes:
+            place = min(parked, key=lambda each: min(each.parked.values()))
+            place.leaving = True
+            self._settle(place)
+
+    def _of(self, kind: ExecutorKind) -> Iterator[Place]:
+        return (place for place in self.places if place.kind == kind)
+
+    def _executing(self, kind: ExecutorKind) -> int:
+        return sum(len(place.executing) for place in self._of(kind))
+
+    @staticmethod
+    def _is_free(place: Place) -> bool:
+        return not (place.leaving or place.executing or place.parked)
+
+    @staticmethod
+    def _counts(place: Place) -> bool:
+        """Whether a dedicated executor stands in one of the `processes` places."""
+        return bool(place.executing) or not (place.leaving or place.parked)
+
+
+def memory(pid: int) -> int:
+    """Return the resident bytes of a process, 0 where they cannot be read."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,328 @@
+"""Routes frames of runs between a link and the executors, and knows which run is where.
+
+It reads frame headers, and bodies only where a run changes hands: a claim's `resume` and
+`executor`, the answer to a suspend, the end of a run for the line in the terminal.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from outlast.protocol.frames import (
+    Beat,
+    Crash,
+    Empty,
+    Fail,
+    Frame,
+    Held,
+    Kind,
+    Suspended,
+    frame,
+)
+from outlast.protocol.manifests import ExecutorKind
+from outlast.protocol.outcomes import RunError
+from outlast.worker.events import ExecutorDied, RunEnded, RunStarted, WorkerEvent
+from outlast.worker.holdings import Holding, Holdings
+from outlast.worker.link import Link
+from outlast.worker.pool import Limits, Place, Pool
+from outlast.worker.processes import Launch, describe_exit
+
+_UNPLACED = 5.0
+"""Seconds after which a claim that found no executor is handed back."""
+_UNBEGUN = 10.0
+"""Seconds after which a claim whose executor does not begin it is handed back."""
+_FRESH_BEAT = 3.0  # seconds for which a beat is still passed on to a new executor
+_CRASH_GRACE = 1.0  # seconds from an executor's last words to its end
+_MOST_UNSENT = 64 * 1024 * 1024  # bytes that executors may run ahead of the servers
+
+
+class _Task(msgspec.Struct, frozen=True):
+    task: str
+
+
+class _Peek(msgspec.Struct, frozen=True):
+    """What routing needs of a claim; the payload stays undecoded."""
+
+    resume: Literal["fresh", "warm", "cold"]
+    executor: ExecutorKind
+    facts: _Task
+
+
+class Router:
+    """The runs of one session: from the link to their executors and back."""
+
+    def __init__(
+        self,
+        link: Link,
+        launch: Callable[[ExecutorKind], Launch],
+        limits: Limits,
+        *,
+        on_event: Callable[[WorkerEvent], None],
+        on_ready: Callable[[], None],
+        on_capacity: Callable[[], None],
+    ) -> None:
+        self._link = link
+        self._on_event = on_event
+        self._on_ready = on_ready
+        self._beaten_at = float("-inf")
+        self._paused = False
+        self._draining = False
+        self.holdings = Holdings()
+        self.pool = Pool(
+            launch,
+            limits,
+            on_frames=self._from_executor,
+            on_exit=self._executor_ended,
+            assign=self._assign,
+            forget=self._forget_parked,
+            on_capacity=on_capacity,
+        )
+
+    def receive(self, frames: Sequence[Frame]) -> None:
+        """Route what a server says about runs."""
+        for each in frames:
+            match each.kind:
+                case Kind.CLAIM:
+                    self._claim(each)
+                case Kind.ACK:
+                    self._acknowledged(each)
+                case Kind.DROP:
+                    self._dropped(each)
+                case _:
+                    self._forward(each)
+
+    def beat(self) -> None:
+        """Pass a fresh lease on to the executors."""
+        self._beaten_at = time.monotonic()
+        message = frame(Kind.BEAT, Beat())
+        for place in self.pool.places:
+            if place.ready:
+                place.send(message)
+
+    def say_goodbye(self, reason: str) -> None:
+        """Take nothing new; every executor ends when its runs have reached an entry."""
+        self._draining = True
+        for run in self.pool.waiting():
+            if (holding := self.holdings.get(run)) is not None:
+                self._hand_back(holding)
+        self.pool.say_goodbye(reason)
+
+    def tend(self) -> None:
+        """Do what only time brings about. Call every second."""
+        self.pool.retire_overdue()
+        for holding in self.holdings:
+            self._check_begun(holding)
+        if self._paused and self._link.outbox.size < _MOST_UNSENT // 2:
+            self._paused = False
+            for place in self.pool.places:
+                place.read()
+
+    def _check_begun(self, holding: Holding) -> None:
+        """Hand a claim back that nobody here begins: without a place, or behind a blocked loop."""
+        if holding.claim is None or holding.parked:
+            return
+        waited = time.monotonic() - holding.claimed_at
+        if holding.place is None:
+            if waited > _UNPLACED:
+                self._hand_back(holding)
+        elif waited > _UNBEGUN and holding.place.kind == "shared" and not holding.warm:
+            drop = frame(Kind.DROP, Empty(), run=holding.run, token=holding.token)
+            holding.place.send(drop)
+            self._hand_back(holding)
+
+    # From the server
+
+    def _claim(self, claim: Frame) -> None:
+        holding = self.holdings.get(claim.run)
+        if holding is not None and holding.token >= claim.token:
+            return  # pushed twice
+        peek = msgspec.msgpack.decode(claim.body, type=_Peek)
+        if peek.resume == "warm" and holding is not None and self._is_parked(holding):
+            assert holding.place is not None
+            holding.renew(claim)
+            self.pool.resume(claim.run, holding.place)
+            holding.place.send(claim)
+            return
+        if holding is not None:
+            self._drop(holding, frame(Kind.DROP, Empty(), run=holding.run, token=holding.token))
+        if peek.resume == "warm" or self._draining:
+            self._link.send([frame(Kind.GONE, Empty(), run=claim.run, token=claim.token, number=1)])
+            return
+        self.holdings.add(
+            Holding(claim.run, claim.token, peek.executor, claim, task=peek.facts.task)
+        )
+        self.pool.place(claim.run, peek.executor)
+
+    def _is_parked(self, holding: Holding) -> bool:
+        """Say whether a run is parked, also when the answer to its suspend was lost on the way."""
+        if holding.parked or holding.place is None:
+            return holding.parked
+        last = self._link.outbox.last(holding.run, holding.token)
+        if last is None or last.kind != Kind.SUSPEND:
+            return False
+        self._acknowledged(
+            frame(Kind.ACK, Suspended(True), run=last.run, token=last.token, number=last.number)
+        )
+        self._link.outbox.forget(last.run, last.token)
+        return holding.parked
+
+    def _acknowledged(self, ack: Frame) -> None:
+        sent = self._link.outbox.acknowledge(ack.run, ack.token, ack.number)
+        holding = self.holdings.exactly(ack.run, ack.token)
+        if sent is None or holding is None or holding.place is None:
+            return
+        holding.place.send(ack)
+        if sent.kind == Kind.SUSPEND:
+            if msgspec.msgpack.decode(ack.body, type=Suspended).held:
+                holding.parked = True
+                self.pool.park(holding.run, holding.place)
+        elif sent.kind in (Kind.COMPLETE, Kind.FAIL, Kind.GONE):
+            self.holdings.remove(holding.run)
+            self._tell_end(holding, sent)
+            self.pool.release(holding.run, holding.place)
+
+    def _dropped(self, message: Frame) -> None:
+        holding = self.holdings.get(message.run)
+        if holding is not None and holding.token <= message.token:
+            self._drop(holding, message)
+
+    def _drop(self, holding: Holding, message: Frame) -> None:
+        """Stop a run that belongs to somebody else."""
+        self.holdings.remove(holding.run)
+        self._link.outbox.forget(holding.run, holding.token)
+        if holding.place is None:
+            self.pool.withdraw(holding.run)
+            return
+        holding.place.send(message)
+        if holding.place.kind == "dedicated":
+            holding.place.kill()
+        self.pool.release(holding.run, holding.place)
+
+    def _forward(self, message: Frame) -> None:
+        holding = self.holdings.exactly(message.run, message.token)
+        if holding is None:
+            return
+        if holding.place is None:
+            holding.backlog.append(message)
+        else:
+            holding.place.send(message)
+
+    # From the executors and the pool
+
+    def _from_executor(self, place: Place, frames: list[Frame]) -> None:
+        ours: list[Frame] = []
+        for each in frames:
+            if each.kind == Kind.READY:
+                if time.monotonic() - self._beaten_at < _FRESH_BEAT:
+                    place.send(frame(Kind.BEAT, Beat()))
+                self._on_ready()
+                continue
+            if each.kind == Kind.CRASH:
+                place.blame = msgspec.msgpack.decode(each.body, type=Crash)
+                asyncio.get_running_loop().call_later(_CRASH_GRACE, place.end)
+                continue
+            holding = self.holdings.exactly(each.run, each.token)
+            if holding is None or holding.place is not place or each.kind >= Kind.CLAIM:
+                continue  # the run was dropped meanwhile
+            holding.claim = None
+            holding.number = max(holding.number, each.number)
+            ours.append(each)
+            if each.kind == Kind.STARTED:
+                self._on_event(RunStarted(holding.run, holding.task))
+        self._link.send(ours)
+        if not self._paused and self._link.outbox.size > _MOST_UNSENT:
+            self._paused = True
+            for each_place in self.pool.places:
+                each_place.wait()
+
+    def _assign(self, run: str, place: Place) -> None:
+        holding = self.holdings.get(run)
+        if holding is None or holding.claim is None:
+            self.pool.release(run, place)
+            return
+        holding.place = place
+        holding.claimed_at = time.monotonic()
+        place.send(holding.claim, *holding.backlog)
+        holding.backlog.clear()
+
+    def _forget_parked(self, place: Place) -> None:
+        """Forget the parked runs of a place that leaves: the next claim finds them gone."""
+        for holding in self.holdings.of(place):
+            if holding.parked:
+                self.holdings.remove(holding.run)
+
+    def _executor_ended(self, place: Place, code: int) -> None:
+        held = self.holdings.of(place)
+        executing = [holding for holding in held if not holding.parked]
+        parked = [holding for holding in held if holding.parked]
+        if place.leaving or place.killed or not (executing or code):
+            # Asked to end, or a `def` run that waited long enough. What still executes goes back.
+            for holding in executing:
+                self._hand_back(holding)
+            for holding in parked:
+                self.holdings.remove(holding.run)
+            return
+        if code == 0 and all(holding.claim is not None for holding in executing):
+            # It was on its way out when the claim arrived.
+            for holding in parked:
+                self.holdings.remove(holding.run)
+            for holding in executing:
+                self._move(holding)
+            return
+        self._report_crash(place, code, executing, parked)
+
+    def _move(self, holding: Holding) -> None:
+        if holding.moved or holding.warm:
+            self._hand_back(holding)
+            return
+        holding.moved = True
+        holding.place = None
+        holding.claimed_at = time.monotonic()
+        self.pool.place(holding.run, holding.executor)
+
+    def _report_crash(
+        self, place: Place, code: int, executing: list[Holding], parked: list[Holding]
+    ) -> None:
+        how = describe_exit(code)
+        if place.blame is not None:
+            guilty, error = place.blame.guilty, place.blame.error
+        else:
+            guilty = executing[0].run if place.kind == "dedicated" and executing else None
+            error = RunError(
+                "crashed",
+                "ProcessDied",
+                f"the process that executed the run ended with {how}",
+            )
+        if executing or parked:
+            runs = tuple(Held(holding.run, holding.token) for holding in executing)
+            asleep = tuple(Held(holding.run, holding.token) for holding in parked)
+            self._link.tell_crash(Crash(runs, guilty, error, asleep))
+        for holding in (*executing, *parked):
+            self.holdings.remove(holding.run)
+        self._on_event(ExecutorDied(place.pid, how, tuple(each.run for each in executing)))
+
+    def _hand_back(self, holding: Holding) -> None:
+        """Give a run that does not execute here any more to whoever is next."""
+        self.holdings.remove(holding.run)
+        if holding.place is None:
+            self.pool.withdraw(holding.run)
+        else:
+            self.pool.release(holding.run, holding.place)
+        gone = frame(
+            Kind.GONE, Empty(), run=holding.run, token=holding.token, number=holding.number + 1
+        )
+        self._link.send([gone])
+
+    def _tell_end(self, holding: Holding, sent: Frame) -> None:
+        seconds = time.monotonic() - holding.first_at
+        if sent.kind == Kind.COMPLETE:
+            self._on_event(RunEnded(holding.run, holding.task, ok=True, seconds=seconds))
+        elif sent.kind == Kind.FAIL:
+            fail = msgspec.msgpack.decode(sent.body, type=Fail)
+            error = f"{fail.error.type}: {fail.error.message}"
+            self._on_event(
+                RunEnded(holding.run, holding.task, False, seconds, error, fail.retry_in)
+            )

@@ -1,0 +1,143 @@
+"""What a worker is told: where to connect, what to run and how much at once."""
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from outlast.protocol.manifests import RetryPolicy
+from outlast.sdk.durations import seconds
+
+SHARED_CONCURRENCY = 500
+WARM_WAIT = 600.0
+SYNC_WARM_WAIT = 30.0
+DRAIN = 25.0
+"""Seconds that runs get to reach their next entry; Kubernetes kills after 30."""
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a worker needs to know. Times in seconds.
+
+    `api_urls` are servers of one installation, tried in turn. `dirs` are folders below
+    `project_root` or dotted packages. `loops` shared executors run `shared_concurrency` async runs
+    each; at most `processes` dedicated ones execute at once. `executor_command` replaces the
+    executor (for tests).
+    """
+
+    api_urls: tuple[str, ...]
+    secret_key: str
+    project_root: Path
+    dirs: tuple[str, ...] = ("trigger",)
+    project: str | None = None
+    name: str = ""
+    loops: int = 1
+    processes: int = os.cpu_count() or 1
+    shared_concurrency: int = SHARED_CONCURRENCY
+    warm_wait: float = WARM_WAIT
+    sync_warm_wait: float = SYNC_WARM_WAIT
+    replay_always: bool = False
+    drain: float = DRAIN
+    retry: RetryPolicy = RetryPolicy()
+    max_duration: float | None = 3600.0
+    log_level: str = "info"
+    executor_command: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.api_urls:
+            raise ValueError("no server is named: give at least one api url")
+        if min(self.loops, self.processes, self.shared_concurrency) < 1:
+            raise ValueError("loops, processes and shared_concurrency must be at least 1")
+
+    def __repr__(self) -> str:
+        return f"WorkerSettings({', '.join(self.api_urls)}, {self.project_root})"
+
+
+class _Retries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    max_attempts: int = 3
+    factor: float = 2.0
+    min_timeout: float | str = 1.0
+    max_timeout: float | str = 60.0
+    randomize: bool = True
+
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(
+            self.max_attempts,
+            self.factor,
+            seconds(self.min_timeout, "retries.min_timeout in [tool.outlast]"),
+            seconds(self.max_timeout, "retries.max_timeout in [tool.outlast]"),
+            self.randomize,
+        )
+
+
+class _Project(msgspec.Struct, frozen=True):
+    """`[tool.outlast]` of pyproject.toml; what other commands read is ignored here."""
+
+    project: str | None = None
+    dirs: tuple[str, ...] | None = None
+    retries: _Retries = _Retries()
+    max_duration: float | str | None = 3600.0
+    log_level: str = "info"
+
+
+def project_root(start: Path) -> Path:
+    """Return the nearest folder from `start` upwards that has a pyproject.toml, else `start`."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    return start
+
+
+def load_settings(
+    root: Path,
+    *,
+    api_urls: Sequence[str],
+    secret_key: str,
+    dirs: Sequence[str] | None = None,
+    **overrides: Any,
+) -> WorkerSettings:
+    """Return the settings of the project at `root`: arguments win over `[tool.outlast]`.
+
+    `overrides` are further fields of `WorkerSettings`; None means "not said". Raises `ValueError`
+    that names the field of pyproject.toml to correct.
+    """
+    project = _read(root / "pyproject.toml")
+    declared = {
+        "project": project.project,
+        "dirs": tuple(dirs or project.dirs or _default_dirs(root)),
+        "retry": project.retries.policy(),
+        "max_duration": _seconds(project.max_duration, "max_duration"),
+        "log_level": project.log_level,
+    }
+    said = {name: value for name, value in overrides.items() if value is not None}
+    return WorkerSettings(
+        api_urls=tuple(api_urls),
+        secret_key=secret_key,
+        project_root=root.resolve(),
+        **{**declared, **said},
+    )
+
+
+def _default_dirs(root: Path) -> tuple[str, ...]:
+    if not (root / "trigger").is_dir() and (root / "src" / "trigger").is_dir():
+        return ("src/trigger",)
+    return ("trigger",)
+
+
+def _read(file: Path) -> _Project:
+    if not file.is_file():
+        return _Project()
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("outlast", {})
+        return msgspec.convert(table, _Project)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not valid TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise ValueError(f"[tool.outlast] in {file}: {error}") from error
+
+
+def _seconds(value: float | str | None, name: str) -> float | None:
+    return None if value is None else seconds(value, f"{name} in [tool.outlast]")
