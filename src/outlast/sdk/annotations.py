@@ -59,7 +59,8 @@ def hints(
     except NameError as error:
         raise UsageError(
             f"{owner} is annotated with {error.name!r}, which does not exist at run time; "
-            "import it outside `if TYPE_CHECKING` (ruff: runtime-evaluated-decorators = ['outlast.task'])"
+            "import it outside `if TYPE_CHECKING` "
+            "(ruff: runtime-evaluated-decorators = ['outlast.task'])"
         ) from error
     return found
 
@@ -84,7 +85,7 @@ def forbid_secrets(annotation: object, path: str, owner: str) -> None:
 def _secrets(annotation: object, path: str, seen: dict[int, object]) -> typing.Iterator[str]:
     if id(annotation) in seen:
         return
-    seen[id(annotation)] = annotation  # kept alive: no id comes twice
+    seen[id(annotation)] = annotation  # kept, so its id is unique
     if isinstance(annotation, type) and issubclass(annotation, _SECRETS):
         yield path
         return

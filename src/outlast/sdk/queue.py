@@ -40,7 +40,7 @@ class Queue:
         self.concurrency_limit = concurrency_limit
         self.total_limit = total_limit
         if name is not None:
-            registry.add_queue(self)
+            registry.add_queue(self.manifest())
 
     def __repr__(self) -> str:
         limits = f"concurrency_limit={self.concurrency_limit}, total_limit={self.total_limit}"

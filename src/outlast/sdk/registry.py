@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from outlast.protocol.manifests import QueueManifest
 from outlast.sdk.errors import UsageError
 
 if TYPE_CHECKING:
-    from outlast.sdk.queue import Queue
     from outlast.sdk.task import Task
 
 
@@ -16,7 +16,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.tasks: dict[str, Task[Any, Any]] = {}
-        self.queues: dict[str, Queue] = {}
+        self.queues: dict[str, QueueManifest] = {}
 
     def add_task(self, task: "Task[Any, Any]") -> None:
         """Take a task in. Raises `UsageError` when its id is taken."""
@@ -28,14 +28,13 @@ class Registry:
             )
         self.tasks[task.id] = task
 
-    def add_queue(self, queue: "Queue") -> None:
+    def add_queue(self, queue: QueueManifest) -> None:
         """Take a queue in. The same declaration twice is fine, another one is a `UsageError`."""
-        name = queue.name or ""
-        known = self.queues.setdefault(name, queue)
-        if known.manifest() != queue.manifest():
+        known = self.queues.setdefault(queue.name, queue)
+        if known != queue:
             raise UsageError(
-                f"queue {name!r} is declared twice with different limits: {known!r} and {queue!r}; "
-                "declare it once and import it"
+                f"queue {queue.name!r} is declared twice with different limits: {_limits(known)} "
+                f"and {_limits(queue)}; declare it once and import it"
             )
 
     @contextmanager
@@ -47,6 +46,10 @@ class Registry:
             yield
         finally:
             self.tasks, self.queues = tasks, queues
+
+
+def _limits(queue: QueueManifest) -> str:
+    return f"(concurrency_limit={queue.concurrency_limit}, total_limit={queue.total_limit})"
 
 
 registry = Registry()

@@ -6,6 +6,7 @@ that need one raise `OutsideRunError`.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import Context as Variables
 from contextvars import ContextVar
 from typing import Literal, Protocol
 
@@ -83,6 +84,11 @@ _current: ContextVar[Runtime | None] = ContextVar("outlast_runtime", default=Non
 def current() -> Runtime | None:
     """Return the runtime of the run that this code belongs to, or None outside a run."""
     return _current.get()
+
+
+def current_in(variables: Variables) -> Runtime | None:
+    """Return the runtime that code running in a context of `contextvars` would belong to."""
+    return variables.get(_current)
 
 
 def entered(runtime: Runtime) -> AbstractContextManager[None]:

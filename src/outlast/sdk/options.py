@@ -1,0 +1,173 @@
+"""What can be said about a run when it is triggered."""
+
+import difflib
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, TypedDict
+
+from outlast.protocol.triggers import Trigger
+from outlast.sdk import idempotency
+from outlast.sdk.durations import Duration, moment, seconds
+from outlast.sdk.errors import UsageError
+from outlast.sdk.queue import Queue
+from outlast.sdk.retry import MAX_ATTEMPTS
+from outlast.sdk.serde import Codec
+from outlast.sdk.tags import Tags, check
+
+MAX_METADATA_BYTES = 256 * 1024
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of every run, whoever waits for it."""
+
+    delay: Duration | datetime
+    ttl: Duration
+    idempotency_key: idempotency.Key
+    idempotency_key_ttl: Duration
+    queue: Queue | str
+    concurrency_key: str | int
+    priority: float
+    tags: Tags
+    metadata: Mapping[str, object]
+    max_attempts: int
+    max_duration: Duration
+    machine: str
+    test: bool
+
+
+class TriggerOptions(RunOptions, total=False):
+    """Options of a run that goes its own way; `version` pins the version it starts on."""
+
+    version: str
+
+
+class WaitOptions(RunOptions, total=False):
+    """Options of a run that its caller waits for; after `timeout` the caller goes on without it."""
+
+    timeout: Duration
+
+
+class BatchOptions(TypedDict, total=False):
+    """Options of a batch as a whole."""
+
+    idempotency_key: idempotency.Key
+
+
+class BatchWaitOptions(BatchOptions, total=False):
+    """Options of a batch that its caller waits for."""
+
+    timeout: Duration
+
+
+_HINTS: Final = {
+    "concurrency_limit": "declare it: Queue(name, concurrency_limit=...), and pass queue=",
+    "rate_limit": "declare it on the Queue",
+    "retry": "use max_attempts=, or retry= on @task",
+    "payload": "give the payload as the first argument",
+    "ctx": "the context is injected; it is not passed",
+}
+
+_metadata: Final = Codec[dict[str, Any]](
+    lambda: dict[str, Any], subject="metadata", owner="trigger", error=UsageError
+)
+
+
+def build(
+    task: str,
+    payload: str | None,
+    options: Mapping[str, Any],
+    *,
+    request_key: str | None = None,
+    allowed: type = TriggerOptions,
+) -> Trigger:
+    """Return the trigger that a call asks for. Raises `UsageError`, naming the option."""
+    if not options:
+        return Trigger(task=task, payload=payload, request_key=request_key)
+    known = allowed.__annotations__
+    for name in options:
+        if name not in known:
+            raise unknown(name, known, f"trigger of {task}")
+    fields = {
+        field: value
+        for name, given in options.items()
+        if given is not None and name in _READERS
+        for field, value in _READERS[name](given).items()
+    }
+    return Trigger(task=task, payload=payload, request_key=request_key, **fields)
+
+
+def unknown(name: str, known: Mapping[str, object], where: str) -> UsageError:
+    """Return the error for an option that does not exist, with the fix or the nearest name."""
+    if name in _HINTS:
+        return UsageError(f"{where}: {name} is no option here; {_HINTS[name]}")
+    near = difflib.get_close_matches(name, known, n=1)
+    advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+    return UsageError(f"{where}: {name} is no option; {advice}")
+
+
+def _delay(value: Duration | datetime) -> dict[str, Any]:
+    if isinstance(value, datetime):
+        return {"delay_until": moment(value, "delay")}
+    return {"delay": seconds(value, "delay")}
+
+
+def _idempotency_key(value: idempotency.Key) -> dict[str, Any]:
+    key = idempotency.resolve(value)
+    return {
+        "idempotency_key": str(key),
+        "idempotency_key_shown": key.shown,
+        "idempotency_scope": key.scope,
+    }
+
+
+def _queue(value: object) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"queue": value}
+    if isinstance(value, Queue):
+        if value.name is None:
+            raise UsageError("the queue has no name; declare Queue('name', ...) at module scope")
+        return {"queue": value.name}
+    raise UsageError(
+        f"queue is a {type(value).__name__}; declare Queue('name', concurrency_limit=...) at "
+        "module scope and pass that object, or its name"
+    )
+
+
+def _priority(value: object) -> dict[str, Any]:
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+        raise UsageError(f"priority is a number of seconds of head start, not {value!r}")
+    return {"priority": float(value)}  # type: ignore[arg-type]
+
+
+def _encode_metadata(value: Mapping[str, object]) -> dict[str, Any]:
+    text = _metadata.encode(dict(value))
+    if len(text.encode()) > MAX_METADATA_BYTES:
+        raise UsageError(f"metadata is over {MAX_METADATA_BYTES // 1024} KB; put it in the payload")
+    return {"metadata": text}
+
+
+def _max_attempts(value: int) -> dict[str, Any]:
+    if not 1 <= value <= MAX_ATTEMPTS:
+        raise UsageError(f"max_attempts must be between 1 and {MAX_ATTEMPTS}, not {value}")
+    return {"max_attempts": value}
+
+
+_READERS: Final[dict[str, Any]] = {
+    "delay": _delay,
+    "ttl": lambda value: {"ttl": seconds(value, "ttl")},
+    "idempotency_key": _idempotency_key,
+    "idempotency_key_ttl": lambda value: {
+        "idempotency_key_ttl": seconds(value, "idempotency_key_ttl")
+    },
+    "queue": _queue,
+    "concurrency_key": lambda value: {"concurrency_key": str(value)},
+    "priority": _priority,
+    "tags": lambda value: {"tags": check(value)},
+    "metadata": _encode_metadata,
+    "max_attempts": _max_attempts,
+    "max_duration": lambda value: {"max_duration": seconds(value, "max_duration")},
+    "machine": lambda value: {"machine": str(value)},
+    "version": lambda value: {"version": str(value)},
+    "test": lambda value: {"is_test": bool(value)},
+}

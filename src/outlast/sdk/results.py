@@ -1,0 +1,96 @@
+"""How a child run or a batch ended, as a value."""
+
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar, overload
+
+from outlast.protocol.outcomes import Outcome
+from outlast.sdk.errors import RunError, run_error
+from outlast.sdk.serde import Codec
+
+Out_co = TypeVar("Out_co", covariant=True)
+
+
+class Result(Generic[Out_co]):
+    """The end of one run: `ok` with `output`, or `error`."""
+
+    __slots__ = ("_output", "error", "id", "task")
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - the word users read
+        task: str,
+        output: Out_co | None = None,
+        error: RunError | None = None,
+    ) -> None:
+        self.id = id
+        self.task = task
+        self.error = error
+        self._output = output
+
+    def __repr__(self) -> str:
+        end = "ok" if self.error is None else f"error={self.error!r}"
+        return f"Result({self.id}, {self.task}, {end})"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run completed."""
+        return self.error is None
+
+    @property
+    def output(self) -> Out_co:
+        """What the task returned; raises the error when there is none."""
+        return self.unwrap()
+
+    def unwrap(self) -> Out_co:
+        """Return the output, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self._output  # type: ignore[return-value]  # None only when Out allows it
+
+
+class BatchResult(Generic[Out_co]):
+    """The ends of all runs of a batch, in the order of its items."""
+
+    __slots__ = ("results",)
+
+    def __init__(self, results: tuple[Result[Out_co], ...]) -> None:
+        self.results = results
+
+    def __repr__(self) -> str:
+        failed = sum(1 for result in self.results if not result.ok)
+        return f"BatchResult({len(self.results)} runs, {failed} failed)"
+
+    def __iter__(self) -> Iterator[Result[Out_co]]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    @overload
+    def __getitem__(self, index: int) -> Result[Out_co]: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Result[Out_co], ...]: ...
+    def __getitem__(self, index: int | slice) -> Result[Out_co] | tuple[Result[Out_co], ...]:
+        return self.results[index]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every run completed."""
+        return all(result.ok for result in self.results)
+
+    def unwrap(self) -> list[Out_co]:
+        """Return the outputs, or raise the first error."""
+        return [result.unwrap() for result in self.results]
+
+
+def result_of(outcome: Outcome, codec: Codec[Any], task: str) -> Result[Any]:
+    """Return a run's end as the task's types say. Raises `OutputError` when it does not fit."""
+    run_id = outcome.run_id or ""
+    name = outcome.task or task
+    if not outcome.ok:
+        error = outcome.error
+        assert error is not None, f"run {run_id} failed without an error"
+        return Result(id=run_id, task=name, error=run_error(error, run_id=run_id, task=name))
+    value = None if outcome.value is None else codec.decode(outcome.value)
+    return Result(id=run_id, task=name, output=value)
