@@ -39,6 +39,11 @@ class Mailbox:
         paths = sorted(self.folder.glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)
         return [_parse(path.read_bytes()) for path in paths]
 
+    def empty(self) -> None:
+        """Forget every mail."""
+        for path in self.folder.glob("*.eml"):
+            path.unlink()
+
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         """Deliver one mail."""
         content = cast("bytes", envelope.content)

@@ -19,14 +19,19 @@ class MigrateError(Exception):
     """The database cannot be ours; the message says why."""
 
 
-async def migrate(owner_url: str, app_url: str) -> None:
-    """Bring the database of `owner_url` to the present schema, with the role of `app_url`."""
+async def migrate(owner_url: str, app_url: str, *, fresh: bool = False) -> None:
+    """Bring the database of `owner_url` to the present schema, with the role of `app_url`.
+
+    `fresh` throws our tables away first.
+    """
     await _create_database(owner_url)
     engine = connect(owner_url, pool_size=1)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("select pg_advisory_xact_lock(hashtext('saas-migrate'))"))
             await _refuse_foreign_tables(connection)
+            if fresh:
+                await connection.run_sync(Base.metadata.drop_all)
             await connection.run_sync(Base.metadata.create_all)
             driver = (await connection.get_raw_connection()).driver_connection
             assert isinstance(driver, asyncpg.Connection)

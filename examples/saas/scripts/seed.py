@@ -40,9 +40,9 @@ class SeedOrganization:
 
 
 ORGANIZATIONS = (
-    SeedOrganization("org_acme", "Acme, Inc.", 240, ("user_ada", "user_ben")),
+    SeedOrganization("org_acme", "Acme, Inc.", 200, ("user_ada", "user_ben")),
     SeedOrganization("org_globex", 'Globex "Worldwide" GmbH', 220, ("user_cleo", "user_ben")),
-    SeedOrganization("org_initech", "Initech & Söhne", 200, ("user_dan", "user_eve")),
+    SeedOrganization("org_initech", "Initech & Söhne", 240, ("user_dan", "user_eve")),
     SeedOrganization("org_empty", "Empty Shelf Ltd", 0, ("user_fay",)),
 )
 USERS = {

@@ -1,0 +1,229 @@
+"""Everything that the example needs, on one machine: for the demo and for its tests."""
+
+import asyncio
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+
+from app.db import engine
+from app.settings import ROOT, settings
+from dev_mailbox import Mailbox, port_of, serve
+from processes import Program, free_port, inherited
+from scripts.migrate import migrate
+
+READY_SECONDS = 60.0
+# What the platform alone may know, and what would lead the SDK to another platform.
+_NOT_FOR_TASKS = (
+    "OUTLAST_DATABASE_URL",
+    "OUTLAST_ENCRYPTION_KEYS",
+    "OUTLAST_API_URL",
+    "OUTLAST_SECRET_KEY",
+    "DATABASE_OWNER_URL",
+)
+# The password of the app's role is as old as this process: migrating sets it.
+_PASSWORD = secrets.token_urlsafe(24)
+
+
+class StackError(Exception):
+    """Something did not come up; the message says what to look at."""
+
+
+@dataclass(frozen=True)
+class Databases:
+    """The platform's database and the app's, on one PostgreSQL server."""
+
+    server: str = field(repr=False)
+    platform: str
+    app: str
+
+    async def create(self) -> None:
+        """Make both databases, empty, and the schema of the app's."""
+        await self._execute(
+            f'drop database if exists "{self.platform}" with (force)',
+            f'create database "{self.platform}"',
+        )
+        await migrate(self.owner_url, self.app_url, fresh=True)
+
+    async def drop(self) -> None:
+        """Remove both, and the app's role."""
+        await self._execute(
+            f'drop database if exists "{self.platform}" with (force)',
+            f'drop database if exists "{self.app}" with (force)',
+            f'drop role if exists "{self._role}"',
+        )
+
+    @property
+    def platform_url(self) -> str:
+        """Where the platform keeps its runs."""
+        return _with_database(self.server, self.platform)
+
+    @property
+    def owner_url(self) -> str:
+        """The app's database, for its owner."""
+        return _with_database(self.server, self.app)
+
+    @property
+    def app_url(self) -> str:
+        """The app's database, for the app's role."""
+        parts = urlsplit(self.owner_url)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{self._role}:{_PASSWORD}@{host}"))
+
+    @property
+    def _role(self) -> str:
+        return f"{self.app}_app"
+
+    async def _execute(self, *statements: str) -> None:
+        connection = await asyncpg.connect(_with_database(self.server, "postgres"))
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@dataclass
+class Stack:
+    """Mailbox, server and workers, over databases that exist. Workers come and go."""
+
+    databases: Databases
+    folder: Path
+    mailbox: Mailbox
+    page_pause: float = 0.0
+    api_url: str = ""
+    smtp_url: str = ""
+    secret_key: str = field(default="", repr=False)
+    programs: list[Program] = field(default_factory=list)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls, databases: Databases, folder: Path, *, mailbox: Mailbox, page_pause: float = 0.0
+    ) -> AsyncIterator["Stack"]:
+        """Bring up the mailbox and the server; what the stack has started ends with the block."""
+        stack = cls(databases, folder, mailbox, page_pause)
+        mail_server = await serve(mailbox)
+        stack.smtp_url = f"smtp://127.0.0.1:{port_of(mail_server)}"
+        try:
+            await stack._start_server()
+            with _as_environment(stack.variables()):
+                try:
+                    yield stack
+                finally:
+                    await engine().dispose()
+        finally:
+            for program in reversed(stack.programs):
+                await program.stop()
+            mail_server.close()
+
+    def variables(self) -> dict[str, str]:
+        """Return what the app and its tasks are told: the variables of `.env.example`."""
+        return {
+            "DATABASE_URL": self.databases.app_url,
+            "TRIGGER_API_URL": self.api_url,
+            "TRIGGER_SECRET_KEY": self.secret_key,
+            "SMTP_URL": self.smtp_url,
+            "EXPORT_DIR": str(self.folder / "exports"),
+            "EXPORT_PAGE_PAUSE": str(self.page_pause),
+        }
+
+    async def start_worker(self, *options: str) -> Program:
+        """Start a worker and wait until it says that it waits for tasks."""
+        worker = self._start(
+            "worker",
+            ["worker", "--dir", str(ROOT), *options],
+            {**inherited(*_NOT_FOR_TASKS), **self.variables()},
+        )
+        async for _ in _moments(worker):
+            if "Waiting for tasks" in worker.last_lines():
+                return worker
+        raise StackError(f"the worker did not get ready:\n{worker.last_lines()}")
+
+    async def _start_server(self) -> None:
+        port = free_port()
+        env = inherited(*_NOT_FOR_TASKS) | {
+            "OUTLAST_DATABASE_URL": self.databases.platform_url,
+            "OUTLAST_ENCRYPTION_KEYS": secrets.token_urlsafe(32),
+        }
+        server = self._start("server", ["server", "--port", str(port)], env)
+        self.api_url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=self.api_url, timeout=5) as client:
+            async for _ in _moments(server):
+                if await _answers(client):
+                    self.secret_key = await _create_project(env)
+                    return
+        raise StackError(f"the server did not get ready:\n{server.last_lines()}")
+
+    def _start(self, name: str, arguments: list[str], env: dict[str, str]) -> Program:
+        log = self.folder / "logs" / f"{name}-{len(self.programs)}.log"
+        command = [sys.executable, "-m", "outlast", *arguments]
+        program = Program.start(name, command, cwd=ROOT, env=env, log=log)
+        self.programs.append(program)
+        return program
+
+
+async def _answers(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/readyz")).is_success
+    except httpx.HTTPError:
+        return False
+
+
+async def _create_project(env: Mapping[str, str]) -> str:
+    """Return the development key of a new project; it is shown this once."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "outlast", "projects", "create", "saas"],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=READY_SECONDS,
+        check=False,
+    )
+    key = re.search(r"tr_dev_\w+", done.stdout)
+    if key is None:
+        raise StackError(f"`outlast projects create` gave no key: {done.stdout}{done.stderr}")
+    return key[0]
+
+
+async def _moments(program: Program) -> AsyncIterator[None]:
+    """Yield until the program has had its time. Raises `ProcessError` as soon as it has ended."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        program.check()
+        yield
+        await asyncio.sleep(0.05)
+
+
+@contextmanager
+def _as_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Let the app in this process read `variables`, whatever it has read before."""
+    before = dict(os.environ)
+    for name in _NOT_FOR_TASKS:
+        os.environ.pop(name, None)
+    os.environ.update(variables)
+    settings.cache_clear()
+    engine.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        settings.cache_clear()
+        engine.cache_clear()
+
+
+def _with_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{quote(name, safe='')}"))
