@@ -2,6 +2,7 @@
 
 ```
 EngineError(.code)
+├─ Unauthorized       the key or token is not valid; says nothing about why
 ├─ NotFound           no such object in this environment
 ├─ Conflict           the object is not in a state that allows this
 ├─ InvalidRequest     the request itself is wrong; .param names the field
@@ -30,7 +31,13 @@ class EngineError(Exception):
             self.code = code
 
 
-class NotFound(EngineError):  # noqa: N818 - the tree reads better without the suffix
+class Unauthorized(EngineError):  # noqa: N818 - the tree reads better without the suffix
+    """The key or token does not open anything here."""
+
+    code = "unauthorized"
+
+
+class NotFound(EngineError):  # noqa: N818
     """There is no such object in this environment."""
 
     code = "not_found"

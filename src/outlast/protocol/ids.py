@@ -18,6 +18,11 @@ def new_id(prefix: Prefix, milliseconds: int) -> str:
     return f"{prefix}_{_encode(milliseconds, _TIME_CHARS)}{_encode(secrets.randbits(80), _RANDOM_CHARS)}"
 
 
+def id_floor(prefix: Prefix, milliseconds: int) -> str:
+    """Return what sorts right before every id of this prefix and moment, for ranges over time."""
+    return f"{prefix}_{_encode(milliseconds, _TIME_CHARS)}"
+
+
 def id_milliseconds(identifier: str) -> int:
     """Return the moment that an id carries, in milliseconds since the epoch."""
     time_part = identifier.rpartition("_")[2][:_TIME_CHARS]

@@ -1,0 +1,13 @@
+-- breaking: no
+-- What reads and one-time tokens need besides the first schema.
+
+-- A one-time public token that was used: a second use is refused until it has expired anyway.
+create table outlast.used_token (
+  hash bytea primary key,  -- SHA-256 of the token
+  expires_at timestamptz not null
+);
+create index used_token_expiry_idx on outlast.used_token (expires_at);
+
+-- Lists of runs that ended badly; rare ends, so most runs never touch it.
+create index run_state_failed_idx on outlast.run_state (environment_id, status, run_id)
+  where status in ('canceled', 'failed', 'crashed', 'system_failure', 'timed_out', 'expired');

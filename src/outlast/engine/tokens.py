@@ -1,0 +1,165 @@
+"""Public access tokens: short-lived, scoped, signed with an environment's root key (HS256)."""
+
+import hashlib
+import time
+from typing import Annotated
+
+import jwt
+import msgspec
+
+from outlast.engine.database import Database
+from outlast.engine.errors import Conflict, EngineError, Unauthorized
+from outlast.engine.keys import KEYS, Keys
+from outlast.engine.tenancy import Environment, Tenancy
+
+ISSUER = "https://id.trigger.dev"
+AUDIENCE = "https://api.trigger.dev"
+LEEWAY_SECONDS = 60.0
+MAX_SECONDS = 30 * 24 * 3600.0
+MAX_TOKEN_CHARS = 8192
+_REQUIRED = ["exp", "iat", "iss", "aud", "sub", "pub"]
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that was found valid: whose it is and what it may do."""
+
+    environment: Environment
+    scopes: tuple[str, ...]
+    one_time: bool
+    skip_columns: tuple[str, ...]
+    digest: bytes
+    expires_at: float
+
+
+class _Realtime(msgspec.Struct, frozen=True, rename="camel"):
+    skip_columns: tuple[str, ...] = ()
+
+
+class _Subject(msgspec.Struct, frozen=True):
+    sub: str
+
+
+class _Claims(_Subject, frozen=True):
+    pub: bool
+    exp: float
+    scopes: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
+    otu: bool = False
+    realtime: _Realtime | None = None
+
+
+class Tokens:
+    """Mints and checks the tokens of all environments."""
+
+    def __init__(self, database: Database, keys: Keys, tenancy: Tenancy) -> None:
+        self._database = database
+        self._keys = keys
+        self._tenancy = tenancy
+
+    @staticmethod
+    def claims(environment: Environment) -> dict[str, object]:
+        """Return what a caller with a root key signs into its own tokens."""
+        return {"sub": environment.id, "pub": True}
+
+    async def mint(
+        self,
+        environment: Environment,
+        scopes: tuple[str, ...],
+        *,
+        seconds: float = 3600.0,
+        one_time: bool = False,
+        skip_columns: tuple[str, ...] = (),
+    ) -> str:
+        """Return a token for a browser; it lives for at most 30 days."""
+        roots = await self._keys.roots(environment.id)
+        if not roots:
+            raise EngineError(f"environment {environment.id} has no root key; rotate its keys")
+        now = int(time.time())
+        claims: dict[str, object] = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + int(min(seconds, MAX_SECONDS)),
+            **self.claims(environment),
+            "scopes": list(scopes),
+        }
+        if one_time:
+            claims["otu"] = True
+        if skip_columns:
+            claims["realtime"] = {"skipColumns": list(skip_columns)}
+        return jwt.encode(claims, roots[0], algorithm="HS256", headers={"typ": None})
+
+    async def verify(self, text: str) -> Token:
+        """Return what a token allows. Raises `Unauthorized`, which tells an expired one apart.
+
+        `sub` names the environment; a key in its grace period still checks. Whether a one-time
+        token was used already is not looked at here: see `spend`.
+        """
+        if len(text) > MAX_TOKEN_CHARS:
+            raise Unauthorized("the token is too long")
+        environment = await self._environment_of(text)
+        for root in await self._keys.roots(environment.id):
+            claims = _check(text, root)
+            if claims is None:
+                continue
+            if not claims.pub:
+                break
+            return Token(
+                environment=environment,
+                scopes=claims.scopes,
+                one_time=claims.otu,
+                skip_columns=(claims.realtime or _Realtime()).skip_columns,
+                digest=hashlib.sha256(text.encode()).digest(),
+                expires_at=claims.exp,
+            )
+        raise Unauthorized("the token is not valid")
+
+    async def spend(self, token: Token) -> None:
+        """Use up a one-time token. Raises `Conflict` on its second use."""
+        if not token.one_time:
+            return
+        spent = await self._database.execute(
+            KEYS.spend_token, hash=token.digest, expires_at=token.expires_at
+        )
+        if not spent:
+            raise Conflict("this one-time token was used already", code="token_used")
+
+    async def prune(self) -> int:
+        """Forget used tokens that have expired; return how many."""
+        return await self._database.execute(KEYS.prune_used_tokens)
+
+    async def _environment_of(self, text: str) -> Environment:
+        """Return the environment that a token names, before its signature is checked."""
+        try:
+            claims = msgspec.convert(
+                jwt.decode(text, options={"verify_signature": False}), _Subject
+            )
+        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, RecursionError):
+            raise Unauthorized("the token is malformed") from None
+        if "\0" not in claims.sub:
+            environment = await self._tenancy.environment_by_id(claims.sub)
+            if environment is not None:
+                return environment
+        raise Unauthorized("the token is not valid")
+
+
+def _check(text: str, root: str) -> _Claims | None:
+    """Return the claims, or None when another key signed. Raises `Unauthorized`."""
+    try:
+        return msgspec.convert(
+            jwt.decode(
+                text,
+                root,
+                algorithms=["HS256"],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                leeway=LEEWAY_SECONDS,
+                options={"require": _REQUIRED},
+            ),
+            _Claims,
+        )
+    except jwt.InvalidSignatureError:
+        return None
+    except jwt.ExpiredSignatureError:
+        raise Unauthorized("the token has expired", code="token_expired") from None
+    except (jwt.PyJWTError, msgspec.ValidationError, ValueError):
+        raise Unauthorized("the token is not valid") from None
