@@ -25,11 +25,11 @@ from app.result import Err
 from app.runs import RunState, retrieve_run, runs_client
 from app.schema import AuditLog, Export
 from app.tenant import tenant_db
-from dev_mailbox import Mailbox
-from processes import Program
+from local.mailbox import Mailbox
+from local.processes import Program
+from local.show import Show
+from local.stack import Databases, Stack
 from scripts.seed import email_of, organization, seed
-from show import Show
-from stack import Databases, Stack
 
 FOLDER = Path(__file__).resolve().parent / ".outlast"
 ORGANIZATION = organization("org_acme")

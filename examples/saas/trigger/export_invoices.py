@@ -1,6 +1,7 @@
 """The invoice export: one child run per page, one file, one mail, one audit row."""
 
 from math import ceil
+from uuid import UUID
 
 from outlast import AbortTaskRunError, Context, Queue, Retry, idempotency_keys, metadata, step, task
 from pydantic import BaseModel
@@ -42,21 +43,16 @@ async def export_invoices(payload: ExportPayload, ctx: Context) -> ExportResult:
     step or mail answers from there.
     """
     run_id = ctx.run.id
-
-    async def count() -> InvoiceCount:
-        async with tenant_db(payload.organization_id) as session:
-            return await count_invoices(session, payload.organization_id)
-
-    counted = await step("count-invoices", count)
+    counted = await step("count-invoices", count, payload.organization_id)
     if counted.rows == 0:
-        await step("fail-export", lambda: fail_export(payload, run_id=run_id))
+        await step("fail-export", fail_export, payload, run_id=run_id)
         raise AbortTaskRunError(
             f"organization {payload.organization_id} has no invoices; there is nothing to export"
         )
 
-    parts, rows = await _read_pages(payload, counted)
+    pages, rows = await _read_pages(payload, counted)
     path, url = export_path(run_id), download_url(run_id)
-    await step("write-file", lambda: write_atomically(path, parts))
+    await step("write-file", write_atomically, path, [header_line(), *pages])
 
     email = await send_export_email.trigger_and_wait(
         ExportEmailPayload(
@@ -68,21 +64,30 @@ async def export_invoices(payload: ExportPayload, ctx: Context) -> ExportResult:
         idempotency_key=idempotency_keys.create("export-email", scope="run"),
     ).unwrap()
 
-    pages = len(parts) - 1
+    await step(
+        "complete-export",
+        complete_export,
+        payload,
+        run_id=run_id,
+        rows=rows,
+        pages=len(pages),
+        download_url=url,
+    )
+    return ExportResult(path=str(path), url=url, rows=rows, pages=len(pages), mailed=email.sent)
 
-    async def close() -> None:
-        await complete_export(payload, run_id=run_id, rows=rows, pages=pages, download_url=url)
 
-    await step("complete-export", close)
-    return ExportResult(path=str(path), url=url, rows=rows, pages=pages, mailed=email.sent)
+async def count(organization_id: UUID) -> InvoiceCount:
+    """Count once: invoices that are written during the export are not part of it."""
+    async with tenant_db(organization_id) as session:
+        return await count_invoices(session, organization_id)
 
 
 async def _read_pages(payload: ExportPayload, counted: InvoiceCount) -> tuple[list[str], int]:
-    """Return the header and the pages as CSV, and the number of rows."""
-    pages = ceil(counted.rows / payload.page_rows)
-    metadata.set("pagesTotal", pages).set("pagesDone", 0)
-    parts, rows, after = [header_line()], 0, 0
-    for done in range(1, pages + 1):
+    """Return the pages as CSV, and the number of rows."""
+    total = ceil(counted.rows / payload.page_rows)
+    metadata.set("pagesTotal", total).set("pagesDone", 0)
+    pages, rows, after = list[str](), 0, 0
+    for done in range(1, total + 1):
         page = await paginate_page.trigger_and_wait(
             PagePayload(
                 organization_id=payload.organization_id,
@@ -91,7 +96,7 @@ async def _read_pages(payload: ExportPayload, counted: InvoiceCount) -> tuple[li
                 limit=payload.page_rows,
             )
         ).unwrap()
-        parts.append(page.csv)
+        pages.append(page.csv)
         rows, after = rows + page.rows, page.last_number
         metadata.set("pagesDone", done)
-    return parts, rows
+    return pages, rows

@@ -3,7 +3,7 @@ import smtplib
 from email.message import EmailMessage
 from pathlib import Path
 
-from dev_mailbox import Mailbox, port_of, serve
+from local.mailbox import Mailbox, port_of, serve
 
 
 def mail(message_id: str, text: str = "Grüße") -> EmailMessage:

@@ -1,6 +1,6 @@
 """The development mailbox: a mail server that delivers to a folder, once per Message-ID.
 
-Run it: `python dev_mailbox.py --port 2525 --folder .outlast/mail`.
+Run it from the folder of the example: `python -m local.mailbox --port 2525`.
 """
 
 import argparse

@@ -18,8 +18,8 @@ import httpx
 
 from app.db import engine
 from app.settings import ROOT, settings
-from dev_mailbox import Mailbox, port_of, serve
-from processes import Program, free_port, inherited
+from local.mailbox import Mailbox, port_of, serve
+from local.processes import Program, free_port, inherited
 from scripts.migrate import migrate
 
 READY_SECONDS = 60.0

@@ -1,0 +1,1 @@
+"""What stands in for production on one machine: processes, mailbox, output."""
