@@ -1,0 +1,1 @@
+"""Pages for people: server-rendered, read-only so far, a customer of the public API."""
