@@ -199,7 +199,7 @@ def _annotation(fn: Callable[..., object], name: str) -> object:
 
 
 def _digest(args: tuple[object, ...], kwargs: dict[str, object]) -> str:
-    """Return a digest of arguments. What has no JSON counts by its type: its text would not stay."""
+    """Return a digest of arguments. What has no JSON counts by its type: its text may change."""
     digest = hashlib.blake2b(digest_size=8)
     for part in (*args, *(item for pair in sorted(kwargs.items()) for item in pair)):
         try:

@@ -1,0 +1,88 @@
+"""Batches: made in two phases, first the batch, then its items as lines."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import msgspec
+
+from outlast.client.requests import Request, model
+from outlast.protocol.bodies import BatchBody, BatchCreated, BatchItemsReply
+from outlast.protocol.triggers import Trigger
+
+MAX_ITEMS = 1000
+
+_encoder = msgspec.json.Encoder()
+
+
+def create(
+    count: int, *, key: str | None = None, shown: str | None = None, scope: str | None = None
+) -> Request[BatchCreated]:
+    """Return the request that makes a batch of `count` items. `key` is hashed already."""
+    body: dict[str, object] = {"runCount": count}
+    if key is not None:
+        body["idempotencyKey"] = key
+        if shown is not None:
+            body["idempotencyKeyOptions"] = {"key": shown, "scope": scope or "global"}
+    return Request("POST", "/api/v3/batches", model(BatchCreated), body=_encoder.encode(body))
+
+
+def send_items(batch_id: str, items: Sequence[Trigger]) -> Request[BatchItemsReply]:
+    """Return the request that hands in all items. Sending it again adds nothing twice."""
+    lines = [_line(index, item) for index, item in enumerate(items)]
+    return Request(
+        "POST",
+        f"/api/v3/batches/{quote(batch_id, safe='')}/items",
+        model(BatchItemsReply),
+        body=b"\n".join(lines) + b"\n",
+        content_type="application/x-ndjson",
+    )
+
+
+def retrieve(batch_id: str) -> Request[BatchBody]:
+    """Return the request for a batch and the ids of its runs."""
+    return Request("GET", f"/api/v2/batches/{quote(batch_id, safe='')}", model(BatchBody))
+
+
+def _line(index: int, item: Trigger) -> bytes:
+    line: dict[str, object] = {"index": index, "task": item.task, "options": _options(item)}
+    if item.payload is not None:
+        line["payload"] = msgspec.Raw(item.payload.encode())
+    return _encoder.encode(line)
+
+
+def _options(item: Trigger) -> dict[str, object]:
+    shown = item.idempotency_key_shown
+    options: dict[str, object | None] = {
+        "payloadType": item.payload_type,
+        "queue": item.queue and {"name": item.queue},
+        "concurrencyKey": item.concurrency_key,
+        "idempotencyKey": item.idempotency_key,
+        "idempotencyKeyTTL": _whole(item.idempotency_key_ttl),
+        "idempotencyKeyOptions": shown
+        and {"key": shown, "scope": item.idempotency_scope or "global"},
+        "delay": _iso(item.delay_until) or _whole(item.delay),
+        "ttl": _whole(item.ttl),
+        "priority": item.priority or None,
+        "tags": list(item.tags) or None,
+        "metadata": item.metadata and msgspec.Raw(item.metadata.encode()),
+        "maxAttempts": item.max_attempts,
+        "maxDuration": item.max_duration,
+        "machine": item.machine,
+        "lockToVersion": item.version,
+        "test": item.is_test or None,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _whole(seconds: float | None) -> str | None:
+    """Return a duration as the wire writes it, which knows whole seconds only."""
+    return None if seconds is None else f"{math.ceil(seconds)}s"
+
+
+def _iso(moment: float | None) -> str | None:
+    if moment is None:
+        return None
+    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

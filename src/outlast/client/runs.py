@@ -1,0 +1,75 @@
+"""Runs: read, list, cancel, and wait for their end."""
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import msgspec
+
+from outlast.client.requests import Reply, Request, model
+from outlast.protocol.bodies import IdReply, RunDetail, RunPage
+
+POLL_SECONDS = 20.0
+"""How long the server holds a question for a run's end."""
+
+_PENDING = 202
+
+
+class EndError(msgspec.Struct, frozen=True, rename="camel"):
+    """Why a run has no output."""
+
+    message: str = ""
+    name: str = "Error"
+    stack_trace: str = ""
+    causes: tuple[str, ...] = ()
+    kind: str | None = None
+
+
+class End(msgspec.Struct, frozen=True, rename="camel"):
+    """A run that has ended; the output stays text, because the task's types read it."""
+
+    id: str
+    status: str
+    task_identifier: str
+    output: msgspec.Raw = msgspec.Raw(b"null")
+    error: EndError | None = None
+
+
+_ends = msgspec.json.Decoder(End)
+
+
+def retrieve(run_id: str) -> Request[RunDetail]:
+    """Return the request for everything about a run."""
+    return Request("GET", f"/api/v3/runs/{_part(run_id)}", model(RunDetail))
+
+
+def list_page(filters: Mapping[str, str], *, size: int, after: str | None) -> Request[RunPage]:
+    """Return the request for a page of runs, newest first. `filters` are named as on the wire."""
+    query = [(f"filter{name}", value) for name, value in filters.items()]
+    query.append(("page[size]", str(size)))
+    if after is not None:
+        query.append(("page[after]", after))
+    return Request("GET", "/api/v1/runs", model(RunPage), query=tuple(query))
+
+
+def cancel(run_id: str) -> Request[IdReply]:
+    """Return the request that cancels a run and its children."""
+    return Request("POST", f"/api/v2/runs/{_part(run_id)}/cancel", model(IdReply))
+
+
+def end(run_id: str, seconds: float) -> Request[End | None]:
+    """Return the request that waits for a run's end; None when the time passed before it."""
+
+    def decode(reply: Reply) -> End | None:
+        return None if reply.status == _PENDING else _ends.decode(reply.body)
+
+    return Request(
+        "GET",
+        f"/api/outlast/v1/runs/{_part(run_id)}/result",
+        decode,
+        query=(("seconds", f"{seconds:g}"),),
+        patience=seconds,
+    )
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
