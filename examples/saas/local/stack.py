@@ -1,6 +1,7 @@
 """Everything that the example needs, on one machine: for the demo and for its tests."""
 
 import asyncio
+import base64
 import os
 import re
 import secrets
@@ -154,7 +155,7 @@ class Stack:
         port = free_port()
         env = inherited(*_NOT_FOR_TASKS) | {
             "OUTLAST_DATABASE_URL": self.databases.platform_url,
-            "OUTLAST_ENCRYPTION_KEYS": secrets.token_urlsafe(32),
+            "OUTLAST_ENCRYPTION_KEYS": base64.b64encode(secrets.token_bytes(32)).decode(),
         }
         server = self._start("server", ["server", "--port", str(port)], env)
         self.api_url = f"http://127.0.0.1:{port}"
