@@ -244,6 +244,7 @@ def _describe(
     errors: list[Problem] = []
     for _, task in sorted(discovered.registry.tasks.items()):
         try:
+            task.check()
             tasks.append(
                 task.manifest(retry, default_max_duration=max_duration, root=discovered.root)
             )
