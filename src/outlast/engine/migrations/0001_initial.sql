@@ -284,6 +284,8 @@ create table outlast.timer (
   primary key (environment_id, due_at, kind, ref, key)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
 
+create index timer_due_idx on outlast.timer (due_at, environment_id);
+
 -- A worker. It outlives its socket; silence ends it. closed_at: the socket closed without goodbye.
 create table outlast.session (
   id text collate "C" primary key,

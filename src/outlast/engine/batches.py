@@ -1,0 +1,121 @@
+"""Batches that applications make: created with their size, filled item by item, sealed when full."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from outlast.engine.database import Database
+from outlast.engine.errors import NotFound
+from outlast.engine.queries import load
+from outlast.protocol.triggers import Refusal, Triggered
+
+BATCHES = load("batches")
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """A batch as it stands. `created` counts its items so far, refused ones included."""
+
+    id: str
+    environment_id: str
+    size: int
+    sealed: bool
+    idempotency_key: str | None
+    created_at: datetime
+    updated_at: datetime
+    created: int
+
+
+class BatchItem(msgspec.Struct, frozen=True):
+    """One item: its run, or why there is none (`error` is a Refusal as JSON)."""
+
+    index: int
+    task: str
+    run_id: str | None
+    error: str | None
+    status: str | None
+    output: str | None
+    failure: str | None
+
+
+class Added(msgspec.Struct, frozen=True):
+    """What adding items came to."""
+
+    accepted: int
+    deduplicated: int
+    sealed: bool
+
+
+class _Index(msgspec.Struct, frozen=True):
+    index: int
+
+
+class Batches:
+    """Batches of all environments. Rows of a batch that a task waits for belong to the cycle."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self, environment: str, batch: str, size: int, *, idempotency_key: str | None
+    ) -> tuple[Batch, bool]:
+        """Make a batch, or return the one that holds the key. The flag says that it was there."""
+        await self._database.execute(
+            BATCHES.create,
+            environment=environment,
+            batch=batch,
+            size=size,
+            idempotency_key=idempotency_key,
+        )
+        found = await self._database.fetch_one(
+            Batch,
+            BATCHES.find_created,
+            environment=environment,
+            batch=batch,
+            idempotency_key=idempotency_key,
+        )
+        if found is None:
+            raise NotFound(f"there is no batch {batch!r} in this environment")
+        return found, found.id != batch
+
+    async def retrieve(self, environment: str, batch: str) -> Batch:
+        """Return a batch. Raises `NotFound`."""
+        found = await self._database.fetch_one(
+            Batch, BATCHES.retrieve, environment=environment, batch=batch
+        )
+        if found is None:
+            raise NotFound(f"there is no batch {batch!r} in this environment")
+        return found
+
+    async def items(self, environment: str, batch: str) -> list[BatchItem]:
+        """Return a batch's items in order, with the end of each run that has ended."""
+        return await self._database.fetch(
+            BatchItem, BATCHES.items, environment=environment, batch=batch
+        )
+
+    async def present(self, batch: str) -> set[int]:
+        """Return the indexes that a batch has already."""
+        rows = await self._database.fetch(_Index, BATCHES.present, batch=batch)
+        return {row.index for row in rows}
+
+    async def record(
+        self, batch: str, tasks: Sequence[tuple[int, str]], made: Sequence[Triggered]
+    ) -> None:
+        """Write down what became of items, and seal the batch when all are there."""
+        rows = [
+            {
+                "index": index,
+                "task": task,
+                "run": one.run_id or None,
+                "error": _text(one.error),
+            }
+            for (index, task), one in zip(tasks, made, strict=True)
+        ]
+        await self._database.execute(
+            BATCHES.record, batch=batch, items=msgspec.json.encode(rows).decode()
+        )
+        await self._database.execute(BATCHES.seal, batch=batch)
+
+
+def _text(refusal: Refusal | None) -> str | None:
+    return msgspec.json.encode(refusal).decode() if refusal is not None else None

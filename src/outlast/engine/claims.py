@@ -1,0 +1,169 @@
+"""Claimed runs as frames: facts, payload and journal, read after the claim's commit."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from outlast.engine.database import Executor
+from outlast.engine.queries import load
+from outlast.protocol.frames import Claim, Entry, Facts
+from outlast.protocol.outcomes import Outcome
+from outlast.protocol.triggers import Triggered
+
+CLAIMS = load("claims")
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """One claimed run as stored."""
+
+    run_id: str
+    task: str
+    queue: str
+    concurrency_key: str | None
+    executor: str
+    payload: str | None
+    payload_type: str
+    retry: str
+    max_duration: float | None
+    seed: bytes
+    parent_id: str | None
+    root_id: str | None
+    depth: int
+    batch_id: str | None
+    idempotency_shown: str | None
+    is_test: bool
+    is_replay: bool
+    trace_context: str | None
+    created_at: datetime
+    tags: list[str]
+    metadata: str
+    positions: str
+    token: int
+    attempt: int
+    started_at: datetime | None
+    session_id: str | None
+    version: str | None
+
+
+class _StoredEntry(msgspec.Struct, frozen=True):
+    run_id: str
+    key: str
+    kind: str
+    name: str
+    attempt: int
+    outcome: str | None
+    number: int | None
+    position: int
+    arguments: str
+    preview: str
+    abandoned: bool
+    runs: str | None
+
+
+class Undelivered(msgspec.Struct, frozen=True):
+    """A finished call that the code may not have heard of."""
+
+    run_id: str
+    key: str
+    outcome: str
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where claims come from, as `ctx` shows it."""
+
+    environment: str
+    environment_slug: str
+    project: str
+
+
+class _MaxAttempts(msgspec.Struct, frozen=True):
+    max_attempts: int = 1
+
+
+outcomes = msgspec.json.Decoder(Outcome)
+_triggered = msgspec.json.Decoder(tuple[Triggered, ...])
+_policies = msgspec.json.Decoder(_MaxAttempts)
+_positions = msgspec.json.Decoder(dict[str, int])
+
+
+async def load_claims(
+    executor: Executor, environment: str, runs: Sequence[str]
+) -> dict[str, Claimed]:
+    """Return what is stored of claimed runs, by id."""
+    rows = await executor.fetch(
+        Claimed, CLAIMS.load_claims, environment=environment, runs=list(runs)
+    )
+    return {row.run_id: row for row in rows}
+
+
+async def load_entries(executor: Executor, runs: Sequence[str]) -> dict[str, list[Entry]]:
+    """Return the journals of runs, by id."""
+    journals: dict[str, list[Entry]] = {run: [] for run in runs}
+    for row in await executor.fetch(_StoredEntry, CLAIMS.load_entries, runs=list(runs)):
+        journals[row.run_id].append(_entry(row))
+    return journals
+
+
+async def load_undelivered(executor: Executor, runs: Sequence[str]) -> list[Undelivered]:
+    """Return finished calls of runs that may not have reached the code."""
+    return await executor.fetch(Undelivered, CLAIMS.load_undelivered, runs=list(runs))
+
+
+def claim_frame(row: Claimed, resume: str, place: Place, entries: Sequence[Entry]) -> Claim:
+    """Return the body of a CLAIM. `resume` is fresh, warm or cold."""
+    return Claim(
+        resume=resume,  # type: ignore[arg-type] # the turn tells only these three
+        executor=row.executor,  # type: ignore[arg-type] # checked when it was admitted
+        facts=_facts(row, place),
+        retry=row.retry,
+        payload=row.payload,
+        payload_type=row.payload_type,
+        metadata=row.metadata,
+        seed=row.seed,
+        entries=tuple(entries),
+        positions=_positions.decode(row.positions),
+    )
+
+
+def _facts(row: Claimed, place: Place) -> Facts:
+    created = row.created_at.timestamp()
+    return Facts(
+        run_id=row.run_id,
+        task=row.task,
+        attempt=row.attempt,
+        max_attempts=_policies.decode(row.retry).max_attempts,
+        queue=row.queue,
+        created_at=created,
+        started_at=row.started_at.timestamp() if row.started_at else created,
+        environment=place.environment,
+        environment_slug=place.environment_slug,
+        project=place.project,
+        version=row.version or "",
+        max_duration=row.max_duration,
+        concurrency_key=row.concurrency_key,
+        idempotency_key=row.idempotency_shown,
+        tags=tuple(row.tags),
+        parent=row.parent_id,
+        root=row.root_id,
+        batch=row.batch_id,
+        is_test=row.is_test,
+        is_replay=row.is_replay,
+        trace_context=row.trace_context,
+    )
+
+
+def _entry(row: _StoredEntry) -> Entry:
+    return Entry(
+        key=row.key,
+        kind=row.kind,
+        name=row.name,
+        attempt=row.attempt,
+        outcome=outcomes.decode(row.outcome) if row.outcome is not None else None,
+        number=row.number,
+        position=row.position,
+        arguments=row.arguments,
+        preview=row.preview,
+        abandoned=row.abandoned,
+        runs=_triggered.decode(row.runs) if row.runs else (),
+    )

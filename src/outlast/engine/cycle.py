@@ -1,0 +1,265 @@
+"""The cycle of one environment on one server: gather, play a turn, answer; again while there is work.
+
+No timer paces it: an idle environment plays its turn at once, a busy one gathers while a turn is in
+flight, so batches grow with load. The environment's row lock makes it single-writer across servers.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from outlast.engine.database import Database
+from outlast.engine.errors import BadData, EngineError, Overloaded, Unavailable
+from outlast.engine.turn import Called, Ending, Item, NewRun, Pool, Telling, play
+
+logger = logging.getLogger(__name__)
+
+MOST_PER_TURN = 500
+MOST_WAITING = 10_000
+_IDLE_SECONDS = 60.0
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 2.0
+
+
+class Workers(Protocol):
+    """What a cycle knows of the workers connected to this server."""
+
+    def pools(self, environment: str) -> tuple[list[Pool], list[str]]:
+        """Return free slots by pool, and the sessions that may park runs."""
+
+    async def tell(self, environment: str, tellings: Sequence[Telling]) -> None:
+        """Hear what a committed turn told, in order."""
+
+
+class Asked(msgspec.Struct):
+    """An item with what to call once its turn is committed (tellings or an error)."""
+
+    item: Item
+    answer: Callable[[list[Telling], EngineError | None], None] | None
+
+
+class Cycle:
+    """One environment's loop. Create it once per environment and server; it sleeps when idle."""
+
+    def __init__(
+        self,
+        environment: str,
+        *,
+        database: Database,
+        workers: Workers,
+        server: str,
+        turns: asyncio.Semaphore,
+        clock: Callable[[], datetime | None],
+        left_work: Callable[[str], None],
+    ) -> None:
+        self.environment = environment
+        self._database = database
+        self._workers = workers
+        self._server = server
+        self._turns = turns
+        self._clock = clock
+        self._left_work = left_work
+        self._asked: deque[Asked] = deque()
+        self._woken = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._told: asyncio.Queue[Sequence[Telling] | None] = asyncio.Queue()
+        self._teller: asyncio.Task[None] | None = None
+        self._due: float | None = None  # loop time of the next timer
+        self._closed = False
+        self.left = 0  # queued runs after the last turn
+
+    def submit(
+        self,
+        item: Item,
+        answer: Callable[[list[Telling], EngineError | None], None] | None = None,
+    ) -> None:
+        """Put an item into the next turn. Raises `Overloaded` past 10,000 waiting callers."""
+        if len(self._asked) >= MOST_WAITING and isinstance(item, NewRun):
+            raise Overloaded(f"{len(self._asked)} requests wait in {self.environment}; slow down")
+        self._asked.append(Asked(item, answer))
+        self.wake()
+
+    async def ask(self, item: Item) -> list[Telling]:
+        """Put an item into the next turn and return what the turn told about it."""
+        future: asyncio.Future[list[Telling]] = asyncio.get_running_loop().create_future()
+
+        def answer(tellings: list[Telling], error: EngineError | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(tellings)
+
+        self.submit(item, answer)
+        return await future
+
+    def wake(self) -> None:
+        """Play a turn now: work came from outside, or may have."""
+        self._woken.set()
+        if self._loop is None and not self._closed:
+            self._loop = asyncio.create_task(self._run(), name=f"cycle {self.environment}")
+            self._teller = asyncio.create_task(self._tell(), name=f"teller {self.environment}")
+
+    async def close(self) -> None:
+        """Stop after the turn in flight; what has gathered is answered with `Unavailable`."""
+        self._closed = True
+        self._woken.set()
+        for task in (self._loop, self._teller):
+            if task is not None:
+                self._told.put_nowait(None)
+                await asyncio.gather(task, return_exceptions=True)
+        while self._asked:
+            _answer(self._asked.popleft(), [], Unavailable("the server is stopping; try another"))
+
+    async def _run(self) -> None:
+        try:
+            while not self._closed and await self._wait():
+                self._woken.clear()
+                await self._turn()
+        except Exception:
+            logger.exception("cycle failed", extra={"environment": self.environment})
+        finally:
+            self._loop = None
+            self._told.put_nowait(None)
+            if (self._asked or self._woken.is_set()) and not self._closed:
+                self.wake()
+
+    async def _wait(self) -> bool:
+        """Wait for work or the next timer; False: nothing for a while, the loop may end."""
+        if self._woken.is_set() or self._asked:
+            return True
+        now = asyncio.get_running_loop().time()
+        timeout = _IDLE_SECONDS if self._due is None else max(0.0, self._due - now)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
+        except TimeoutError:
+            return self._due is not None
+        return True
+
+    async def _turn(self) -> None:
+        batch = [self._asked.popleft() for _ in range(min(MOST_PER_TURN, len(self._asked)))]
+        if self._asked:
+            self._woken.set()
+        await self._play(batch)
+
+    async def _play(self, batch: list[Asked]) -> None:
+        """Play a batch to its end: again after a lost connection, in halves around bad data."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                tellings = await self._play_once([asked.item for asked in batch])
+            except BadData as error:
+                await self._part(batch, error)
+                return
+            except Unavailable as error:
+                if self._closed:
+                    for asked in batch:
+                        _answer(asked, [], error)
+                    return
+                logger.warning("turn repeats", extra={"why": str(error)})
+                batch = [Asked(_repeated(asked.item), asked.answer) for asked in batch]
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                self._spread(batch, tellings)
+                return
+
+    async def _play_once(self, items: Sequence[Item]) -> list[Telling]:
+        async with self._turns, self._database.acquire() as executor:
+            pools, homes = self._workers.pools(self.environment)
+            return await play(
+                executor,
+                self.environment,
+                items,
+                pools=pools,
+                homes=homes,
+                server=self._server,
+                clock=self._clock(),
+            )
+
+    async def _part(self, batch: list[Asked], error: BadData) -> None:
+        """Find the guilty item: its caller gets the error, its run fails, all others commit."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._play(batch[:middle])
+            await self._play(batch[middle:])
+            return
+        if not batch:
+            logger.error("turn fails without an item", extra={"why": str(error)})
+            await asyncio.sleep(_LONGEST_PAUSE)
+            return
+        guilty = batch[0]
+        logger.error("item refused", extra={"why": str(error), "item": type(guilty.item).__name__})
+        if isinstance(guilty.item, Ending) and guilty.item.status != "system_failure":
+            await self._play([Asked(_as_failure(guilty.item, error), guilty.answer)])
+        elif isinstance(guilty.item, Called) and guilty.item.runs:
+            await self._play([Asked(_as_refused(guilty.item, error), guilty.answer)])
+        else:
+            _answer(guilty, [], error)
+
+    def _spread(self, batch: list[Asked], tellings: list[Telling]) -> None:
+        self._due = None
+        self.left = 0
+        mine: dict[int, list[Telling]] = {}
+        others: list[Telling] = []
+        for telling in tellings:
+            if telling.kind in ("created", "called", "stale", "held"):
+                mine.setdefault(telling.n, []).append(telling)
+            elif telling.kind == "due":
+                seconds = max(0.0, float(telling.data or 0))
+                self._due = asyncio.get_running_loop().time() + seconds
+            elif telling.kind == "left":
+                self.left = int(telling.data or 0)
+            elif telling.kind == "more":
+                self._woken.set()
+            else:
+                others.append(telling)
+        for n, asked in enumerate(batch):
+            _answer(asked, mine.get(n, []), None)
+        if others:
+            self._told.put_nowait(others)
+        if self.left:  # nobody here can take it: somebody elsewhere may
+            self._left_work(self.environment)
+
+    async def _tell(self) -> None:
+        """Tell the workers what turns decided, in order, while the next turn is played."""
+        while (tellings := await self._told.get()) is not None:
+            try:
+                await self._workers.tell(self.environment, tellings)
+            except Exception:
+                logger.exception("telling failed", extra={"environment": self.environment})
+
+
+def _answer(asked: Asked, tellings: list[Telling], error: EngineError | None) -> None:
+    if asked.answer is not None:
+        asked.answer(tellings, error)
+
+
+def _repeated(item: Item) -> Item:
+    """Mark what an unknown commit may have created already, so that it is found and not made again."""
+    if isinstance(item, NewRun):
+        return msgspec.structs.replace(item, retried=True)
+    return item
+
+
+def _as_failure(ending: Ending, error: BadData) -> Ending:
+    reason = {"kind": "system", "type": "BadData", "message": f"could not be stored: {error}"}
+    return Ending(
+        run=ending.run,
+        token=ending.token,
+        status="system_failure",
+        error=msgspec.json.encode(reason).decode(),
+    )
+
+
+def _as_refused(called: Called, error: BadData) -> Called:
+    reason = {"kind": "raised", "type": "TriggerRefused", "message": str(error)}
+    outcome = msgspec.json.encode({"ok": False, "error": reason}).decode()
+    return Called(call=msgspec.structs.replace(called.call, outcome=outcome, size=0))

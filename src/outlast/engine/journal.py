@@ -1,0 +1,141 @@
+"""The journal's own writer: steps, order of delivery and reports, batched, outside the cycle.
+
+Fenced by the lease token; the recorded result always wins. A frame is durable when its future is done,
+and only then may a later call, suspend or end of the same run enter a turn.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from outlast.engine.database import Database, Executor
+from outlast.engine.errors import BadData, EngineError, Unavailable
+from outlast.engine.queries import load
+from outlast.protocol.frames import Delivered, Report, Step
+
+logger = logging.getLogger(__name__)
+
+JOURNAL = load("journal")
+_MOST = 1_000
+_PAUSE = 0.1
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What the journal holds for a step now; no outcome: the writer has lost the run."""
+
+    n: int
+    run: str
+    token: int
+    outcome: str | None
+
+
+class _Order(msgspec.Struct):
+    run: str
+    token: int
+    body: Step | Delivered | Report
+    future: "asyncio.Future[str | None]"
+
+
+class JournalWriter:
+    """Gathers journal frames of all runs and writes them in one statement at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._orders: deque[_Order] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def write(
+        self, run: str, token: int, body: Step | Delivered | Report
+    ) -> "asyncio.Future[str | None]":
+        """Return a future that is done when the frame is on disk.
+
+        For a step it gives the recorded outcome as JSON, or None when the token is stale.
+        """
+        future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._orders.append(_Order(run, token, body, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="journal writer")
+        return future
+
+    async def close(self) -> None:
+        """Write what has gathered and stop."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            while self._orders:
+                count = min(_MOST, len(self._orders))
+                await self._write([self._orders.popleft() for _ in range(count)])
+        finally:
+            self._task = None
+
+    async def _write(self, orders: list[_Order]) -> None:
+        while True:
+            try:
+                async with self._database.acquire() as executor:
+                    await _flush(executor, orders)
+            except BadData as error:
+                await self._part(orders, error)
+            except Unavailable as error:
+                logger.warning("journal write repeats", extra={"why": str(error)})
+                await asyncio.sleep(_PAUSE)
+                continue
+            return
+
+    async def _part(self, orders: list[_Order], error: EngineError) -> None:
+        if len(orders) == 1:
+            if not orders[0].future.done():
+                orders[0].future.set_exception(error)
+            return
+        middle = len(orders) // 2
+        await self._write(orders[:middle])
+        await self._write(orders[middle:])
+
+
+async def _flush(executor: Executor, orders: Sequence[_Order]) -> None:
+    steps: list[dict[str, object]] = []
+    deliveries: list[dict[str, object]] = []
+    lines: list[dict[str, object]] = []
+    tags: list[dict[str, object]] = []
+    operations: list[dict[str, object]] = []
+    for n, order in enumerate(orders):
+        owner = {"run": order.run, "token": order.token}
+        match order.body:
+            case Step() as step:
+                row = msgspec.structs.asdict(step)
+                row["outcome"] = msgspec.json.encode(step.outcome).decode()
+                steps.append({"n": n, **owner, **row})
+            case Delivered() as delivered:
+                deliveries.extend({**owner, "key": k, "number": i} for k, i in delivered.order)
+                deliveries.extend({**owner, "key": k, "abandoned": True} for k in delivered.abandoned)
+            case Report() as report:
+                lines.extend({**owner, **msgspec.structs.asdict(line)} for line in report.logs)
+                tags.extend({**owner, "tag": tag} for tag in report.tags)
+                operations.extend(
+                    {"n": len(operations), **owner, **msgspec.structs.asdict(operation)}
+                    for operation in report.metadata
+                )
+    recorded: dict[int, str | None] = {}
+    if steps or deliveries or lines or tags:
+        rows = await executor.fetch(
+            Written,
+            JOURNAL.write,
+            steps=_json(steps),
+            deliveries=_json(deliveries),
+            lines=_json(lines),
+            tags=_json(tags),
+        )
+        recorded = {row.n: row.outcome for row in rows}
+    if operations:
+        await executor.execute(JOURNAL.operate, items=_json(operations))
+    for n, order in enumerate(orders):
+        if not order.future.done():
+            order.future.set_result(recorded.get(n))
+
+
+def _json(rows: list[dict[str, object]]) -> str | None:
+    return msgspec.json.encode(rows).decode() if rows else None

@@ -1,0 +1,174 @@
+"""Worker sessions: who is connected here, what each holds, how many runs it can take.
+
+The lease belongs to the session, not to runs; the session outlives its socket. What is kept in memory
+here is only a picture: the truth is `run_state`, and `reconcile` brings the two together.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from outlast.engine.claims import Place
+from outlast.engine.turn import Pool
+from outlast.protocol.frames import Empty, Frame, Held, Kind, frame
+
+Deliver = Callable[[list[Frame]], None]
+_MOST_SLOTS = 500
+
+
+class Holding(msgspec.Struct):
+    """A run that a session executes, with what its calls need to know of it."""
+
+    token: int
+    executor: str
+    task: str
+    root: str | None
+    depth: int
+    attempt: int
+    retry: str  # RetryPolicy as JSON
+
+
+class Session:
+    """One worker connected to this server."""
+
+    def __init__(
+        self, *, id: str, version_id: str, place: Place, free: dict[str, int], deliver: Deliver
+    ) -> None:
+        self.id = id
+        self.version_id = version_id
+        self.place = place
+        self.deliver = deliver
+        self.executing: dict[str, Holding] = {}
+        self.parked: dict[str, int] = {}
+        self.mismatches = 0
+        self._capacity: dict[str, int] = {}
+        self._busy: dict[str, int] = {}
+        self.set_free(free)
+
+    def set_free(self, free: dict[str, int]) -> None:
+        """Hear how many runs the worker can take now, beside those it executes."""
+        for executor, count in free.items():
+            self._capacity[executor] = count + self._busy.get(executor, 0)
+
+    def free(self, executor: str) -> int:
+        """Return how many more runs of a kind of executor may be claimed for it."""
+        return self._capacity.get(executor, 0) - self._busy.get(executor, 0)
+
+    def hold(self, run: str, holding: Holding) -> None:
+        """Hear that a run was claimed for the worker."""
+        before = self.executing.get(run)
+        if before is not None:
+            self.release(run, before.token)
+        self.parked.pop(run, None)
+        self.executing[run] = holding
+        self._busy[holding.executor] = self._busy.get(holding.executor, 0) + 1
+
+    def executors(self) -> list[str]:
+        """Return the kinds of executors it has."""
+        return list(self._capacity)
+
+    def release(self, run: str, token: int) -> None:
+        """Hear that the worker is done with a run: ended, suspended or handed back."""
+        holding = self.executing.get(run)
+        if holding is not None and holding.token == token:
+            del self.executing[run]
+            self._busy[holding.executor] -= 1
+        if self.parked.get(run) == token:
+            del self.parked[run]
+
+    def park(self, run: str, token: int) -> None:
+        """Hear that a run is suspended and its coroutine parked."""
+        self.release(run, token)
+        self.parked[run] = token
+
+    def digest(self) -> str:
+        """Return the digest of held runs that the worker's heartbeat is compared with."""
+        return held_digest(self.held())
+
+    def held(self) -> list[Held]:
+        """Return what this server believes the worker holds."""
+        executing = [Held(run, holding.token) for run, holding in self.executing.items()]
+        return executing + [Held(run, token) for run, token in self.parked.items()]
+
+
+def held_digest(held: Sequence[Held]) -> str:
+    """Return hex blake2b-8 over the sorted `run:token` lines."""
+    lines = sorted(f"{item.run}:{item.token}\n" for item in held)
+    return hashlib.blake2b("".join(lines).encode(), digest_size=8).hexdigest()
+
+
+class Sessions:
+    """The sessions connected to this server, by id and by environment."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Session] = {}
+        self._by_environment: dict[str, dict[str, Session]] = {}
+        self.current: dict[str, str | None] = {}
+
+    def __contains__(self, session: str) -> bool:
+        return session in self._all
+
+    def get(self, session: str | None) -> Session | None:
+        """Return a session connected here, or None."""
+        return self._all.get(session) if session is not None else None
+
+    def ids(self) -> list[str]:
+        """Return the ids of all sessions connected here."""
+        return list(self._all)
+
+    def environments(self) -> list[str]:
+        """Return the environments that have a worker connected here."""
+        return [environment for environment, there in self._by_environment.items() if there]
+
+    def of(self, environment: str) -> list[Session]:
+        """Return the sessions of an environment."""
+        return list(self._by_environment.get(environment, {}).values())
+
+    def add(self, session: Session) -> None:
+        """Take a session in, in place of an earlier socket of the same worker."""
+        self._all[session.id] = session
+        self._by_environment.setdefault(session.place.environment, {})[session.id] = session
+
+    def remove(self, session: Session) -> None:
+        """Forget a session, unless another socket of the same worker has taken its place."""
+        if self._all.get(session.id) is session:
+            del self._all[session.id]
+            self._by_environment[session.place.environment].pop(session.id, None)
+
+    def pools(self, environment: str) -> tuple[list[Pool], list[str]]:
+        """Return the free slots of an environment's workers by pool, and who may park runs."""
+        slots: dict[tuple[str, str], list[list[str]]] = {}
+        sessions = self.of(environment)
+        for session in sessions:
+            for executor in session.executors():
+                free = min(session.free(executor), _MOST_SLOTS)
+                if free > 0:
+                    pool = slots.setdefault((session.version_id, executor), [])
+                    pool.append([session.id] * free)
+        current = self.current.get(environment)
+        pools = [
+            Pool(_routes(version, executor, current), tuple(_in_turn(stacks)))
+            for (version, executor), stacks in slots.items()
+        ]
+        return pools, [session.id for session in sessions]
+
+
+def _routes(version: str, executor: str, current: str | None) -> tuple[str, ...]:
+    own = f"{version}/{executor}"
+    return (own, f"current/{executor}") if version == current else (own,)
+
+
+def _in_turn(stacks: list[list[str]]) -> list[str]:
+    """Deal the slots of equal sessions out in turn, so that load spreads."""
+    dealt: list[str] = []
+    for row in range(max(len(stack) for stack in stacks)):
+        dealt.extend(stack[row] for stack in stacks if row < len(stack))
+        if len(dealt) >= _MOST_SLOTS:
+            break
+    return dealt[:_MOST_SLOTS]
+
+
+def drop(run: str, token: int) -> Frame:
+    """Return the frame that tells a worker that a run is not its own any more."""
+    return frame(Kind.DROP, Empty(), run=run, token=token)

@@ -1,0 +1,32 @@
+-- name: load_claims
+-- What a worker needs to start or go on with claimed runs. Read after the claim's commit, outside the lock.
+select r.id as run_id, r.task, r.queue, r.concurrency_key, r.executor,
+  coalesce(r.payload, b.data) as payload, r.payload_type, r.retry, r.max_duration, r.seed,
+  r.parent_id, r.root_id, r.depth, r.batch_id, r.idempotency_shown, r.is_test, r.replayed_from is not null as is_replay,
+  r.trace_context, r.created_at, r.tags || coalesce(g.tags, '{}') as tags,
+  coalesce(m.value::text, r.metadata, '{}') as metadata, coalesce(m.positions::text, '{}') as positions,
+  s.token, s.attempt, s.started_at, s.session_id, v.name as version
+from unnest(:runs::text[]) as c (id)
+cross join lateral (select * from outlast.run x where x.environment_id = :environment::text and x.id = c.id limit 1) r
+join outlast.run_state s on s.run_id = r.id
+left join outlast.version v on v.id = s.version_id
+left join outlast.blob b on b.id = r.payload_blob
+left join outlast.metadata m on m.run_id = r.id
+left join lateral (select array_agg(tag order by tag) as tags from outlast.tag t where t.run_id = r.id) g on true
+
+-- name: load_entries
+-- Journals of runs, in the order of creation. A number from `delivery` is how results reached the code.
+select e.run_id, e.key, e.kind, e.name, e.attempt, e.outcome, coalesce(e.number, d.number) as number,
+  e.position, e.arguments, e.preview, coalesce(d.abandoned, false) as abandoned, e.runs
+from outlast.entry e
+left join outlast.delivery d on d.run_id = e.run_id and d.key = e.key
+where e.run_id = any (:runs::text[])
+order by e.run_id, e.created_at, e.position
+
+-- name: load_undelivered
+-- Finished calls of runs whose result the code may not have heard yet.
+select e.run_id, e.key, e.outcome
+from outlast.entry e
+left join outlast.delivery d on d.run_id = e.run_id and d.key = e.key
+where e.run_id = any (:runs::text[]) and e.outcome is not null and d.key is null
+  and e.kind in ('child', 'batch', 'wait')

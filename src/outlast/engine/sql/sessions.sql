@@ -1,0 +1,72 @@
+-- name: open_session
+-- A session that was declared lost stays lost: its worker comes back as a new one.
+insert into outlast.session (
+  id, environment_id, version_id, server_id, name, host, pid, heartbeat_at, created_at)
+values (
+  :session::text, :environment::text, :version::text, :server::text, :name::text, :host::text, :pid::int,
+  clock_timestamp(), clock_timestamp())
+on conflict (id) do update
+set server_id = excluded.server_id, version_id = excluded.version_id, heartbeat_at = clock_timestamp(), closed_at = null
+where outlast.session.lost_at is null and outlast.session.environment_id = excluded.environment_id
+returning id
+
+-- name: beat
+update outlast.session set heartbeat_at = clock_timestamp()
+where id = any (:sessions::text[]) and lost_at is null
+returning id
+
+-- name: close_session
+-- The socket closed without goodbye: the worker has five seconds to come back.
+update outlast.session set closed_at = clock_timestamp(), server_id = null
+where id = :session::text and server_id = :server::text and lost_at is null
+
+-- name: lose_session
+update outlast.session set lost_at = clock_timestamp() where id = :session::text and lost_at is null
+
+-- name: lose_silent
+-- Only a server that saw the database accept heartbeats for a whole lease may call this.
+update outlast.session set lost_at = clock_timestamp()
+where lost_at is null
+  and (heartbeat_at < clock_timestamp() - make_interval(secs => :lease::double precision)
+       or closed_at < clock_timestamp() - make_interval(secs => :grace::double precision))
+returning id, environment_id
+
+-- name: bury
+-- A lost session goes when nothing is left of it.
+delete from outlast.session s
+where s.lost_at < clock_timestamp() - interval '1 minute'
+  and not exists (select from outlast.run_state r where r.session_id = s.id)
+
+-- name: left_behind
+-- Runs that a lost session still holds: they are to be rescued.
+select r.run_id, r.token, s.environment_id
+from outlast.session s join outlast.run_state r on r.session_id = s.id
+where s.lost_at is not null
+limit 5000
+
+-- name: held
+-- A claim younger than five seconds may still be on its way to the worker.
+select run_id, token, status, cancel_at is not null as is_canceled,
+  coalesce(entered_at < clock_timestamp() - interval '5 seconds', true) as is_settled
+from outlast.run_state where session_id = :session::text
+
+-- name: take_mail
+delete from outlast.mail where session_id = any (:sessions::text[])
+returning session_id, number, kind, run_id as run, token, data
+
+-- name: needy
+-- Environments with work for this server: due timers anywhere, ready runs where its workers are.
+select distinct environment_id as id from outlast.timer
+where due_at <= coalesce(:clock::timestamptz, clock_timestamp())
+union
+select distinct environment_id from outlast.queue
+where environment_id = any (:environments::text[]) and queued > 0
+
+-- name: current_versions
+select id, current_version_id from outlast.environment where id = any (:environments::text[])
+
+-- name: notify
+select pg_notify('outlast', :payload::text)
+
+-- name: milliseconds
+select (extract(epoch from clock_timestamp()) * 1000)::bigint

@@ -1,0 +1,276 @@
+"""What committed turns decided, brought to the workers: claims, results, cancels and drops."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from outlast.engine.claims import (
+    Claimed,
+    claim_frame,
+    load_claims,
+    load_entries,
+    load_undelivered,
+    outcomes,
+)
+from outlast.engine.database import Database
+from outlast.engine.errors import Unavailable
+from outlast.engine.liveness import SESSIONS
+from outlast.engine.sessions import Holding, Session, Sessions, drop
+from outlast.engine.turn import Item, Pool, Rescue, Telling
+from outlast.protocol.frames import Cancel, Entry, Frame, Held, Kind, Result, frame
+
+logger = logging.getLogger(__name__)
+_PAUSE = 0.1
+
+
+class _StoredHolding(msgspec.Struct, frozen=True):
+    run_id: str
+    token: int
+    status: str
+    is_canceled: bool
+    is_settled: bool
+
+
+class _Mail(msgspec.Struct, frozen=True):
+    session_id: str
+    number: int
+    kind: str
+    run: str
+    token: int
+    data: str | None
+
+
+class _ResultData(msgspec.Struct, frozen=True):
+    key: str
+    outcome: msgspec.Raw
+
+
+_results = msgspec.json.Decoder(_ResultData)
+
+
+class Workers:
+    """The workers of this server, as cycles see them."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        sessions: Sessions,
+        submit: Callable[[str, Item], None],
+        remote: Callable[[str], None],
+        ended: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self.sessions = sessions
+        self._submit = submit
+        self._remote = remote
+        self._ended = ended
+
+    def pools(self, environment: str) -> tuple[list[Pool], list[str]]:
+        """Return the free slots of an environment's workers, and who may park runs."""
+        return self.sessions.pools(environment)
+
+    async def tell(self, environment: str, tellings: Sequence[Telling]) -> None:
+        """Bring what one turn told to the sessions it concerns, in order."""
+        claims: list[Telling] = []
+        boxes: dict[str, list[Frame]] = {}
+        for telling in tellings:
+            if telling.kind == "claim":
+                claims.append(telling)
+                self._reserve(telling)
+            elif telling.kind == "ended":
+                self._ended(telling.run or "")
+            else:
+                self._frame(environment, telling, boxes)
+        self._deliver(boxes)
+        if claims:
+            await self._claim(environment, claims)
+
+    def _reserve(self, telling: Telling) -> None:
+        """Count a claim at once: the next turn may come before it is loaded."""
+        session = self.sessions.get(telling.session)
+        if session is not None and telling.run is not None:
+            session.hold(telling.run, Holding(telling.token, "", "", None, 0, 1, "{}"))
+
+    def _frame(self, environment: str, telling: Telling, boxes: dict[str, list[Frame]]) -> None:
+        session = self.sessions.get(telling.session)
+        if session is None:
+            if telling.session is not None:
+                self._remote(environment)
+            return
+        made = told_frame(telling.kind, telling.run or "", telling.token, telling.data)
+        if telling.kind == "drop":
+            session.release(telling.run or "", telling.token)
+        boxes.setdefault(session.id, []).append(made)
+
+    async def _claim(self, environment: str, claims: Sequence[Telling]) -> None:
+        rows, journals = await self._load(environment, claims)
+        boxes: dict[str, list[Frame]] = {}
+        for claim in claims:
+            row = rows.get(claim.run or "")
+            session = self.sessions.get(claim.session)
+            if row is None or row.token != claim.token:
+                if session is not None:
+                    session.release(claim.run or "", claim.token)
+                continue  # ended or rescued since
+            if session is None:  # its socket closed in between: the sweep would find it, later
+                self._submit(environment, Rescue(run=row.run_id, token=row.token))
+                continue
+            boxes.setdefault(session.id, []).append(
+                self._claim_frame(session, claim, row, journals.get(row.run_id, []))
+            )
+        self._deliver(boxes)
+
+    def _claim_frame(
+        self, session: Session, claim: Telling, row: Claimed, entries: Sequence[Entry]
+    ) -> Frame:
+        session.hold(
+            row.run_id,
+            Holding(
+                row.token, row.executor, row.task, row.root_id, row.depth, row.attempt, row.retry
+            ),
+        )
+        body = claim_frame(row, claim.data or "cold", session.place, entries)
+        return frame(Kind.CLAIM, body, run=row.run_id, token=row.token)
+
+    async def _load(
+        self, environment: str, claims: Sequence[Telling]
+    ) -> tuple[dict[str, Claimed], dict[str, list[Entry]]]:
+        """Read claims until it works: they are committed, somebody must hear of them."""
+        runs = [claim.run for claim in claims if claim.run is not None]
+        while True:
+            try:
+                async with self._database.acquire() as executor:
+                    rows = await load_claims(executor, environment, runs)
+                    journals = {}
+                    again = [
+                        claim.run
+                        for claim in claims
+                        if claim.run in rows
+                        and (claim.data != "fresh" or rows[claim.run].attempt > 1)
+                    ]
+                    if again:
+                        journals = await load_entries(executor, [run for run in again if run])
+                return rows, journals
+            except Unavailable as error:
+                logger.warning("loading claims repeats", extra={"why": str(error)})
+                await asyncio.sleep(_PAUSE)
+
+    def _deliver(self, boxes: dict[str, list[Frame]]) -> None:
+        for session_id, frames in boxes.items():
+            session = self.sessions.get(session_id)
+            if session is not None:
+                session.deliver(frames)
+
+    async def deliver_mail(self) -> None:
+        """Bring what turns on other servers left for sessions of this one."""
+        sessions = self.sessions.ids()
+        if not sessions:
+            return
+        mail = await self._database.fetch(_Mail, SESSIONS.take_mail, sessions=sessions)
+        boxes: dict[str, list[Frame]] = {}
+        for letter in sorted(mail, key=lambda letter: letter.number):
+            made = told_frame(letter.kind, letter.run, letter.token, letter.data)
+            session = self.sessions.get(letter.session_id)
+            if session is not None and letter.kind == "drop":
+                session.release(letter.run, letter.token)
+            boxes.setdefault(letter.session_id, []).append(made)
+        self._deliver(boxes)
+
+    async def reconcile(self, session: Session, held: Sequence[Held]) -> None:
+        """Bring a worker's list and `run_state` together: what only one side knows is given up.
+
+        A run claimed for a session that does not hold it returns to `ready`; one that a worker holds
+        in vain is dropped there. Results and cancels that may have been lost are sent again.
+        """
+        stored = await self._database.fetch(_StoredHolding, SESSIONS.held, session=session.id)
+        truth = {row.run_id: row for row in stored}
+        mine = {item.run: item.token for item in held}
+        answers = [drop(run, token) for run, token in mine.items() if not _fits(truth.get(run), token)]
+        for row in stored:
+            is_lost = row.status in ("dequeued", "executing") and mine.get(row.run_id) != row.token
+            if is_lost and row.is_settled:
+                session.release(row.run_id, row.token)
+                self._submit(session.place.environment, Rescue(run=row.run_id, token=row.token))
+        executing = [
+            row
+            for row in stored
+            if row.status in ("dequeued", "executing") and mine.get(row.run_id) == row.token
+        ]
+        await self._adopt(session, executing)
+        for row in stored:
+            if row.status == "waiting" and mine.get(row.run_id) == row.token:
+                session.park(row.run_id, row.token)
+        answers += await self._again(executing)
+        if answers:
+            session.deliver(answers)
+
+    async def _adopt(self, session: Session, executing: Sequence[_StoredHolding]) -> None:
+        """Learn about runs that the worker brought along from another server."""
+        unknown = [row.run_id for row in executing if row.run_id not in session.executing]
+        if not unknown:
+            return
+        async with self._database.acquire() as executor:
+            rows = await load_claims(executor, session.place.environment, unknown)
+        for row in rows.values():
+            session.hold(
+                row.run_id,
+                Holding(
+                    row.token, row.executor, row.task, row.root_id, row.depth, row.attempt, row.retry
+                ),
+            )
+
+    async def _again(self, executing: Sequence[_StoredHolding]) -> list[Frame]:
+        tokens = {row.run_id: row.token for row in executing}
+        if not tokens:
+            return []
+        async with self._database.acquire() as executor:
+            finished = await load_undelivered(executor, list(tokens))
+        frames = [
+            frame(
+                Kind.RESULT,
+                Result(item.key, outcomes.decode(item.outcome)),
+                run=item.run_id,
+                token=tokens[item.run_id],
+            )
+            for item in finished
+        ]
+        frames += [
+            told_frame("cancel", row.run_id, row.token, None) for row in executing if row.is_canceled
+        ]
+        return frames
+
+    async def refresh_versions(self) -> None:
+        """Learn which version is current in each environment with workers here."""
+        environments = self.sessions.environments()
+        if not environments:
+            return
+        with contextlib.suppress(Unavailable):
+            rows = await self._database.fetch(
+                _CurrentVersion, SESSIONS.current_versions, environments=environments
+            )
+            self.sessions.current.update({row.id: row.current_version_id for row in rows})
+
+
+class _CurrentVersion(msgspec.Struct, frozen=True):
+    id: str
+    current_version_id: str | None
+
+
+def _fits(row: _StoredHolding | None, token: int) -> bool:
+    return row is not None and row.token == token
+
+
+def told_frame(kind: str, run: str, token: int, data: str | None) -> Frame:
+    """Return the frame for a telling of kind result, cancel or drop."""
+    if kind == "result":
+        result = _results.decode(data or "{}")
+        return frame(
+            Kind.RESULT, Result(result.key, outcomes.decode(result.outcome)), run=run, token=token
+        )
+    if kind == "cancel":
+        return frame(Kind.CANCEL, Cancel(data or "canceled"), run=run, token=token)
+    return drop(run, token)
