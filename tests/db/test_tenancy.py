@@ -4,22 +4,12 @@ import base64
 
 import pytest
 
+from offices import Office
 from outlast.engine.database import Database
 from outlast.engine.errors import Conflict, EngineError, InvalidRequest, NotFound, Unauthorized
-from outlast.engine.keys import KeyRing, Keys
+from outlast.engine.keys import KeyRing
 from outlast.engine.queries import parse
-from outlast.engine.tenancy import Environment, Tenancy
-from outlast.engine.tokens import Tokens
-
-
-class Office:
-    """The services over one database, with caches of their own."""
-
-    def __init__(self, database: Database, *encryption_keys: str) -> None:
-        self.keys = Keys(database, KeyRing(encryption_keys))
-        self.tenancy = Tenancy(database, self.keys)
-        self.tokens = Tokens(database, self.keys, self.tenancy)
-
+from outlast.engine.tenancy import Environment
 
 KEY = KeyRing.generate()
 
