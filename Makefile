@@ -4,11 +4,11 @@
 .PHONY: help demo test dev check fix bench lock
 PY := .venv/bin/python
 
-help: ## list these verbs
+help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
 demo: ## run the invoice export, kill its worker, watch it go on (ROWS=50000, ONCE=1)
-	@tools/venv && $(PY) -m examples.saas.demo
+	@tools/venv && $(PY) examples/saas/demo.py
 
 test: ## run every test, each with what it needs (ARGS="tests/unit -x")
 	@tools/venv && $(PY) -m pytest $(ARGS)

@@ -29,7 +29,9 @@ Pdb = Annotated[
 ]
 Inspect = Annotated[
     int | None,
-    typer.Option(metavar="[PORT]", help="Let a debugger attach through debugpy; default port 5678."),
+    typer.Option(
+        metavar="[PORT]", help="Let a debugger attach through debugpy; default port 5678."
+    ),
 ]
 Poll = Annotated[
     bool, typer.Option("--poll", help="Look for changes instead of being told; for bind mounts.")

@@ -1,12 +1,13 @@
 """The `.outlast` folder of a project: who runs here, its key, and what scripts read."""
 
+import base64
 import json
 import os
 import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from outlast.cli.terminal import Stop
@@ -78,6 +79,15 @@ class Folder:
     def keep(self, identity: Identity) -> None:
         """Keep the identity for the next start."""
         self._write("identity.json", asdict(identity))
+
+    def encryption_key(self) -> str:
+        """Return the key that this machine's root keys are stored under; made at the first call."""
+        identity = self.identity()
+        if not identity.encryption_key:
+            key = base64.b64encode(secrets.token_bytes(32)).decode()
+            identity = replace(identity, encryption_key=key)
+            self.keep(identity)
+        return identity.encryption_key
 
     def announce(self, address: Address) -> None:
         """Write `dev.json`: readers see the old file, the new one or none, never a half."""

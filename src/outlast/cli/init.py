@@ -65,8 +65,8 @@ def init(path: Dir = Path(), project: Ref = None) -> None:
     root = path.resolve()
     if not root.is_dir():
         raise Stop(f"there is no folder {root}")
-    if project is not None and not re.fullmatch(r"proj_[A-Za-z0-9_-]{1,64}", project):
-        raise Stop(f"{project!r} is no project ref: it starts with proj_, then letters and digits")
+    if project is not None and not re.fullmatch(r"proj_[a-z0-9_-]{1,59}", project):
+        raise Stop(f"{project!r} is no project ref: it starts with proj_, then a-z, 0-9, - and _")
     ref = _settings(root / "pyproject.toml", project)
     _example(root / "trigger")
     say()
@@ -81,11 +81,15 @@ def _settings(file: Path, project: str | None) -> str:
     try:
         tool = tomllib.loads(text).get("tool", {})
     except tomllib.TOMLDecodeError as error:
-        raise Stop(f"{file} is not valid TOML: {error}; repair it and run outlast init again") from None
+        raise Stop(
+            f"{file} is not valid TOML: {error}; repair it and run outlast init again"
+        ) from None
     if (present := tool.get("outlast")) is not None:
         ref = str(present.get("project", ""))
         if not ref:
-            raise Stop(f'{file} has [tool.outlast] without a project; add: project = "{_new_ref()}"')
+            raise Stop(
+                f'{file} has [tool.outlast] without a project; add: project = "{_new_ref()}"'
+            )
         if project not in {None, ref}:
             raise Stop(f"{file} says project {ref}; change it there if {project} is meant")
         say(f"{file.name}: [tool.outlast] is there, with project {ref}; left as it is")

@@ -28,7 +28,9 @@ def _(event: events.RunEnded) -> Line:
         return Line(f"✔ {event.task}  {event.run}  {took}", "green")
     if event.retry_in is not None:
         again = duration(event.retry_in)
-        return Line(f"↻ {event.task}  {event.run}  {took}  {event.error}; again in {again}", "yellow")
+        return Line(
+            f"↻ {event.task}  {event.run}  {took}  {event.error}; again in {again}", "yellow"
+        )
     return Line(f"✘ {event.task}  {event.run}  {took}  {event.error}", "red")
 
 
@@ -47,7 +49,9 @@ def _(event: events.Warned) -> Line:
 
 @line.register
 def _(event: events.Disconnected) -> Line:
-    return Line(f"! the link to {event.server} is gone ({event.reason}); connecting again", "yellow")
+    return Line(
+        f"! the link to {event.server} is gone ({event.reason}); connecting again", "yellow"
+    )
 
 
 @line.register

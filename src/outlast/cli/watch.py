@@ -15,8 +15,8 @@ async def watch(
 ) -> None:
     """Call `changed` with the files below `root` that may change a version, until cancelled.
 
-    The root itself is watched flat and its folders deep, so that `.outlast`, where a database writes
-    all the time, and virtual environments cost nothing. A new folder begins to count at once.
+    The root itself is watched flat and its folders deep, so that `.outlast`, where a database
+    writes all the time, and virtual environments cost nothing. A new folder counts at once.
     """
 
     def tell(burst: frozenset[Path]) -> None:
@@ -33,7 +33,7 @@ async def watch(
                 deep = group.create_task(_deep(folders, tell, poll=poll))
                 # What was written into a new folder before it was watched counts too.
                 new = (path for path in burst if path in folders)
-                burst |= frozenset(file for path in new for file in path.rglob("*.py"))
+                tell(frozenset(file for path in new for file in path.rglob("*.py")))
             tell(burst)
 
 

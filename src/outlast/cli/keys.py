@@ -1,0 +1,77 @@
+"""`outlast keys`: make and rotate the keys of an environment; each is shown once."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from outlast.cli.projects import DatabaseUrl
+from outlast.cli.terminal import say, table, warn
+
+app = typer.Typer(help="Make, list and rotate keys.", no_args_is_help=True)
+
+ProjectRef = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's ref, proj_….")]
+Slug = Annotated[str, typer.Option("--env", help="dev, stg or prod.")]
+Name = Annotated[str, typer.Option(help="What the key is for; shown in lists.")]
+Grace = Annotated[float, typer.Option(min=0, help="Hours that the old key goes on working.")]
+
+
+@app.command("create")
+def create(
+    project: ProjectRef, env: Slug = "dev", name: Name = "", database_url: DatabaseUrl = None
+) -> None:
+    """Make an additional key. It triggers and reads; it cannot sign tokens."""
+    asyncio.run(_create(project, env, name, database_url))
+
+
+@app.command("rotate")
+def rotate(
+    project: ProjectRef, env: Slug = "dev", grace: Grace = 24.0, database_url: DatabaseUrl = None
+) -> None:
+    """Replace the root key; the old one goes on working for a while."""
+    asyncio.run(_rotate(project, env, grace, database_url))
+
+
+@app.command("list")
+def list_keys(project: ProjectRef, env: Slug = "dev", database_url: DatabaseUrl = None) -> None:
+    """List the keys that work now, without their secrets."""
+    asyncio.run(_list(project, env, database_url))
+
+
+async def _create(project: str, env: str, name: str, database_url: str | None) -> None:
+    from outlast.cli.tenants import tenants
+
+    async with tenants(database_url) as (tenancy, keys):
+        environment = await tenancy.environment(project, env)
+        made = await keys.create(environment.id, name)
+    say(made.secret)
+    warn("the key is shown only now; keep it where secrets live")
+
+
+async def _rotate(project: str, env: str, grace: float, database_url: str | None) -> None:
+    from outlast.cli.tenants import tenants
+
+    async with tenants(database_url) as (tenancy, keys):
+        environment = await tenancy.environment(project, env)
+        made = await keys.rotate(environment.id, grace=grace * 3600)
+    say(made.secret)
+    warn(f"the key is shown only now; the old one works for another {grace:g} h")
+
+
+async def _list(project: str, env: str, database_url: str | None) -> None:
+    from outlast.cli.tenants import tenants
+
+    async with tenants(database_url) as (tenancy, keys):
+        environment = await tenancy.environment(project, env)
+        found = await keys.list(environment.id)
+    rows = [
+        (
+            one.id,
+            one.kind,
+            one.name or "-",
+            f"{one.created_at:%Y-%m-%d %H:%M}",
+            f"{one.expires_at:%Y-%m-%d %H:%M}" if one.expires_at else "-",
+        )
+        for one in found
+    ]
+    table(("ID", "KIND", "NAME", "CREATED", "EXPIRES"), rows)

@@ -1,0 +1,129 @@
+"""`outlast runs`: look at runs, and steer them."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from outlast.cli.connection import ApiUrls, Key, connection
+from outlast.cli.terminal import duration, say, table
+
+if TYPE_CHECKING:
+    from outlast.protocol.bodies import ListedRun, RunBody, RunDetail
+
+app = typer.Typer(help="Look at runs, and steer them.", no_args_is_help=True)
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, run_….")]
+Status = Annotated[list[str] | None, typer.Option(help="QUEUED, EXECUTING, …; repeatable.")]
+Task = Annotated[list[str] | None, typer.Option(help="A task's id; repeatable.")]
+Tag = Annotated[list[str] | None, typer.Option(help="Repeatable; any of them.")]
+Limit = Annotated[int, typer.Option(min=1, max=100, help="How many.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As the API has it, for scripts.")]
+
+
+@app.command("list")
+def list_runs(
+    status: Status = None,
+    task: Task = None,
+    tag: Tag = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+    api_url: ApiUrls = None,
+    key: Key = None,
+) -> None:
+    """List the newest runs."""
+    from outlast.cli.calls import call
+    from outlast.client import runs
+
+    wanted = {
+        "[status]": [one.upper() for one in status or []],
+        "[taskIdentifier]": task or [],
+        "[tag]": tag or [],
+    }
+    filters = {name: ",".join(values) for name, values in wanted.items() if values}
+    page = call(connection(api_url, key), runs.list_page(filters, size=limit, after=None))
+    if as_json:
+        print(page.model_dump_json(indent=2, exclude_none=True))
+        return
+    table(("RUN", "TASK", "STATUS", "CREATED", "TOOK"), [_row(run) for run in page.data])
+
+
+@app.command("get")
+def get(run: Run, as_json: AsJson = False, api_url: ApiUrls = None, key: Key = None) -> None:
+    """Show everything about a run."""
+    from outlast.cli.calls import call
+    from outlast.client import runs
+
+    detail = call(connection(api_url, key), runs.retrieve(run))
+    if as_json:
+        print(detail.model_dump_json(indent=2, exclude_none=True))
+    else:
+        _show(detail)
+
+
+@app.command("cancel")
+def cancel(run: Run, api_url: ApiUrls = None, key: Key = None) -> None:
+    """End a run and its children; code gets 30 s to clean up."""
+    from outlast.cli.calls import call
+    from outlast.client import runs
+
+    say(f"{call(connection(api_url, key), runs.cancel(run)).id}  is being canceled")
+
+
+@app.command("tail")
+def tail(run: Run, api_url: ApiUrls = None, key: Key = None) -> None:
+    """Follow a run's status and metadata to its end."""
+    from outlast.cli.tail import follow
+
+    follow(connection(api_url, key), run)
+
+
+@app.command("resume")
+def resume(run: Run, api_url: ApiUrls = None, key: Key = None) -> None:
+    """Let a run that could not replay go on with the current version."""
+    from outlast.cli.calls import call
+    from outlast.client import runs
+
+    say(f"{call(connection(api_url, key), runs.resume(run)).id}  goes on with the current version")
+
+
+def _row(run: "ListedRun") -> tuple[str, ...]:
+    return (run.id, run.task_identifier, run.status, _moment(run.created_at), _took(run))
+
+
+def _show(run: "RunDetail") -> None:
+    import json
+
+    say(f"{run.id}  {run.task_identifier}", style="bold")
+    facts = {
+        "status": f"{run.status}{f': {run.reason}' if run.reason else ''}",
+        "created": _moment(run.created_at),
+        "started": run.started_at and _moment(run.started_at),
+        "finished": run.finished_at and _moment(run.finished_at),
+        "took": _took(run),
+        "attempts": run.attempt_count or None,
+        "version": run.version,
+        "queue": run.queue,
+        "lane": run.concurrency_key,
+        "tags": ", ".join(run.tags) or None,
+        "metadata": run.metadata and json.dumps(run.metadata, ensure_ascii=False),
+        "payload": json.dumps(run.payload, ensure_ascii=False),
+        "output": None if run.output is None else json.dumps(run.output, ensure_ascii=False),
+        "error": run.error and f"{run.error.name}: {run.error.message}",
+    }
+    for name, value in facts.items():
+        if value:
+            say(f"  {name:<10}{value}")
+    for child in run.related_runs.children or ():
+        say(f"  child     {child.id}  {child.task_identifier}  {child.status}")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _took(run: "RunBody") -> str:
+    if run.started_at is None:
+        return "-"
+    end = run.finished_at or datetime.now(UTC)
+    return duration((end - run.started_at).total_seconds())

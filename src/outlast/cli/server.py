@@ -1,0 +1,64 @@
+"""`outlast server`: the API and the worker gateway, as many replicas as you like."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from outlast.cli.secret import resolve
+from outlast.cli.terminal import say
+
+if TYPE_CHECKING:  # the web and SQL stacks are loaded when the command runs
+    from outlast.server.settings import ServerSettings
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", envvar="OUTLAST_HOST")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on.", envvar="OUTLAST_PORT")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="OUTLAST_DATABASE_URL",
+        help="PostgreSQL 15 or newer: a URL, env:NAME or file:PATH.",
+        show_default=False,
+    ),
+]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+
+
+def server(
+    host: Host = None,
+    port: Port = None,
+    database_url: DatabaseUrl = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Serve the API and the worker gateway. Settings are OUTLAST_* variables."""
+    from outlast.server.run import new_runner
+    from outlast.server.settings import ServerSettings
+    from outlast.telemetry import logs
+
+    said = {
+        "OUTLAST_HOST": host,
+        "OUTLAST_PORT": None if port is None else str(port),
+        "OUTLAST_DATABASE_URL": database_url and resolve(database_url, "--database-url"),
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    settings = ServerSettings.from_environment({**os.environ, **given})
+    logs.install(log_level)
+    with new_runner() as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: "ServerSettings") -> None:
+    from outlast.cli.signals import stop_signals
+    from outlast.server.run import serve
+
+    with stop_signals("stopping: workers are sent to other servers …") as stop:
+        try:
+            await serve(
+                settings,
+                stop=stop,
+                started=lambda bound: say(f"serving on {bound.url}"),
+            )
+        except asyncio.CancelledError:
+            if not stop.is_set():
+                raise

@@ -1,0 +1,106 @@
+"""`outlast trigger`: start a run from the terminal, and wait for it if wanted."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from outlast.cli.connection import ApiUrls, Key, connection
+from outlast.cli.terminal import Stop, say
+
+Task = Annotated[str, typer.Argument(help="The task's id.")]
+Payload = Annotated[
+    str | None, typer.Option("--payload", "-p", help="JSON text, @FILE, or - for stdin.")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end and print the output.")]
+Delay = Annotated[str | None, typer.Option(help="30s, 1h30m, or a moment with an offset.")]
+Queue = Annotated[str | None, typer.Option(help="Another queue than the task's own.")]
+ConcurrencyKey = Annotated[str | None, typer.Option(help="The lane of the queue.")]
+IdempotencyKey = Annotated[str | None, typer.Option(help="A second trigger finds the first run.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Repeatable.")]
+Ttl = Annotated[str | None, typer.Option(help="Expire when not started in time: 10m.")]
+Priority = Annotated[float | None, typer.Option(help="Seconds of head start in its lane.")]
+MaxAttempts = Annotated[int | None, typer.Option(min=1, help="How often it may be tried.")]
+
+
+def trigger(
+    task: Task,
+    payload: Payload = None,
+    wait: Wait = False,
+    delay: Delay = None,
+    queue: Queue = None,
+    concurrency_key: ConcurrencyKey = None,
+    idempotency_key: IdempotencyKey = None,
+    tag: Tags = None,
+    ttl: Ttl = None,
+    priority: Priority = None,
+    max_attempts: MaxAttempts = None,
+    api_url: ApiUrls = None,
+    key: Key = None,
+) -> None:
+    """Start a run of a task."""
+    from outlast.cli.calls import call
+    from outlast.client import triggers
+    from outlast.sdk.options import build
+
+    said: dict[str, Any] = {
+        "delay": _delay(delay),
+        "queue": queue,
+        "concurrency_key": concurrency_key,
+        "idempotency_key": idempotency_key,
+        "tags": tag or None,
+        "ttl": ttl,
+        "priority": priority,
+        "max_attempts": max_attempts,
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    found = connection(api_url, key)
+    item = build(task, _payload(payload), given)
+    [made] = call(found, triggers.trigger([triggers.encode(item)])).answers
+    if made.error is not None:
+        raise Stop(made.error.message)
+    known = "  (the run of an earlier trigger with this key)" if made.is_cached else ""
+    say(f"{made.run_id}  {task}{known}")
+    if wait:
+        from outlast.cli.ends import wait_for_end
+
+        wait_for_end(found, made.run_id)
+
+
+def _payload(text: str | None) -> str | None:
+    """Return the JSON text that was given, or None. Whether it is JSON is said here, not later."""
+    import json
+
+    if text is None:
+        return None
+    if text == "-":
+        text = sys.stdin.read()
+    elif text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Stop(f"--payload names {text[1:]}, which cannot be read: {error}") from error
+    try:
+        json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise Stop("--payload is nested too deeply") from None
+    except ValueError as error:
+        raise Stop(
+            f"--payload is not JSON: {error}; text needs its own quotes: --payload '\"Ada\"'"
+        ) from None
+    return text
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _delay(text: str | None) -> str | datetime | None:
+    if text is None or not text[:1].isdigit() or "-" not in text:
+        return text
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return text  # the options say what a delay looks like

@@ -1,0 +1,84 @@
+"""`outlast worker`: run a project's tasks."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from outlast.cli.connection import ApiUrls, Key, connection
+from outlast.cli.terminal import Stop, say
+
+if TYPE_CHECKING:
+    from outlast.worker.settings import WorkerSettings
+
+Dir = Annotated[Path, typer.Option("--dir", help="The project's folder.")]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="OUTLAST_TASKS",
+        help="Folder or dotted package with tasks; repeatable.",
+    ),
+]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="How many `def` runs execute at once; default: CPUs.")
+]
+Loops = Annotated[
+    int | None, typer.Option(min=1, help="Processes that share the `async def` runs.")
+]
+Drain = Annotated[float | None, typer.Option(min=0, help="Seconds for runs to end after SIGTERM.")]
+Name = Annotated[str | None, typer.Option(help="What the worker is called in lists and logs.")]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+
+
+def worker(
+    folder: Dir = Path(),
+    tasks: Tasks = None,
+    api_url: ApiUrls = None,
+    key: Key = None,
+    processes: Processes = None,
+    loops: Loops = None,
+    drain: Drain = None,
+    name: Name = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run the tasks of a project; connects out to the server."""
+    from outlast.telemetry import logs
+    from outlast.worker.settings import load_settings
+
+    found = connection(api_url, key)
+    logs.install(log_level)
+    try:
+        settings = load_settings(
+            folder.resolve(),
+            api_urls=found.api_urls,
+            secret_key=found.secret_key,
+            dirs=tasks,
+            processes=processes,
+            loops=loops,
+            drain=drain,
+            name=name,
+        )
+    except ValueError as error:
+        raise Stop(str(error)) from error
+    with asyncio.Runner() as runner:
+        runner.run(_work(settings))
+
+
+async def _work(settings: "WorkerSettings") -> None:
+    from outlast.cli.lines import line
+    from outlast.cli.signals import stop_signals
+    from outlast.worker.events import Ready, WorkerEvent
+    from outlast.worker.supervisor import run_worker
+
+    def show(event: WorkerEvent) -> None:
+        if isinstance(event, Ready):
+            say(f"version {event.version} on {event.server} ({event.environment})")
+            say("Waiting for tasks")
+        elif (shown := line(event)) is not None:
+            say(shown.text, style=shown.style)
+
+    kill = asyncio.Event()
+    draining = f"stopping: runs have {settings.drain:g} s to reach their next entry …"
+    with stop_signals(draining, kill=kill) as stop:
+        await run_worker(settings, on_event=show, stop=stop, kill=kill)
