@@ -6,12 +6,13 @@ Run it with `make demo` or `python examples/saas/demo.py`. `ROWS=50000` exports 
 
 import asyncio
 import csv
+import fcntl
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,7 @@ async def main() -> None:
     plan, show = Plan.of(os.environ), Show()
     mailbox = Mailbox(FOLDER / "demo-mail")
     async with AsyncExitStack() as onward:
+        onward.enter_context(_alone())
         show.title("Starting")
         with show.working("PostgreSQL"):
             server_url = await onward.enter_async_context(_postgres())
@@ -235,6 +237,18 @@ async def _stay(show: Show, stack: Stack, mailbox: Mailbox) -> None:
     show.line(f"exports   {FOLDER / 'exports'}")
     show.line(f"logs      {FOLDER / 'logs'}")
     await asyncio.Event().wait()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep a second demo out: it would take the databases away. The lock dies with the process."""
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError("another demo runs here; stop it first") from None
+        yield
 
 
 @asynccontextmanager
