@@ -64,7 +64,7 @@ def _main() -> None:
     from outlast.worker import executor
     from outlast.worker.watchdog import Watchdog
 
-    Watchdog.start = _unwatched  # type: ignore[method-assign]
+    Watchdog.start = _unwatched  # type: ignore[method-assign, assignment]
     if _TERMINAL in os.environ:
         sys.breakpointhook = pause
     if port := os.environ.get(_PORT):

@@ -56,6 +56,11 @@ def cancel(run_id: str) -> Request[IdReply]:
     return Request("POST", f"/api/v2/runs/{_part(run_id)}/cancel", model(IdReply))
 
 
+def resume(run_id: str) -> Request[IdReply]:
+    """Return the request that lets a run that cannot replay go on with the current version."""
+    return Request("POST", f"/api/outlast/v1/runs/{_part(run_id)}/resume", model(IdReply))
+
+
 def end(run_id: str, seconds: float) -> Request[End | None]:
     """Return the request that waits for a run's end; None when the time passed before it."""
 

@@ -21,8 +21,10 @@ from outlast.worker.findings import Problem
         ),
         (
             Rejected((Problem("trigger/a.py", "SyntaxError: no", 3),), keeps="20260101.1"),
-            "✘ trigger/a.py:3: SyntaxError: no\n"
-            "  version 20260101.1 goes on until the files above are repaired",
+            (
+                "✘ trigger/a.py:3: SyntaxError: no\n"
+                "  version 20260101.1 goes on until the files above are repaired"
+            ),
         ),
         (Fenced(1), "! no server answered; 1 run stopped here and will go on when one does"),
         (ExecutorDied(7, "signal 11", ("run_1",)), "! executor 7 died: signal 11, with run_1"),
