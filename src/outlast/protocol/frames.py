@@ -175,10 +175,15 @@ class Complete(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Fail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The attempt failed. `retry_in` seconds: another attempt is due; None: this was the last."""
+    """The attempt failed. `retry_in` seconds: another attempt is due; None: this was the last.
+
+    `forgotten` are the keys of the entries whose failure ended the attempt: the next one does them
+    again. Every other failure was handled by the code, and is replayed.
+    """
 
     error: RunError
     retry_in: float | None = None
+    forgotten: tuple[str, ...] = ()
 
 
 class MetadataOperation(msgspec.Struct, frozen=True, omit_defaults=True):

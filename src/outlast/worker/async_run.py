@@ -1,0 +1,236 @@
+"""A run of an `async def` task: asyncio tasks on the loop that the executor shares between runs."""
+
+import asyncio
+import contextvars
+import logging
+import sys
+import sysconfig
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from outlast.protocol.frames import Call, Claim
+from outlast.protocol.outcomes import Outcome
+from outlast.protocol.triggers import Triggered
+from outlast.sdk import runtime
+from outlast.sdk.errors import ForeignCallError, UsageError
+from outlast.sdk.runtime import EntryKind
+from outlast.sdk.task import Task
+from outlast.worker import scopes
+from outlast.worker.ending import Ending, Returned
+from outlast.worker.quiescence import Stillness, look
+from outlast.worker.run import Host, Run, State
+from outlast.worker.scopes import Scope
+
+LEFTOVER_SECONDS = 10.0
+"""How long a run waits for what its code left behind, once that is canceled."""
+
+_LIBRARIES = tuple(
+    {str(Path(sysconfig.get_path(name))) for name in ("purelib", "platlib", "stdlib")}
+)
+
+logger = logging.getLogger("outlast.worker")
+
+
+class ExitedError(BaseException):
+    """The code called `sys.exit()` or raised KeyboardInterrupt: the failure of its run only."""
+
+
+class AsyncRun(Run):
+    """A run of a coroutine function; implements `outlast.sdk.runtime.Runtime`."""
+
+    def __init__(self, claim: Claim, token: int, task: Task[Any, Any], host: Host) -> None:
+        super().__init__(claim, token, task, host)
+        self._main: asyncio.Task[str | None] | None = None
+        self._tasks: dict[asyncio.Task[Any], Scope] = {}
+        self._closing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin: the function is called as soon as the lease is fresh."""
+        variables = contextvars.Context()
+        with runtime.entered(self):
+            variables = contextvars.copy_context()
+        self._main = self._loop.create_task(
+            self._execute_function(), name=f"run {self.id}", context=variables
+        )
+        self._main.add_done_callback(self._returned)
+
+    def cancel(self, reason: str) -> None:
+        """Unwind the code: CancelledError at its next await."""
+        self.cancel_reason = reason
+        if self._main is not None:
+            self._main.cancel(reason)
+
+    def adopt(
+        self,
+        task: asyncio.Task[Any],
+        coro: Coroutine[Any, Any, Any],
+        parent: asyncio.Task[Any] | None,
+    ) -> None:
+        """Take in an asyncio task that was made in the run's context."""
+        if self._main is None and parent not in self._tasks:
+            self._tasks[task] = self.root
+        else:
+            within = self._tasks.get(parent, self.root) if parent is not None else self.root
+            self._tasks[task] = within.child(scopes.name_of(coro))
+        task.add_done_callback(self._task_done)
+
+    def left(self, error: BaseException) -> BaseException:
+        """Make the run fail of SystemExit or KeyboardInterrupt; return what is raised instead."""
+        if self.lost is None:
+            self.lost = error
+        main = self._main
+        if main is not None and asyncio.current_task(self._loop) is not main:
+            main.cancel()
+        return ExitedError(f"{type(error).__name__}: {error}")
+
+    def here(self) -> Scope:
+        """Return the scope of the code that calls: an asyncio task, or the body of a step."""
+        if (body := self.body()) is not None:
+            return body[0]
+        if threading.get_ident() != self._thread:
+            raise ForeignCallError(
+                f"a thread called for run {self.id}: what threads ask for comes in any order and "
+                "cannot be replayed; make the call in the task itself, or do the work of the "
+                "thread in a step"
+            )
+        task = asyncio.current_task(self._loop)
+        scope = self._tasks.get(task) if task is not None else None
+        if scope is None:
+            raise ForeignCallError(
+                f"a callback, or a task unknown to run {self.id}, called for it; make the call in "
+                "a task that the run created, and let loop.set_task_factory alone "
+                "(wrap the factory that is set instead)"
+            )
+        return scope
+
+    def is_muted(self) -> bool:
+        """Whether the code that logs repeats what it logged before."""
+        if self.state is State.ENDED:
+            return False
+        if threading.get_ident() != self._thread or self.body() is not None:
+            return False
+        task = asyncio.current_task(self._loop)
+        return self.journal.replays(self._tasks.get(task, self.root) if task else self.root)
+
+    # The runtime that the SDK calls
+
+    async def recall(
+        self,
+        key: str,
+        kind: EntryKind,  # noqa: ARG002 - known since the key was reserved
+        name: str,  # noqa: ARG002
+        arguments: str,
+    ) -> Outcome | None:
+        """Return what the journal holds for a local entry; None: it is to be executed now."""
+        return await self.ask_step(key, arguments)
+
+    async def record(
+        self,
+        key: str,
+        kind: EntryKind,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        arguments: str,
+        outcome: Outcome,
+    ) -> Outcome:
+        """Record the end of a local entry; return what the journal holds now."""
+        return await self.end_step(key, arguments, outcome)
+
+    async def resolve(self, call: Call) -> Outcome:
+        """Create a child, batch or wait and return its end."""
+        item = await self.call(call)
+        assert item.outcome is not None
+        return item.outcome
+
+    async def trigger(self, call: Call) -> tuple[Triggered, ...]:
+        """Create runs that go their own way."""
+        return (await self.call(call)).triggered
+
+    def trigger_sync(self, call: Call) -> tuple[Triggered, ...]:
+        """Create runs from the thread of a sync step; on the loop a typed error."""
+        if threading.get_ident() == self._thread:
+            raise self._blocking("trigger_sync", "trigger")
+        return asyncio.run_coroutine_threadsafe(self.trigger(call), self._loop).result()
+
+    def resolve_sync(self, call: Call) -> Outcome:
+        """Refuse: it would block the other runs of the executor."""
+        raise self._blocking(f"the `_sync` form of {call.key}", "its async form")
+
+    def recall_sync(self, key: str, kind: EntryKind, name: str, arguments: str) -> Outcome | None:
+        """Refuse: it would block the other runs of the executor."""
+        raise self._blocking(f"step_sync({name!r})", f"step({name!r})")
+
+    def record_sync(
+        self, key: str, kind: EntryKind, name: str, arguments: str, outcome: Outcome
+    ) -> Outcome:
+        """Refuse: it would block the other runs of the executor."""
+        raise self._blocking(f"step_sync({name!r})", f"step({name!r})")
+
+    # Its life
+
+    async def _execute_function(self) -> str | None:
+        await self._host.admit()
+        self.entered()
+        payload = self.task.decode_payload(self.claim.payload, self.claim.payload_type)
+        args, named = self.task.arguments(payload, self.context)
+        return self.task.encode_output(await self.task.function(*args, **named))
+
+    def _returned(self, main: asyncio.Task[str | None]) -> None:
+        ending: Ending
+        if main.cancelled():
+            ending = asyncio.CancelledError("the task canceled itself")
+        else:
+            ending = main.exception() or Returned(main.result())
+        if self.state is not State.ENDED:
+            self._closing = self._loop.create_task(
+                self._close(ending), context=contextvars.Context()
+            )
+
+    async def _close(self, ending: Ending) -> None:
+        """End what the code left behind, then the run."""
+        left = {task for task in self._tasks if not task.done() and not _is_library(task)}
+        if left:
+            names = ", ".join(sorted(task.get_name() for task in left))
+            logger.warning(
+                "run %s returned while tasks of it were running (%s); they are canceled: "
+                "await them, or use a TaskGroup",
+                self.id,
+                names,
+            )
+            self.reports.line("WARNING", f"canceled what the task left behind: {names}")
+            self.cancel_reason = self.cancel_reason or None
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=LEFTOVER_SECONDS)
+        await self.finish(ending)
+
+    def _abort(self) -> None:
+        for task in list(self._tasks):
+            if not task.done() and not _is_library(task):
+                task.cancel()
+
+    def _look(self) -> Stillness:
+        stillness = look(self._tasks, self._tasks.__contains__)
+        if self._steps and stillness is Stillness.STILL:
+            return Stillness.FOREIGN
+        return stillness
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        self.settling.kick()
+
+    def _blocking(self, call: str, instead: str) -> UsageError:
+        return UsageError(
+            f"{call} in run {self.id} would block every run of this executor; "
+            f"the task is `async def`: await {instead}"
+        )
+
+
+def _is_library(task: asyncio.Task[Any]) -> bool:
+    """Say whether a library made the task: it may serve a client that other runs share."""
+    coro: Any = task.get_coro()
+    code = getattr(scopes.inner(coro), "cr_code", None)
+    if code is None or "/outlast/" in code.co_filename:
+        return False
+    return code.co_filename.startswith(_LIBRARIES) or code.co_filename.startswith(sys.prefix)

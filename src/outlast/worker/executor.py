@@ -1,0 +1,230 @@
+"""An executor: the process that runs user code. Started as `python -m outlast.worker.executor`.
+
+A shared executor runs many `async def` tasks on the loop of its main thread. A dedicated one runs
+one task at a time: a `def` function on its main thread, while its loop lives on another.
+"""
+
+import argparse
+import asyncio
+import functools
+import logging
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from outlast.clock import boot_seconds
+from outlast.protocol.frames import (
+    FENCE_SECONDS,
+    Cancel,
+    Claim,
+    Empty,
+    Fail,
+    Frame,
+    Kind,
+    Ready,
+    Result,
+    frame,
+)
+from outlast.protocol.outcomes import RunError
+from outlast.sdk import runtime
+from outlast.sdk.registry import Registry
+from outlast.worker import scopes
+from outlast.worker.async_run import AsyncRun
+from outlast.worker.discovery import import_tasks
+from outlast.worker.pipe import Pipe, end_group, watch
+from outlast.worker.processes import Config
+from outlast.worker.reports import Reporter, capture_logs
+from outlast.worker.run import Run, State
+from outlast.worker.sync_run import SyncRun
+from outlast.worker.watchdog import Watchdog
+
+WENT_COLD = 0
+"""Exit status of an executor that left on purpose: nothing crashed, its parked runs are cold."""
+
+logger = logging.getLogger("outlast.worker")
+
+
+class Executor:
+    """The runs of this process."""
+
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        pipe: Pipe,
+        loop: asyncio.AbstractEventLoop,
+        leave: Callable[[], None],
+    ) -> None:
+        self.loop = loop
+        self.runs: dict[str, Run] = {}
+        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        """What the main thread of a dedicated executor is to do."""
+        self._config = config
+        self._registry = registry
+        self._pipe = pipe
+        self._leave = leave
+        self._beat: float | None = None
+        self._beaten = asyncio.Event()
+        self._frozen = 0
+        self._retiring = False
+        self._cold: dict[str, asyncio.TimerHandle] = {}
+
+    # What runs need
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame to the supervisor."""
+        self._pipe.send(frame)
+
+    async def admit(self) -> None:
+        """Wait for a fresh lease. Once this executor retires, for ever."""
+        while not self._may_begin():
+            self._beaten.clear()
+            self._frozen += 1
+            self._retire_if_idle()
+            try:
+                await self._beaten.wait()
+            finally:
+                self._frozen -= 1
+
+    def parked(self, run: Run) -> None:
+        """A run gave its slot back. A dedicated executor does not keep it for long."""
+        if self._config.kind == "dedicated":
+            wait = 0.0 if self._config.replay_always else self._config.sync_warm_wait
+            self._cold[run.id] = self.loop.call_later(wait, self._go_cold)
+        self._retire_if_idle()
+
+    def ended(self, run: Run) -> None:
+        """Forget a run."""
+        if self.runs.get(run.id) is run:
+            del self.runs[run.id]
+        self._retire_if_idle()
+
+    # Frames
+
+    def receive(self, frames: list[Frame]) -> None:
+        """Act on what the supervisor passes on."""
+        for each in frames:
+            try:
+                self._receive(each)
+            except Exception:
+                logger.exception("a frame of kind %d for run %s failed", each.kind, each.run)
+
+    def _receive(self, each: Frame) -> None:
+        run = self.runs.get(each.run)
+        match each.kind:
+            case Kind.CLAIM:
+                self._claimed(each, run)
+            case Kind.BEAT:
+                self._beat = boot_seconds()
+                self._beaten.set()
+            case Kind.GOODBYE:
+                self._retiring = True
+                self._retire_if_idle()
+            case Kind.ACK if run is not None:
+                run.acknowledged(each.token, each.number, each.body)
+            case Kind.RESULT if run is not None and each.token == run.token:
+                result = msgspec.msgpack.decode(each.body, type=Result)
+                run.resolved(result.key, result.outcome)
+            case Kind.CANCEL if run is not None:
+                run.cancel(msgspec.msgpack.decode(each.body, type=Cancel).reason)
+            case Kind.DROP if run is not None:
+                run.drop()
+            case _:
+                pass
+
+    def _claimed(self, each: Frame, run: Run | None) -> None:
+        claim = msgspec.msgpack.decode(each.body, type=Claim)
+        if claim.resume == "warm":
+            if run is None:
+                self.send(frame(Kind.GONE, Empty(), run=each.run, token=each.token, number=1))
+                return
+            if (timer := self._cold.pop(run.id, None)) is not None:
+                timer.cancel()
+            run.resume(each.token, claim.entries)
+            return
+        if run is not None:
+            run.drop()
+        task = self._registry.tasks.get(claim.facts.task)
+        if task is None:
+            message = (
+                f"task {claim.facts.task} is not in the code of this worker; "
+                "deploy a version that declares it"
+            )
+            failure = Fail(RunError("system", "UnknownTask", message))
+            self.send(frame(Kind.FAIL, failure, run=each.run, token=each.token, number=1))
+            return
+        kind = AsyncRun if task.is_async else functools.partial(SyncRun, jobs=self.jobs)
+        begun = kind(claim, each.token, task, self)
+        self.runs[begun.id] = begun
+        begun.start()
+
+    # Leaving
+
+    def _may_begin(self) -> bool:
+        fresh = self._beat is not None and boot_seconds() - self._beat < FENCE_SECONDS
+        return fresh and not self._retiring
+
+    def _retire_if_idle(self) -> None:
+        """Leave, once asked to, when no run can get any further here."""
+        if not self._retiring:
+            return
+        active = sum(run.state is not State.PARKED for run in self.runs.values())
+        if active <= self._frozen:
+            self.loop.call_soon(self._go_cold)
+
+    def _go_cold(self) -> None:
+        """End the process without unwinding: no `finally` of the user runs at a wait."""
+        self._pipe.send_now()
+        self._leave()
+
+
+def main() -> None:
+    """Run an executor until its supervisor is gone."""
+    parser = argparse.ArgumentParser(prog="python -m outlast.worker.executor")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--config", required=True)
+    arguments = parser.parse_args()
+    config = msgspec.json.decode(arguments.config, type=Config)
+    sock = socket.socket(fileno=arguments.fd)
+    os.set_inheritable(arguments.fd, False)
+    watch(sock)
+    capture_logs(_reporter)
+    scopes.keep_order()
+    found = import_tasks(Path(config.root), config.dirs)
+    for problem in found.errors:
+        logger.error("%s", problem)
+    pipe = Pipe(sock)
+    loop = asyncio.new_event_loop()
+    executor = Executor(config, found.registry, pipe, loop, lambda: os._exit(WENT_COLD))
+    ready = functools.partial(_serve, executor, pipe, loop)
+    if config.kind == "shared":
+        Watchdog(executor, loop, pipe, threading.get_ident()).start()
+        ready()
+        return
+    threading.Thread(target=ready, name="link", daemon=True).start()
+    while True:
+        executor.jobs.get()()
+
+
+def _serve(executor: Executor, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> None:
+    """Turn the loop for the rest of the process."""
+    asyncio.set_event_loop(loop)
+    scopes.install(loop)
+    pipe.attach(loop, executor.receive, end_group)
+    loop.call_soon(pipe.send, frame(Kind.READY, Ready(os.getpid())))
+    loop.run_forever()
+
+
+def _reporter() -> Reporter | None:
+    run = runtime.current()
+    known = isinstance(run, AsyncRun | SyncRun)
+    return run if known and run.state is not State.ENDED else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,459 @@
+"""One run in an executor: its entries, their delivery and its suspends.
+
+Everything here happens on the executor's event loop. `async_run` and `sync_run` add how the code of
+the user runs and how it calls in; `ending` says how it ended.
+"""
+
+import asyncio
+import contextvars
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any, Protocol
+
+import msgspec
+
+from outlast.client.errors import api_error
+from outlast.protocol.frames import (
+    Call,
+    Called,
+    Claim,
+    Empty,
+    Entry,
+    Frame,
+    Kind,
+    MetadataOperation,
+    Started,
+    Step,
+    Stepped,
+    Suspend,
+    Suspended,
+)
+from outlast.protocol.outcomes import Outcome
+from outlast.protocol.triggers import Triggered
+from outlast.sdk.context import Context
+from outlast.sdk.errors import NonDeterministicReplayError, OutsideRunError, WaitInStepError
+from outlast.sdk.runtime import EntryKind
+from outlast.sdk.task import Task
+from outlast.worker import ending
+from outlast.worker.delivery import Delivery, Hold
+from outlast.worker.journal import Item, Journal
+from outlast.worker.quiescence import EntryFuture, Stillness
+from outlast.worker.reports import Reports
+from outlast.worker.scopes import Scope
+from outlast.worker.sending import Sending
+from outlast.worker.settling import Settling
+from outlast.worker.source import RunSource
+
+_PATIENCE = 60.0
+"""Seconds a replay waits for the code to give up a wait as it did before."""
+_REPEAT_SUSPEND = 1.0
+"""Seconds until a suspend that was refused is tried again; a result should have come by then."""
+
+
+class State(Enum):
+    """Whether a run has a slot."""
+
+    EXECUTING = "executing"
+    SUSPENDING = "suspending"
+    PARKED = "parked"
+    WAKING = "waking"
+    ENDED = "ended"
+
+
+class Host(Protocol):
+    """The executor, as its runs need it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the executor."""
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame to the supervisor."""
+
+    async def admit(self) -> None:
+        """Wait until the lease is fresh: before that nothing new may start."""
+
+    def parked(self, run: "Run") -> None:
+        """The run gave its slot back."""
+
+    def ended(self, run: "Run") -> None:
+        """The run is over here."""
+
+
+_body: contextvars.ContextVar[tuple["Run", Scope, str] | None] = contextvars.ContextVar(
+    "outlast_step", default=None
+)
+
+
+class Run(ABC):
+    """A run that executes or is parked here."""
+
+    def __init__(self, claim: Claim, token: int, task: Task[Any, Any], host: Host) -> None:
+        self.claim = claim
+        self.id = claim.facts.run_id
+        self.attempt = claim.facts.attempt
+        self.seed = claim.seed
+        self.task = task
+        self.state = State.EXECUTING
+        self.cancel_reason: str | None = None
+        self.lost: BaseException | None = None
+        """What ends the run whatever its code makes of it: SystemExit, a replay that cannot be."""
+        self._host = host
+        self._loop = host.loop
+        self._thread = threading.get_ident()
+        self.journal = Journal(
+            self.id, self.attempt, resumed=claim.resume == "cold", entries=claim.entries
+        )
+        self._delivery = Delivery(self.journal)
+        self.sending = Sending(self.id, token, host.send)
+        self.settling = Settling(host.loop, self._look, self._settled, self.sending.flush)
+        self.reports = Reports(claim, self.sending, self._reported)
+        self.context = Context.of(claim.facts, RunSource(self))
+        self.root = Scope()
+        self._waiting: set[Item] = set()
+        self._steps = 0
+        self._held_since: float | None = None
+        self._refused_at: float | None = None
+        self._wanted = False
+        self._slot = asyncio.Event()
+        self._slot.set()
+
+    @property
+    def token(self) -> int:
+        """The token of the latest claim."""
+        return self.sending.token
+
+    # What a run of either kind adds
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to execute the function of the user."""
+
+    @abstractmethod
+    def cancel(self, reason: str) -> None:
+        """Unwind the code."""
+
+    @abstractmethod
+    def here(self) -> Scope:
+        """Return the scope of the code that calls."""
+
+    @abstractmethod
+    def _look(self) -> Stillness:
+        """Return what the code is doing."""
+
+    @abstractmethod
+    def _abort(self) -> None:
+        """Stop the code without a word."""
+
+    # Frames of the server
+
+    def resume(self, token: int, entries: tuple[Entry, ...]) -> None:
+        """Go on after a wait: the run has its slot back."""
+        self.sending.renew(token)
+        for entry in entries:
+            if entry.outcome is not None:
+                self.resolved(entry.key, entry.outcome)
+        self._execute()
+
+    def resolved(self, wire: str, outcome: Outcome) -> None:
+        """Take the end of an entry."""
+        self._refused_at = None
+        item = self.journal.find(wire)
+        if item is None:
+            self.journal.arrived(wire, outcome)
+        elif item.outcome is None and not item.abandoned:
+            self._finished(item, outcome)
+        self.settling.kick()
+
+    def acknowledged(self, token: int, number: int, body: msgspec.Raw) -> None:
+        """Take the server's answer to a frame."""
+        self.sending.acknowledged(token, number, body)
+
+    def drop(self) -> None:
+        """Stop without a word: the run is not ours any more."""
+        self.end()
+        self._abort()
+
+    # What the code asks for
+
+    def reserve(self, kind: EntryKind, name: str) -> str:
+        """Return the next key of this kind and name in the caller's scope."""
+        if self.state is State.ENDED:
+            raise self.over()
+        if isinstance(self.lost, NonDeterministicReplayError):
+            raise self.lost
+        if kind != "trigger" and self.body() is not None:
+            raise WaitInStepError(
+                f"a {kind} ({name}) inside a step of run {self.id}: what a step waits for cannot "
+                "be replayed; make the call outside of the step and hand its result in"
+            )
+        try:
+            return self.journal.reserve(self.here(), kind, name)
+        except NonDeterministicReplayError as error:
+            self.lost = error
+            raise
+
+    async def ask_step(self, key: str, arguments: str) -> Outcome | None:
+        """Return the recorded end of a local entry; None: it may begin now."""
+        item = self.journal.ask(key, arguments)
+        if item.made:
+            return (await self._wait(item)).outcome
+        await self._admit()
+        return None
+
+    async def end_step(self, key: str, arguments: str, outcome: Outcome) -> Outcome:
+        """Record the end of a local entry; return what the journal holds."""
+        item = self.journal.ask(key, arguments)
+        item.made = True
+        item.number = self._delivery.number()
+        self._delivery.due(item)
+        self.note(
+            Step(
+                item.wire, item.kind, item.name, item.number, outcome, item.position, item.content
+            ),
+            lambda raw: self._stepped(item, raw),
+        )
+        recorded = (await self._wait(item)).outcome
+        assert recorded is not None
+        return recorded
+
+    async def call(self, call: Call) -> Item:
+        """Make an entry that the server makes, and wait for its end."""
+        item = self.journal.ask(call.key, call.arguments)
+        if not item.made:
+            await self._admit()
+            item.made = True
+            asked = msgspec.structs.replace(
+                call, key=item.wire, position=item.position, arguments=item.content
+            )
+            self.sending.put(Kind.CALL, asked, lambda raw: self._called(item, raw))
+        return await self._wait(item)
+
+    def note(self, step: Step, answered: Callable[[msgspec.Raw], None] | None = None) -> None:
+        """Record a local entry before whatever the run says next."""
+        self.sending.put(Kind.STEP, step, answered)
+
+    @contextmanager
+    def step(self, key: str) -> Iterator[None]:
+        """Enter the body of a step: `ctx.step.token` is set, waits are refused."""
+        token = _body.set((self, self.here().body(key), key))
+        self._steps += 1
+        try:
+            yield
+        finally:
+            self._steps -= 1
+            _body.reset(token)
+
+    def body(self) -> tuple[Scope, str] | None:
+        """Return scope and key of the step whose body calls, if one does."""
+        entered = _body.get()
+        return None if entered is None or entered[0] is not self else entered[1:]
+
+    def metadata(self) -> dict[str, object]:
+        """Return the run's metadata as the code has left it."""
+        return self.reports.metadata()
+
+    def operate(self, make: Callable[[str, int], MetadataOperation]) -> None:
+        """Change metadata at the caller's position."""
+        scope = self.here()
+        scope.ordinal += 1
+        self.reports.operate(make(scope.path, scope.ordinal))
+
+    def tag(self, tags: tuple[str, ...]) -> None:
+        """Add tags to the run."""
+        self.reports.tag(tags)
+
+    def over(self) -> OutsideRunError:
+        """Return the error of a call that comes too late."""
+        return OutsideRunError(
+            f"run {self.id} has ended: what its code left behind (a task, a thread, a callback) "
+            "cannot call for it any more; await it before the task returns"
+        )
+
+    async def _wait(self, item: Item) -> Item:
+        """Wait for the delivery of an entry. Cancelled, it is given up for this attempt."""
+        if self.state is State.ENDED:
+            raise self.over()
+        item.waiter = waiter = EntryFuture(loop=self._loop)
+        self._waiting.add(item)
+        if item.outcome is not None and not item.abandoned:
+            self._ready(item)
+        self.settling.kick()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not item.delivered:
+                self._abandon(item)
+            raise
+        finally:
+            self._waiting.discard(item)
+        return item
+
+    async def _admit(self) -> None:
+        """Wait for the slot and for a fresh lease, before anything new starts."""
+        await self.slot()
+        if self.state is State.ENDED:
+            raise self.over()
+        await self._host.admit()
+
+    async def slot(self) -> None:
+        """Wait until the run executes or has ended; ask for its slot back if need be."""
+        while self.state not in (State.EXECUTING, State.ENDED):
+            self._wake()
+            await self._slot.wait()
+
+    # Results
+
+    def _stepped(self, item: Item, raw: msgspec.Raw) -> None:
+        item.outcome = msgspec.msgpack.decode(raw, type=Stepped).outcome
+        self.settling.kick()
+
+    def _called(self, item: Item, raw: msgspec.Raw) -> None:
+        called = msgspec.msgpack.decode(raw, type=Called)
+        item.triggered = called.runs
+        if (refusal := called.refusal) is not None:
+            # Nothing was created, so nothing is recorded: a replay asks again.
+            if item.waits and item.waiter is not None:
+                item.waiter.set_exception(
+                    api_error(
+                        refusal.status, refusal.message, code=refusal.code, param=refusal.param
+                    )
+                )
+        elif called.outcome is not None:
+            self._finished(item, called.outcome)
+        elif item.kind == "trigger":
+            self._finished(item, Outcome(ok=True))
+        self.settling.kick()
+
+    def _finished(self, item: Item, outcome: Outcome) -> None:
+        if item.outcome is None and not item.abandoned:
+            item.outcome = outcome
+            if item.waits:
+                self._ready(item)
+
+    def _ready(self, item: Item) -> None:
+        if self._delivery.asked(item) and item.number is not None:
+            self.sending.delivered(item.wire, item.number)
+
+    def _abandon(self, item: Item) -> None:
+        if self.state is State.ENDED or self.cancel_reason is not None or self.lost is not None:
+            return
+        if not item.abandoned:
+            item.abandoned = True
+            number = self._delivery.number() if item.number is None else None
+            self.sending.abandoned(item.wire, number)
+        self.journal.settled(item)
+        self._wake()
+        self.settling.kick()
+
+    def _settled(self, stillness: Stillness) -> None:
+        """The code stands still: deliver the next result, or give the slot back."""
+        if self.state is State.EXECUTING:
+            self._advance(stillness)
+        self.reports.flush()
+        self.sending.flush()
+        if stillness is Stillness.FOREIGN and self._waiting:
+            self.settling.again()
+
+    def _advance(self, stillness: Stillness) -> None:
+        now = self._loop.time()
+        found = self._delivery.next(
+            may_ask=stillness is Stillness.FOREIGN,
+            patient=self._held_since is None or now - self._held_since < _PATIENCE,
+        )
+        if isinstance(found, Item):
+            self._held_since = None
+            found.delivered = True
+            self.journal.settled(found)
+            assert found.waiter is not None
+            found.waiter.set_result(None)
+            self.settling.kick()
+        elif found is Hold.NOTHING:
+            if stillness is Stillness.STILL and not self._steps:
+                self._suspend(now)
+        else:
+            if found is Hold.ABANDONED and self._held_since is None:
+                self._held_since = now
+            self.settling.again()
+
+    def _suspend(self, now: float) -> None:
+        """Give the slot back, when the code waits for nothing but open entries."""
+        waiting = [item for item in self._waiting if item.waits and not item.abandoned]
+        local = any(item.kind in {"step", "hook", "trigger"} for item in waiting)
+        if not waiting or local or any(item.outcome for item in waiting):
+            return
+        if self._refused_at is not None and now < self._refused_at + _REPEAT_SUSPEND:
+            self.settling.again()
+            return
+        self.state = State.SUSPENDING
+        self._slot.clear()
+        self.reports.flush()
+        keys = tuple(sorted(item.wire for item in waiting))
+        self.sending.put(Kind.SUSPEND, Suspend(keys), self._suspended)
+        self.sending.flush()
+        self.sending.open = False
+
+    def _suspended(self, raw: msgspec.Raw) -> None:
+        if self.state is not State.SUSPENDING:
+            return
+        if not msgspec.msgpack.decode(raw, type=Suspended).held:
+            self._refused_at = self._loop.time()
+            self.sending.open = True
+            self._execute()
+            return
+        self.state = State.PARKED
+        if self._wanted or self.sending.waiting:
+            self._wake()
+        else:
+            self._host.parked(self)
+
+    def _execute(self) -> None:
+        self.state = State.EXECUTING
+        self._wanted = False
+        self._slot.set()
+        self.settling.kick()
+
+    def _wake(self) -> None:
+        """Ask for the slot back: the code goes on by itself."""
+        self._wanted = self.state is not State.EXECUTING
+        if self.state is State.PARKED:
+            self.state = State.WAKING
+            self.sending.now(Kind.WAKE, Empty())
+
+    def _reported(self) -> None:
+        if threading.get_ident() == self._thread:
+            self.settling.kick()
+        else:
+            self._loop.call_soon_threadsafe(self.settling.kick)
+
+    # Its life
+
+    def entered(self) -> None:
+        """The function of the user is called now."""
+        self.sending.put(Kind.STARTED, Started())
+        self.settling.kick()
+
+    async def finish(self, result: "ending.Ending") -> None:
+        """Say how the run ended, as soon as it may, and forget it."""
+        await self.slot()
+        if self.state is not State.ENDED:
+            self.reports.flush()
+            self.sending.put(*ending.frame_of(self, result))
+            self.sending.flush()
+            self.end()
+
+    def is_muted(self) -> bool:
+        """Whether the code that logs repeats what it logged before."""
+        return False
+
+    def end(self) -> None:
+        """The run is over here: calls raise, nothing is sent any more."""
+        if self.state is not State.ENDED:
+            self.state = State.ENDED
+            self.sending.close()
+            self.settling.close()
+            self._slot.set()
+            self._host.ended(self)

@@ -1,0 +1,230 @@
+"""A run of a `def` task: the function on the main thread, its calls answered by the link's loop."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from outlast.protocol.frames import Call, Claim, Step
+from outlast.protocol.outcomes import Outcome
+from outlast.protocol.triggers import Triggered
+from outlast.sdk import runtime
+from outlast.sdk.errors import ForeignCallError, RunInterrupted, UsageError
+from outlast.sdk.runtime import EntryKind
+from outlast.sdk.task import Task
+from outlast.worker.ending import Ending, Returned
+from outlast.worker.quiescence import Stillness
+from outlast.worker.run import Host, Run, State
+from outlast.worker.scopes import Scope
+
+T = TypeVar("T")
+Jobs = queue.SimpleQueue[Callable[[], None]]
+
+
+class SyncRun(Run):
+    """A run of a plain function; implements `outlast.sdk.runtime.Runtime`."""
+
+    def __init__(
+        self, claim: Claim, token: int, task: Task[Any, Any], host: Host, *, jobs: Jobs
+    ) -> None:
+        super().__init__(claim, token, task, host)
+        self._jobs = jobs
+        self._user_thread: int | None = None
+        self._inside: set[asyncio.Task[Any]] = set()
+        """Calls of the function that block it at this moment."""
+        self._interrupted = False
+        self._background: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin: the main thread calls the function as soon as the lease is fresh."""
+        self._keep(self._begin())
+
+    def cancel(self, reason: str) -> None:
+        """Unwind the code: `RunInterrupted` where it waits, or at its next call."""
+        self.cancel_reason = reason
+        for call in self._inside:
+            call.cancel()
+
+    def reserve(self, kind: EntryKind, name: str) -> str:
+        """Return the next key of this kind and name in the caller's scope."""
+        self._check_interrupted()
+        return super().reserve(kind, name)
+
+    def here(self) -> Scope:
+        """Return the scope of the code that calls: the function, or the body of a step."""
+        if (body := self.body()) is not None:
+            return body[0]
+        if threading.get_ident() != self._user_thread:
+            raise ForeignCallError(
+                f"a thread called for run {self.id}: what threads ask for comes in any order and "
+                "cannot be replayed; make the call in the task itself, or let a step do the work "
+                "of the thread and start it with contextvars.copy_context().run"
+            )
+        return self.root
+
+    def note(self, step: Step, answered: Callable[[Any], None] | None = None) -> None:
+        """Record a local entry before whatever the run says next."""
+        if threading.get_ident() == self._thread:
+            super().note(step, answered)
+        else:
+            self._loop.call_soon_threadsafe(super().note, step, answered)
+
+    def is_muted(self) -> bool:
+        """Whether the code that logs repeats what it logged before."""
+        on_main = threading.get_ident() == self._user_thread and self.body() is None
+        return on_main and self.state is not State.ENDED and self.journal.replays(self.root)
+
+    # The runtime that the SDK calls: blocking
+
+    def recall_sync(
+        self,
+        key: str,
+        kind: EntryKind,  # noqa: ARG002 - known since the key was reserved
+        name: str,  # noqa: ARG002
+        arguments: str,
+    ) -> Outcome | None:
+        """Return what the journal holds for a local entry; None: it is to be executed now."""
+        return self._block(self.ask_step(key, arguments))
+
+    def record_sync(
+        self,
+        key: str,
+        kind: EntryKind,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        arguments: str,
+        outcome: Outcome,
+    ) -> Outcome:
+        """Record the end of a local entry; return what the journal holds now."""
+        return self._block(self.end_step(key, arguments, outcome))
+
+    def resolve_sync(self, call: Call) -> Outcome:
+        """Create a child, batch or wait and return its end."""
+        outcome = self._block(self.call(call)).outcome
+        assert outcome is not None
+        return outcome
+
+    def trigger_sync(self, call: Call) -> tuple[Triggered, ...]:
+        """Create runs that go their own way."""
+        return self._block(self.call(call)).triggered
+
+    # And on a loop that the function has started itself
+
+    async def recall(
+        self,
+        key: str,
+        kind: EntryKind,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        arguments: str,
+    ) -> Outcome | None:
+        """Return what the journal holds for a local entry; None: it is to be executed now."""
+        return await self._bridge(self.ask_step(key, arguments))
+
+    async def record(
+        self,
+        key: str,
+        kind: EntryKind,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        arguments: str,
+        outcome: Outcome,
+    ) -> Outcome:
+        """Record the end of a local entry; return what the journal holds now."""
+        return await self._bridge(self.end_step(key, arguments, outcome))
+
+    async def resolve(self, call: Call) -> Outcome:
+        """Create a child, batch or wait and return its end."""
+        outcome = (await self._bridge(self.call(call))).outcome
+        assert outcome is not None
+        return outcome
+
+    async def trigger(self, call: Call) -> tuple[Triggered, ...]:
+        """Create runs that go their own way."""
+        return (await self._bridge(self.call(call))).triggered
+
+    # Its life
+
+    async def _begin(self) -> None:
+        await self._host.admit()
+        if self.state is State.ENDED:
+            return
+        self.entered()
+        self._jobs.put(lambda: contextvars.Context().run(self._execute_function))
+
+    def _execute_function(self) -> None:
+        """Call the function; on the main thread."""
+        self._user_thread = threading.get_ident()
+        ending: Ending
+        try:
+            with runtime.entered(self):
+                ending = Returned(self._call_function())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it fails this run only
+            ending = error
+        self._loop.call_soon_threadsafe(self._returned, ending)
+
+    def _call_function(self) -> str | None:
+        self._check_interrupted()
+        payload = self.task.decode_payload(self.claim.payload, self.claim.payload_type)
+        args, named = self.task.arguments(payload, self.context)
+        value = self.task.function(*args, **named)
+        if inspect.isawaitable(value):
+            if inspect.iscoroutine(value):
+                value.close()
+            name = self.task.function.__qualname__
+            raise UsageError(
+                f"task {self.task.id} is a `def` that returned an awaitable: a decorator around "
+                f"{name} hides its `async def`; put @task below that decorator's wrapper, or make "
+                "the wrapper `async def`"
+            )
+        return self.task.encode_output(value)
+
+    def _returned(self, ending: Ending) -> None:
+        self._keep(self.finish(ending))
+
+    def _abort(self) -> None:
+        for call in self._inside:
+            call.cancel()
+
+    def _look(self) -> Stillness:
+        """The function is still when every call that it makes waits for an entry."""
+        waiting = sum(item.waits for item in self._waiting)
+        still = 0 < len(self._inside) == waiting
+        return Stillness.STILL if still else Stillness.FOREIGN
+
+    def _block(self, call: Coroutine[Any, Any, T]) -> T:
+        if threading.get_ident() == self._thread:
+            call.close()
+            raise ForeignCallError(f"run {self.id}: a blocking call from the executor's own thread")
+        future = asyncio.run_coroutine_threadsafe(self._counted(call), self._loop)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            self._check_interrupted()
+            raise
+
+    async def _counted(self, call: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        self._inside.add(task)
+        try:
+            return await call
+        finally:
+            self._inside.discard(task)
+
+    async def _bridge(self, call: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
+
+    def _check_interrupted(self) -> None:
+        if self.state is State.ENDED:
+            raise self.over()
+        if self.cancel_reason is not None and not self._interrupted:
+            # Once: what cleans up after it may still make its calls.
+            self._interrupted = True
+            raise RunInterrupted(f"run {self.id} was canceled: {self.cancel_reason}")
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work, context=contextvars.Context())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

@@ -1,0 +1,357 @@
+"""A server played in memory, and calls as the SDK makes them, for tests of the executor."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from outlast.protocol.frames import (
+    Beat,
+    Call,
+    Called,
+    Cancel,
+    Claim,
+    Complete,
+    Delivered,
+    Empty,
+    Entry,
+    Facts,
+    Fail,
+    Frame,
+    Kind,
+    Report,
+    Result,
+    Step,
+    Stepped,
+    Suspend,
+    Suspended,
+    frame,
+)
+from outlast.protocol.manifests import RetryPolicy
+from outlast.protocol.outcomes import Outcome, RunError
+from outlast.protocol.triggers import Trigger, Triggered
+from outlast.sdk import runtime
+from outlast.sdk.errors import StepError, run_error
+from outlast.worker import scopes
+from outlast.worker.executor import Executor
+from outlast.worker.processes import Config
+
+BODIES: dict[int, type[msgspec.Struct]] = {
+    Kind.STEP: Step,
+    Kind.CALL: Call,
+    Kind.DELIVERED: Delivered,
+    Kind.SUSPEND: Suspend,
+    Kind.COMPLETE: Complete,
+    Kind.FAIL: Fail,
+    Kind.REPORT: Report,
+}
+
+
+@dataclass
+class StubTask:
+    id: str
+    function: Callable[..., Any]
+    is_async: bool = True
+
+    def decode_payload(self, text: str | None, payload_type: str) -> object:
+        return None if text is None else json.loads(text)
+
+    def arguments(self, payload: object, context: object) -> tuple[tuple[object, ...], dict]:
+        return (context,), {}
+
+    def encode_output(self, value: object) -> str | None:
+        return json.dumps(value)
+
+    def gives_up_on(self, error: BaseException) -> bool:
+        return False
+
+
+@dataclass
+class StubRegistry:
+    tasks: dict[str, StubTask] = field(default_factory=dict)
+
+
+class Pipe:
+    def __init__(self, receive: Callable[[Frame], None]) -> None:
+        self.send = receive
+
+    def send_now(self, *frames: Frame) -> None:
+        for each in frames:
+            self.send(each)
+
+
+class Server:
+    """One environment's server and its one worker. `crash` forgets the executor's memory."""
+
+    def __init__(self, *, auto: bool = True, replay_always: bool = False) -> None:
+        self.auto = auto
+        self.replay_always = replay_always
+        self.registry = StubRegistry()
+        self.entries: dict[str, dict[str, Entry]] = {}
+        self.calls: dict[str, list[Call]] = {}
+        self.frames: list[tuple[Kind, Any]] = []
+        self.tokens: dict[str, int] = {}
+        self.attempts: dict[str, int] = {}
+        self.parked: dict[str, tuple[str, ...]] = {}
+        self.ended: dict[str, Complete | Fail] = {}
+        self.positions: dict[str, int] = {}
+        self.logs: list[str] = []
+        self.left = False
+        self.changed = asyncio.Event()
+        self.hold_steps = False
+        self.executor = self.boot()
+
+    def boot(self) -> Executor:
+        loop = asyncio.get_running_loop()
+        scopes.install(loop)
+        scopes.keep_order()
+        config = Config(
+            root=".",
+            dirs=(),
+            kind="shared",
+            replay_always=self.replay_always,
+            warm_wait=600,
+            sync_warm_wait=30,
+        )
+        generation = object()
+        self.generation = generation
+
+        def receive(each: Frame) -> None:
+            if self.generation is generation:
+                loop.call_soon(self._receive, generation, each)
+
+        def leave() -> None:
+            self.left = True
+
+        executor = Executor(config, self.registry, Pipe(receive), loop, leave)
+        executor.receive([frame(Kind.BEAT, Beat())])
+        return executor
+
+    def crash(self) -> None:
+        for run in list(self.executor.runs.values()):
+            run.drop()
+        self.executor = self.boot()
+
+    def task(self, function: Callable[..., Any]) -> str:
+        is_async = asyncio.iscoroutinefunction(function)
+        self.registry.tasks[function.__name__] = StubTask(function.__name__, function, is_async)
+        return function.__name__
+
+    def claim(
+        self, task: str, run: str = "run_1", resume: str = "fresh", attempts: int = 3
+    ) -> None:
+        self.tokens[run] = token = self.tokens.get(run, 0) + 1
+        attempt = self.attempts.setdefault(run, 1)
+        facts = Facts(
+            run_id=run,
+            task=task,
+            attempt=attempt,
+            max_attempts=attempts,
+            queue="q",
+            created_at=0,
+            started_at=0,
+            environment="env",
+            environment_slug="dev",
+            project="p",
+            version="v",
+        )
+        entries = tuple(self.entries.setdefault(run, {}).values())
+        if resume == "warm":
+            entries = tuple(each for each in entries if each.key in self.parked.get(run, ()))
+        self.parked.pop(run, None)
+        claim = Claim(
+            resume=resume,  # type: ignore[arg-type]
+            facts=facts,
+            executor="shared",
+            retry=msgspec.json.encode(RetryPolicy(min_timeout=0.01, randomize=False)).decode(),
+            seed=b"s" * 32,
+            entries=entries,
+            positions=dict(self.positions),
+        )
+        self.executor.receive([frame(Kind.CLAIM, claim, run=run, token=token)])
+
+    def cold(self, task: str, run: str = "run_1") -> None:
+        self.crash()
+        self.claim(task, run, "cold")
+
+    def retry(self, task: str, run: str = "run_1") -> None:
+        end = self.ended.pop(run)
+        assert isinstance(end, Fail)
+        assert end.retry_in is not None
+        for key in end.forgotten:
+            del self.entries[run][key]
+        self.attempts[run] += 1
+        self.claim(task, run)
+
+    def finish(
+        self, key: str, value: object = None, run: str = "run_1", error: str | None = None
+    ) -> None:
+        (key,) = (each for each in self.entries[run] if each == key or each.endswith("/" + key))
+        failed = RunError("raised", "Oops", error) if error else None
+        outcome = Outcome(error is None, json.dumps(value), failed)
+        entry = self.entries[run][key]
+        self.entries[run][key] = msgspec.structs.replace(entry, outcome=outcome)
+        if run in self.parked:
+            if key in self.parked[run]:
+                task = next(iter(self.executor.runs[run].task.id for _ in "1"))
+                self.claim(task, run, "warm")
+            return
+        result = frame(Kind.RESULT, Result(key, outcome), run=run, token=self.tokens[run])
+        self.executor.receive([result])
+
+    def cancel(self, run: str = "run_1") -> None:
+        body = Cancel("somebody asked")
+        self.executor.receive([frame(Kind.CANCEL, body, run=run, token=self.tokens[run])])
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def end(self, run: str = "run_1") -> Any:
+        await self.until(lambda: run in self.ended)
+        end = self.ended[run]
+        return json.loads(end.output or "null") if isinstance(end, Complete) else end
+
+    async def suspended(self, run: str = "run_1") -> tuple[str, ...]:
+        await self.until(lambda: run in self.parked)
+        return self.parked[run]
+
+    async def called(self, *keys: str, run: str = "run_1") -> None:
+        await self.until(lambda: set(keys) <= set(self.entries.get(run, {})))
+
+    def order(self, run: str = "run_1") -> list[str]:
+        known = [each for each in self.entries[run].values() if each.number]
+        return [each.key for each in sorted(known, key=lambda each: each.number or 0)]
+
+    def kinds(self) -> list[Kind]:
+        return [kind for kind, _ in self.frames]
+
+    def _receive(self, generation: object, each: Frame) -> None:
+        if self.generation is not generation:
+            return
+        kind = Kind(each.kind)
+        body = msgspec.msgpack.decode(each.body, type=BODIES.get(kind, Empty))
+        self.frames.append((kind, body))
+        answer = self._apply(each, kind, body)
+        if answer is not None:
+            ack = frame(Kind.ACK, answer, run=each.run, token=each.token, number=each.number)
+            self.executor.receive([ack])
+        self.changed.set()
+
+    def _apply(self, each: Frame, kind: Kind, body: Any) -> msgspec.Struct | None:
+        run = each.run
+        entries = self.entries.setdefault(run, {})
+        if each.token != self.tokens[run] and kind is not Kind.GONE:
+            return None
+        match kind:
+            case Kind.STEP:
+                attempt = self.attempts[run]
+                made = Entry(
+                    body.key, body.kind, body.name, attempt, body.outcome, body.number,
+                    body.position, body.arguments,
+                )  # fmt: skip
+                outcome = entries.setdefault(body.key, made).outcome
+                assert outcome is not None
+                return None if self.hold_steps else Stepped(outcome)
+            case Kind.CALL:
+                return self._call(run, entries, body)
+            case Kind.DELIVERED:
+                for key, number in body.order:
+                    entries[key] = msgspec.structs.replace(entries[key], number=number)
+                for key in body.abandoned:
+                    entries[key] = msgspec.structs.replace(entries[key], abandoned=True)
+            case Kind.SUSPEND:
+                held = all(entries[key].outcome is None for key in body.keys)
+                if held:
+                    self.parked[run] = body.keys
+                return Suspended(held)
+            case Kind.WAKE:
+                task = self.executor.runs[run].task.id
+                asyncio.get_running_loop().call_soon(self.claim, task, run, "warm")
+            case Kind.COMPLETE | Kind.FAIL:
+                self.ended[run] = body
+            case Kind.REPORT:
+                self.logs += [line.message for line in body.logs]
+                for operation in body.metadata:
+                    self.positions[operation.scope] = operation.ordinal
+            case _:
+                pass
+        return Empty()
+
+    def _call(self, run: str, entries: dict[str, Entry], body: Call) -> Called:
+        self.calls.setdefault(run, []).append(body)
+        runs = tuple(Triggered(f"run_of_{item.task}") for item in body.items)
+        done = Outcome(True) if body.kind == "trigger" else None
+        entries.setdefault(
+            body.key,
+            Entry(
+                body.key, body.kind, body.name, self.attempts[run], done, None,
+                body.position, body.arguments, runs=runs,
+            ),
+        )  # fmt: skip
+        return Called(runs)
+
+
+# The SDK's calls, as the executor sees them
+
+
+def child(name: str, payload: object = None) -> Awaitable[Any]:
+    """Trigger a child and wait for it: the key is taken now, the rest happens when awaited."""
+    current = runtime.current()
+    assert current is not None
+    key = current.reserve("child", name)
+
+    async def resolve() -> Any:
+        text = json.dumps(payload)
+        call = Call(key, "child", name, (Trigger(task=name, payload=text),), arguments=text)
+        return _open(await current.resolve(call), name)
+
+    return resolve()
+
+
+async def sleep(seconds: float = 60) -> None:
+    current = runtime.current()
+    assert current is not None
+    key = current.reserve("wait", "for")
+    await current.resolve(Call(key, "wait", "for", seconds=seconds))
+
+
+async def trigger(name: str) -> tuple[Triggered, ...]:
+    current = runtime.current()
+    assert current is not None
+    key = current.reserve("trigger", name)
+    return await current.trigger(Call(key, "trigger", name, (Trigger(task=name),)))
+
+
+async def step(name: str, function: Callable[..., Any], *args: Any) -> Any:
+    current = runtime.current()
+    assert current is not None
+    key = current.reserve("step", name)
+    arguments = json.dumps(args)
+    outcome = await current.recall(key, "step", name, arguments)
+    if outcome is None:
+        try:
+            with current.step(key):
+                value = function(*args)
+                if asyncio.iscoroutine(value):
+                    value = await value
+            outcome = Outcome(True, json.dumps(value))
+        except Exception as error:  # noqa: BLE001
+            failed = RunError("raised", type(error).__name__, str(error))
+            outcome = Outcome(False, error=failed)
+        outcome = await current.record(key, "step", name, arguments, outcome)
+    return _open(outcome, name, step=True)
+
+
+def _open(outcome: Outcome, name: str, *, step: bool = False) -> Any:
+    if outcome.ok:
+        return json.loads(outcome.value or "null")
+    assert outcome.error is not None
+    if step:
+        raise StepError(f"step {name} failed", error=outcome.error, step=name)
+    raise run_error(outcome.error, task=name)
