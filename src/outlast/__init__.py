@@ -1,1 +1,108 @@
 """Outlast: background work that outlives a request."""
+
+from outlast.client.clients import aclose
+from outlast.sdk import idempotency as idempotency_keys
+from outlast.sdk import runs, tags, tasks, wait
+from outlast.sdk.batches import BatchItem
+from outlast.sdk.calls import Call
+from outlast.sdk.context import Context
+from outlast.sdk.decorator import task
+from outlast.sdk.errors import (
+    AbortTaskRunError,
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    BatchTriggerError,
+    BlockingCallWarning,
+    ConflictError,
+    ForeignCallError,
+    Interrupt,
+    MaxDurationExceeded,
+    NonDeterministicReplayError,
+    NotFoundError,
+    OutlastError,
+    OutputError,
+    OutsideRunError,
+    PayloadError,
+    PermissionDeniedError,
+    RateLimitError,
+    RunCanceled,
+    RunError,
+    RunExpired,
+    RunFailed,
+    RunTimedOut,
+    ServerError,
+    SettingsError,
+    StepError,
+    TransportError,
+    UnprocessableError,
+    UsageError,
+    WaitInStepError,
+    WaitTimeoutError,
+)
+from outlast.sdk.handles import BatchHandle, RunHandle
+from outlast.sdk.metadata import metadata
+from outlast.sdk.options import TriggerOptions, WaitOptions
+from outlast.sdk.queue import Queue
+from outlast.sdk.results import BatchResult, Result
+from outlast.sdk.retry import Retry
+from outlast.sdk.steps import step, step_sync
+from outlast.sdk.task import Task
+from outlast.sdk.taskref import TaskRef
+
+__all__ = [
+    "AbortTaskRunError",
+    "ApiError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BatchHandle",
+    "BatchItem",
+    "BatchResult",
+    "BatchTriggerError",
+    "BlockingCallWarning",
+    "Call",
+    "ConflictError",
+    "Context",
+    "ForeignCallError",
+    "Interrupt",
+    "MaxDurationExceeded",
+    "NonDeterministicReplayError",
+    "NotFoundError",
+    "OutlastError",
+    "OutputError",
+    "OutsideRunError",
+    "PayloadError",
+    "PermissionDeniedError",
+    "Queue",
+    "RateLimitError",
+    "Result",
+    "Retry",
+    "RunCanceled",
+    "RunError",
+    "RunExpired",
+    "RunFailed",
+    "RunHandle",
+    "RunTimedOut",
+    "ServerError",
+    "SettingsError",
+    "StepError",
+    "Task",
+    "TaskRef",
+    "TransportError",
+    "TriggerOptions",
+    "UnprocessableError",
+    "UsageError",
+    "WaitInStepError",
+    "WaitOptions",
+    "WaitTimeoutError",
+    "aclose",
+    "idempotency_keys",
+    "metadata",
+    "runs",
+    "step",
+    "step_sync",
+    "tags",
+    "task",
+    "tasks",
+    "wait",
+]

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from outlast.client.errors import UsageError, api_error
+from outlast.client.errors import ApiError, UsageError, api_error
 from outlast.client.requests import BUDGET, Request
 from outlast.client.settings import Settings, settings
 from outlast.client.tokens import sign
 from outlast.client.triggers import encode, trigger
-from outlast.protocol.triggers import Trigger, Triggered
+from outlast.protocol.triggers import Refusal, Trigger, Triggered
 
 if TYPE_CHECKING:
     from outlast.client.coalescer import Coalescer
@@ -62,21 +62,22 @@ def send_sync(request: Request[T], *, budget: float = BUDGET) -> T:
 
 
 async def send_trigger(wanted: Trigger) -> Triggered:
-    """Create a run, in one request with all others of this moment."""
+    """Create a run, in one request with all others of this moment. A refusal is in the answer."""
     client = await _client()
     return await client.coalescer.trigger(wanted)
 
 
 def send_trigger_sync(wanted: Trigger) -> Triggered:
-    """Create a run and block."""
+    """Create a run and block. A refusal is in the answer."""
     wanted_from = settings()
     reply = _blocking().send(trigger([encode(wanted)]))
     _learn(wanted_from, reply.claims)
-    [made] = reply.answers
-    refusal = made.error
-    if refusal is not None:
-        raise api_error(refusal.status, refusal.message, code=refusal.code, param=refusal.param)
-    return made
+    return reply.answers[0]
+
+
+def refused(refusal: Refusal) -> ApiError:
+    """Return the error for a trigger that has no run."""
+    return api_error(refusal.status, refusal.message, code=refusal.code, param=refusal.param)
 
 
 def public_token(scopes: Sequence[str], lifetime: float) -> str:

@@ -45,7 +45,7 @@ class Coalescer:
         self._wake: asyncio.Handle | None = None
 
     async def trigger(self, wanted: Trigger, *, budget: float = BUDGET) -> Triggered:
-        """Return the run of a trigger. Raises `ApiError` for a refusal, else `TransportError`."""
+        """Return the answer to a trigger. Raises when the whole request failed."""
         deadline = self._loop.time() + budget
         item = _Item(encode(wanted), self._loop.create_future(), deadline)
         alarm = self._loop.call_at(deadline, _expire, item, wanted.task)
@@ -53,13 +53,9 @@ class Coalescer:
         if self._wake is None and len(self._flights) < IN_FLIGHT:
             self._schedule()
         try:
-            made = await item.answer
+            return await item.answer
         finally:
             alarm.cancel()
-        refusal = made.error
-        if refusal is not None:
-            raise api_error(refusal.status, refusal.message, code=refusal.code, param=refusal.param)
-        return made
 
     async def close(self) -> None:
         """Wait until everything that somebody waits for is answered."""

@@ -1,11 +1,10 @@
 """How a child run or a batch ended, as a value."""
 
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from outlast.protocol.outcomes import Outcome
 from outlast.sdk.errors import RunError, run_error
-from outlast.sdk.serde import Codec
 
 Out_co = TypeVar("Out_co", covariant=True)
 
@@ -84,13 +83,21 @@ class BatchResult(Generic[Out_co]):
         return [result.unwrap() for result in self.results]
 
 
-def result_of(outcome: Outcome, codec: Codec[Any], task: str) -> Result[Any]:
+class Readable(Protocol):
+    """A task, as far as the ends of its runs are concerned."""
+
+    id: str
+
+    def decode_output(self, text: str | None) -> Any:
+        """Return what a run gave."""
+
+
+def result_of(outcome: Outcome, task: Readable) -> Result[Any]:
     """Return a run's end as the task's types say. Raises `OutputError` when it does not fit."""
     run_id = outcome.run_id or ""
-    name = outcome.task or task
+    name = outcome.task or task.id
     if not outcome.ok:
         error = outcome.error
         assert error is not None, f"run {run_id} failed without an error"
         return Result(id=run_id, task=name, error=run_error(error, run_id=run_id, task=name))
-    value = None if outcome.value is None else codec.decode(outcome.value)
-    return Result(id=run_id, task=name, output=value)
+    return Result(id=run_id, task=name, output=task.decode_output(outcome.value))

@@ -126,6 +126,16 @@ class Task(Triggerable[In, Out]):
                 raise PayloadError(f"task {self.id} needs a payload and got none") from None
             raise
 
+    def encode_payload(self, payload: object) -> str | None:
+        """Return a payload as JSON text; None: the task needs none. Raises `PayloadError`."""
+        if self._shape.payload is None:
+            if payload is not None:
+                raise PayloadError(f"task {self.id} takes no payload; call it without one")
+            return None
+        if payload is None and self._shape.optional:
+            return None
+        return self._payload.encode(payload)
+
     def arguments(
         self, payload: object, context: Context
     ) -> tuple[tuple[object, ...], dict[str, object]]:

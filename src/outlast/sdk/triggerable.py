@@ -1,7 +1,15 @@
 """What can be triggered: a task at hand, or one known by its id only."""
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
+from outlast.sdk import children
+from outlast.sdk.batches import BatchItem
+from outlast.sdk.blocking import check_blocking
+from outlast.sdk.calls import Call
+from outlast.sdk.handles import BatchHandle, RunHandle
+from outlast.sdk.options import BatchOptions, BatchWaitOptions, TriggerOptions, WaitOptions
+from outlast.sdk.results import BatchResult, Result
 from outlast.sdk.serde import Codec
 
 In = TypeVar("In")
@@ -9,8 +17,109 @@ Out = TypeVar("Out")
 
 
 class Triggerable(Generic[In, Out]):
-    """Creates runs of one task."""
+    """Creates runs of one task. Without a payload where the task takes none."""
 
     id: str
     _payload: Codec[Any]
     _output: Codec[Any]
+
+    @overload
+    def trigger(
+        self: "Triggerable[None, Out]", /, **options: Unpack[TriggerOptions]
+    ) -> Call[RunHandle[Out]]: ...
+    @overload
+    def trigger(
+        self, payload: In, /, **options: Unpack[TriggerOptions]
+    ) -> Call[RunHandle[Out]]: ...
+    def trigger(
+        self: "Triggerable[Any, Out]", payload: object = None, /, **options: Unpack[TriggerOptions]
+    ) -> Call[RunHandle[Out]]:
+        """Create a run that goes its own way, and return its handle.
+
+        The payload is checked here and now. Concurrent triggers share requests. Safe to repeat:
+        a call is retried for up to 10 s under one request key.
+        """
+        return cast("Call[RunHandle[Out]]", children.trigger(self, payload, options))
+
+    @overload
+    def trigger_sync(
+        self: "Triggerable[None, Out]", /, **options: Unpack[TriggerOptions]
+    ) -> RunHandle[Out]: ...
+    @overload
+    def trigger_sync(self, payload: In, /, **options: Unpack[TriggerOptions]) -> RunHandle[Out]: ...
+    def trigger_sync(
+        self: "Triggerable[Any, Out]", payload: object = None, /, **options: Unpack[TriggerOptions]
+    ) -> RunHandle[Out]:
+        """Blocking `trigger`, for Flask, Django, scripts and `def` tasks."""
+        check_blocking(f"{self.id}.trigger_sync()", "trigger()")
+        return cast("RunHandle[Out]", children.trigger_sync(self, payload, options))
+
+    @overload
+    def trigger_and_wait(
+        self: "Triggerable[None, Out]", /, **options: Unpack[WaitOptions]
+    ) -> Call[Result[Out]]: ...
+    @overload
+    def trigger_and_wait(
+        self, payload: In, /, **options: Unpack[WaitOptions]
+    ) -> Call[Result[Out]]: ...
+    def trigger_and_wait(
+        self: "Triggerable[Any, Out]", payload: object = None, /, **options: Unpack[WaitOptions]
+    ) -> Call[Result[Out]]:
+        """Create a child run and wait for its end, inside a task only.
+
+        `.unwrap()` gives the output itself and raises when the child failed. The slot of the
+        waiting run is free meanwhile. After `timeout` the caller goes on, and so does the child.
+        """
+        return cast("Call[Result[Out]]", children.trigger_and_wait(self, payload, options))
+
+    @overload
+    def trigger_and_wait_sync(
+        self: "Triggerable[None, Out]", /, **options: Unpack[WaitOptions]
+    ) -> Result[Out]: ...
+    @overload
+    def trigger_and_wait_sync(
+        self, payload: In, /, **options: Unpack[WaitOptions]
+    ) -> Result[Out]: ...
+    def trigger_and_wait_sync(
+        self: "Triggerable[Any, Out]", payload: object = None, /, **options: Unpack[WaitOptions]
+    ) -> Result[Out]:
+        """Blocking `trigger_and_wait`, for `def` tasks."""
+        check_blocking(f"{self.id}.trigger_and_wait_sync()", "trigger_and_wait()")
+        return cast("Result[Out]", children.trigger_and_wait_sync(self, payload, options))
+
+    def batch_trigger(
+        self, items: Iterable[In | BatchItem[In]], /, **options: Unpack[BatchOptions]
+    ) -> Call[BatchHandle[Out]]:
+        """Create up to 1,000 runs at once: payloads, or `BatchItem(payload, **options)`."""
+        return cast("Call[BatchHandle[Out]]", children.batch_trigger(self, items, options))
+
+    def batch_trigger_sync(
+        self, items: Iterable[In | BatchItem[In]], /, **options: Unpack[BatchOptions]
+    ) -> BatchHandle[Out]:
+        """Blocking `batch_trigger`."""
+        check_blocking(f"{self.id}.batch_trigger_sync()", "batch_trigger()")
+        return cast("BatchHandle[Out]", children.batch_trigger_sync(self, items, options))
+
+    def batch_trigger_and_wait(
+        self, items: Iterable[In | BatchItem[In]], /, **options: Unpack[BatchWaitOptions]
+    ) -> Call[BatchResult[Out]]:
+        """Create up to 1,000 child runs and wait until all have ended, inside a task only.
+
+        `.unwrap()` gives the list of outputs and raises the first failure.
+        """
+        return cast("Call[BatchResult[Out]]", children.batch_trigger_and_wait(self, items, options))
+
+    def batch_trigger_and_wait_sync(
+        self, items: Iterable[In | BatchItem[In]], /, **options: Unpack[BatchWaitOptions]
+    ) -> BatchResult[Out]:
+        """Blocking `batch_trigger_and_wait`, for `def` tasks."""
+        check_blocking(f"{self.id}.batch_trigger_and_wait_sync()", "batch_trigger_and_wait()")
+        return cast("BatchResult[Out]", children.batch_trigger_and_wait_sync(self, items, options))
+
+    def encode_payload(self, payload: object) -> str | None:
+        """Return a payload as JSON text; None: there is none. Raises `PayloadError`."""
+        return None if payload is None else self._payload.encode(payload)
+
+    def decode_output(self, text: str | None) -> Out:
+        """Return what a run of the task gave. Raises `OutputError` when it is something else."""
+        return cast("Out", None if text is None else self._output.decode(text))

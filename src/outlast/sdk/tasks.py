@@ -1,0 +1,81 @@
+"""Trigger tasks by their id: `tasks.trigger("export-invoices", payload)`."""
+
+from collections.abc import Iterable
+from typing import Any, Unpack
+
+from outlast.sdk.batches import BatchItem
+from outlast.sdk.calls import Call
+from outlast.sdk.handles import BatchHandle, RunHandle
+from outlast.sdk.options import BatchOptions, BatchWaitOptions, TriggerOptions, WaitOptions
+from outlast.sdk.registry import registry
+from outlast.sdk.results import BatchResult, Result
+from outlast.sdk.taskref import TaskRef
+from outlast.sdk.triggerable import Triggerable
+
+
+def trigger(
+    task_id: str, payload: object = None, /, **options: Unpack[TriggerOptions]
+) -> Call[RunHandle[Any]]:
+    """Create a run of a task. Its payload is checked by the server, against the task's types."""
+    return _task(task_id).trigger(payload, **options)
+
+
+def trigger_sync(
+    task_id: str, payload: object = None, /, **options: Unpack[TriggerOptions]
+) -> RunHandle[Any]:
+    """Blocking `trigger`."""
+    return _task(task_id).trigger_sync(payload, **options)
+
+
+def trigger_and_wait(
+    task_id: str, payload: object = None, /, **options: Unpack[WaitOptions]
+) -> Call[Result[Any]]:
+    """Create a child run and wait for its end, inside a task only."""
+    return _task(task_id).trigger_and_wait(payload, **options)
+
+
+def trigger_and_wait_sync(
+    task_id: str, payload: object = None, /, **options: Unpack[WaitOptions]
+) -> Result[Any]:
+    """Blocking `trigger_and_wait`, for `def` tasks."""
+    return _task(task_id).trigger_and_wait_sync(payload, **options)
+
+
+def batch_trigger(
+    task_id: str, items: Iterable[object | BatchItem[object]], /, **options: Unpack[BatchOptions]
+) -> Call[BatchHandle[Any]]:
+    """Create many runs of a task at once."""
+    return _task(task_id).batch_trigger(items, **options)
+
+
+def batch_trigger_sync(
+    task_id: str, items: Iterable[object | BatchItem[object]], /, **options: Unpack[BatchOptions]
+) -> BatchHandle[Any]:
+    """Blocking `batch_trigger`."""
+    return _task(task_id).batch_trigger_sync(items, **options)
+
+
+def batch_trigger_and_wait(
+    task_id: str,
+    items: Iterable[object | BatchItem[object]],
+    /,
+    **options: Unpack[BatchWaitOptions],
+) -> Call[BatchResult[Any]]:
+    """Create many child runs and wait until all have ended, inside a task only."""
+    return _task(task_id).batch_trigger_and_wait(items, **options)
+
+
+def batch_trigger_and_wait_sync(
+    task_id: str,
+    items: Iterable[object | BatchItem[object]],
+    /,
+    **options: Unpack[BatchWaitOptions],
+) -> BatchResult[Any]:
+    """Blocking `batch_trigger_and_wait`, for `def` tasks."""
+    return _task(task_id).batch_trigger_and_wait_sync(items, **options)
+
+
+def _task(task_id: str) -> Triggerable[Any, Any]:
+    """Return the task itself where it is imported: then its payload is checked here."""
+    known = registry.tasks.get(task_id)
+    return known if known is not None else TaskRef[Any, Any](task_id)
