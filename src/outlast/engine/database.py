@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
@@ -56,6 +56,14 @@ class Executor:
         """Return every row, decoded by column name."""
         with translated(statement.name):
             records = await self.connection.fetch(statement.sql, *statement.arguments(values))
+        return [msgspec.convert(dict(record), row) for record in records]
+
+    async def fetch_values(
+        self, row: type[Row], statement: Statement, values: Sequence[object]
+    ) -> list[Row]:
+        """Return every row of a composed statement, whose values come in the order of `$n`."""
+        with translated(statement.name):
+            records = await self.connection.fetch(statement.sql, *values)
         return [msgspec.convert(dict(record), row) for record in records]
 
     async def fetch_one(self, row: type[Row], statement: Statement, **values: object) -> Row | None:

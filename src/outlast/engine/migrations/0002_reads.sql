@@ -11,3 +11,6 @@ create index used_token_expiry_idx on outlast.used_token (expires_at);
 -- Lists of runs that ended badly; rare ends, so most runs never touch it.
 create index run_state_failed_idx on outlast.run_state (environment_id, status, run_id)
   where status in ('canceled', 'failed', 'crashed', 'system_failure', 'timed_out', 'expired');
+
+-- Tags that runs got while they ran, for lists by tag; those of the trigger stand on the run.
+create index tag_run_idx on outlast.tag (tag, run_id);

@@ -1,0 +1,188 @@
+"""Filters and pages of run lists: whitelisted conditions, and the run id as the cursor."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from outlast.engine.errors import InvalidRequest
+from outlast.engine.queries import Statement
+from outlast.protocol.ids import id_floor
+from outlast.protocol.statuses import NAMES, Status
+
+MAX_PAGE = 100
+DEFAULT_PAGE = 25
+_MAX_VALUES = 100
+_MAX_VALUE_CHARS = 600
+_CURSOR = re.compile(r"run_[0-9a-z]{1,64}")
+_CLOCK_SLACK_MS = 60_000
+"""An id's time is a server's idea of the database's clock; `created_at` decides."""
+
+
+_OF_VERSION = """s.version_id = any (array(
+  select v.id from outlast.version v where v.environment_id = $1 and v.name = any (?::text[])))"""
+_WITH_TAG = """(r.tags && ?::text[] or r.id = any (array(
+  select t.run_id from outlast.tag t where t.tag = any (?::text[]))))"""
+
+
+class RunFilters(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs to list. Several values of one field mean any of them; fields are combined."""
+
+    statuses: tuple[Status, ...] = ()
+    tasks: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()
+    batch: str | None = None
+    parent: str | None = None
+    root_only: bool = False
+    is_test: bool | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A page, newest first: older than `after`, or newer than `before`, not both."""
+
+    size: int = DEFAULT_PAGE
+    after: str | None = None
+    before: str | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """A composed query for ids and its values; it asks for one row more than the page holds."""
+
+    statement: Statement
+    values: list[object]
+
+
+class _Composer:
+    """Collects conditions; `?` in a fragment becomes the next parameter, `$1` the environment."""
+
+    def __init__(self, environment_id: str) -> None:
+        self.fragments: list[str] = []
+        self.values: list[object] = [environment_id]
+
+    def add(self, fragment: str, value: object) -> None:
+        self.values.append(value)
+        self.fragments.append(fragment.replace("?", f"${len(self.values)}"))
+
+
+def statuses_named(names: Iterable[str]) -> tuple[Status, ...]:
+    """Return the statuses of these API names, new or legacy ones. Raises `InvalidRequest`."""
+    found: dict[Status, None] = {}
+    for name in names:
+        matches = [
+            status for status, each in NAMES.items() if name.upper() in {each.api, each.legacy}
+        ]
+        if not matches:
+            known = ", ".join(sorted({each.api for each in NAMES.values()}))
+            raise InvalidRequest(
+                f"{name[:40]!r} is no status of a run; use {known}", param="filter[status]"
+            )
+        found.update(dict.fromkeys(matches))
+    return tuple(found)
+
+
+def compose(base: Statement, environment_id: str, filters: RunFilters, page: Page) -> Choice:
+    """Return the query for the ids of a page. Raises `InvalidRequest` with the field."""
+    _check(filters, page)
+    composer = _Composer(environment_id)
+    if filters.statuses:
+        # From the enumeration, so that the planner sees which partial index fits.
+        listed = ", ".join(f"'{Status(status).value}'" for status in filters.statuses)
+        composer.fragments.append(f"s.environment_id = $1 and s.status in ({listed})")
+    _add_values(composer, filters)
+    _add_range(composer, filters)
+    order = "desc"
+    if page.before is not None:
+        composer.add("r.id > ?::text", page.before)
+        order = "asc"
+    elif page.after is not None:
+        composer.add("r.id < ?::text", page.after)
+    sql = "\n".join(
+        [
+            base.sql,
+            *(f"and {fragment}" for fragment in composer.fragments),
+            f"order by r.id {order} limit {page.size + 1}",
+        ]
+    )
+    return Choice(Statement(base.name, sql, ()), composer.values)
+
+
+def _add_values(composer: _Composer, filters: RunFilters) -> None:
+    for values, fragment in (
+        (filters.tasks, "r.task = any (?::text[])"),
+        (filters.queues, "r.queue = any (?::text[])"),
+        (filters.machines, "r.machine = any (?::text[])"),
+        (
+            filters.versions,
+            _OF_VERSION,
+        ),
+        (
+            filters.tags,
+            _WITH_TAG,
+        ),
+    ):
+        if values:
+            composer.add(fragment, list(values))
+    if filters.batch is not None:
+        composer.add("r.batch_id = ?::text", filters.batch)
+    if filters.parent is not None:
+        composer.add("r.parent_id = ?::text", filters.parent)
+    if filters.root_only:
+        composer.fragments.append("r.parent_id is null")
+    if filters.is_test is not None:
+        composer.fragments.append("r.is_test" if filters.is_test else "not r.is_test")
+
+
+def _add_range(composer: _Composer, filters: RunFilters) -> None:
+    """Bound the creation time; the ids, which are in its order, do the searching."""
+    if filters.created_from is not None:
+        composer.add("r.created_at >= ?::timestamptz", filters.created_from)
+        composer.add("r.id >= ?::text", _floor(filters.created_from, -_CLOCK_SLACK_MS))
+    if filters.created_to is not None:
+        composer.add("r.created_at <= ?::timestamptz", filters.created_to)
+        composer.add("r.id < ?::text", _floor(filters.created_to, _CLOCK_SLACK_MS))
+
+
+def _floor(moment: datetime, slack: int) -> str:
+    return id_floor("run", max(0, int(moment.timestamp() * 1000) + slack))
+
+
+def _check(filters: RunFilters, page: Page) -> None:
+    if not 1 <= page.size <= MAX_PAGE:
+        raise InvalidRequest(f"a page holds 1 to {MAX_PAGE} runs", param="page[size]")
+    if page.after is not None and page.before is not None:
+        raise InvalidRequest("give page[after] or page[before], not both", param="page[before]")
+    for param, cursor in (("page[after]", page.after), ("page[before]", page.before)):
+        if cursor is not None and not _CURSOR.fullmatch(cursor):
+            raise InvalidRequest("this is no cursor of a run list", param=param)
+    for param, values in (
+        ("filter[taskIdentifier]", filters.tasks),
+        ("filter[version]", filters.versions),
+        ("filter[tag]", filters.tags),
+        ("filter[queue]", filters.queues),
+        ("filter[machine]", filters.machines),
+        ("filter[batch]", (filters.batch or "",)),
+        ("filter[parent]", (filters.parent or "",)),
+    ):
+        _check_values(param, values)
+
+
+def _check_values(param: str, values: tuple[str, ...]) -> None:
+    if len(values) > _MAX_VALUES:
+        raise InvalidRequest(f"{param} takes at most {_MAX_VALUES} values", param=param)
+    for value in values:
+        if len(value) > _MAX_VALUE_CHARS or "\0" in value or not _is_utf8(value):
+            raise InvalidRequest(f"{param} holds a value that no run can have", param=param)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,88 @@
+-- name: read_runs
+-- Rows of a page that was chosen by its ids; the joins cost only these.
+select r.id, r.task, s.status, r.queue, r.concurrency_key, r.executor, r.machine,
+  r.created_at, s.updated_at, s.started_at, e.finished_at, r.delay_until, r.ttl, r.priority,
+  r.max_duration, v.name as version, s.attempt, r.is_test, r.idempotency_key, r.idempotency_shown,
+  r.idempotency_scope, r.parent_id, r.root_id, r.depth, r.trigger_function, r.batch_id,
+  r.replayed_from, s.active_seconds, s.reason, coalesce(m.value::text, r.metadata) as metadata,
+  array(select tag from outlast.tag t where t.run_id = r.id union select unnest(r.tags) order by 1) as tags
+from outlast.run r
+join outlast.run_state s on s.run_id = r.id
+left join outlast.run_end e on e.run_id = r.id
+left join outlast.version v on v.id = s.version_id
+left join outlast.metadata m on m.run_id = r.id
+where r.environment_id = :environment_id::text and r.id = any (:ids::text[])
+order by r.id desc
+
+-- name: choose_runs
+-- The beginning of every list; filters.py adds whitelisted conditions, the order and the limit.
+select r.id from outlast.run r join outlast.run_state s on s.run_id = r.id
+where r.environment_id = :environment_id::text
+
+-- name: read_contents
+select r.id, coalesce(r.payload, b.data) as payload, r.payload_type, e.output, e.error, r.retry,
+  r.trace_context, s.token, s.session_id
+from outlast.run r
+join outlast.run_state s on s.run_id = r.id
+left join outlast.run_end e on e.run_id = r.id
+left join outlast.blob b on b.id = r.payload_blob and b.environment_id = r.environment_id
+where r.environment_id = :environment_id::text and r.id = any (:ids::text[])
+
+-- name: list_children
+select id from outlast.run
+where environment_id = :environment_id::text and parent_id = :parent_id::text
+order by id desc limit :limit::int
+
+-- name: find_end
+select s.status in (
+    'completed', 'canceled', 'failed', 'crashed', 'system_failure', 'timed_out', 'expired') as has_ended
+from outlast.run r join outlast.run_state s on s.run_id = r.id
+where r.environment_id = :environment_id::text and r.id = :id::text
+
+-- name: list_parked
+-- Runs that no version could replay so far: a waiting run has a reason only then.
+select run_id as id from outlast.run_state
+where environment_id = :environment_id::text and status = 'waiting' and reason is not null
+order by run_id
+
+-- name: list_entries
+select e.key, e.kind, e.name, e.attempt, e.preview, e.runs, e.outcome, coalesce(d.number, e.number) as number,
+  coalesce(d.abandoned, false) as is_abandoned, e.created_at, e.finished_at
+from outlast.entry e
+left join outlast.delivery d on d.run_id = e.run_id and d.key = e.key
+where e.run_id = :run_id::text
+order by e.created_at, e.position, e.key
+limit :limit::int
+
+-- name: list_events
+select number, at, kind, detail from outlast.event
+where run_id = :run_id::text and number > :after::bigint
+order by number limit :limit::int
+
+-- name: list_logs
+select number, at, level, message from outlast.log
+where run_id = :run_id::text and number > :after::bigint
+order by number limit :limit::int
+
+-- name: stand
+-- Everything that can hold one run back, read for that run alone.
+select s.status, s.reason, s.cancel_at, s.awaiting, r.delay_until, r.queue, r.concurrency_key, l.route,
+  n.paused as environment_paused, q.paused as queue_paused,
+  q.concurrency_limit, q.total_limit, q.running as queue_running,
+  (select coalesce(sum(x.running), 0) from outlast.lane x
+   where x.environment_id = r.environment_id and x.queue = l.queue and x.key = l.key)::int as lane_running,
+  floor(n.concurrency_limit * n.burst_factor)::int as environment_limit,
+  (select coalesce(sum(x.running), 0) from outlast.queue x
+   where x.environment_id = r.environment_id)::int as environment_running,
+  (select w.name || ' on ' || w.host from outlast.session w where w.id = s.session_id) as worker,
+  exists (select from outlast.session w where w.environment_id = r.environment_id and w.lost_at is null
+    and split_part(l.route, '/', 1) in ('current', w.version_id)
+    and (w.version_id = n.current_version_id or split_part(l.route, '/', 1) = w.version_id)) as has_worker,
+  (select min(t.due_at) from outlast.timer t where t.environment_id = r.environment_id
+   and t.kind = 'retry' and t.ref = r.id) as retry_at
+from outlast.run r
+join outlast.run_state s on s.run_id = r.id
+join outlast.lane l on l.id = s.lane_id
+join outlast.queue q on q.environment_id = r.environment_id and q.name = r.queue
+join outlast.environment n on n.id = r.environment_id
+where r.environment_id = :environment_id::text and r.id = :id::text
