@@ -124,7 +124,7 @@ class FakeServer:
                 return frame(Kind.WELCOME, self._welcome())
             case Kind.HEARTBEAT:
                 self.heartbeats.append(msgspec.msgpack.decode(each.body, type=Heartbeat))
-                return frame(Kind.BEAT, Beat()) if self.beats else None
+                return frame(Kind.BEAT, Beat(), number=each.number) if self.beats else None
             case kind:
                 self.frames.append(each)
                 if kind >= Kind.CLAIM or not self.acknowledges:

@@ -254,17 +254,37 @@ def test_a_heartbeat_counts_from_when_it_was_sent() -> None:
     now = 0.0
     lease = Lease(lambda: now)
     lease.open(now)
-    lease.sent(1)
+    first = lease.sent(1)
     now = 4.0
-    lease.sent(2)
+    second = lease.sent(2)
     now = 13.0  # stopped in between: the answer to the first lay in a buffer
 
-    assert lease.answered() == (False, 1)
+    assert lease.answered(first) == (False, 1)
     assert lease.lost()
-    assert lease.answered() == (False, 2)
+    assert lease.answered(second) == (False, 2)
     assert not lease.lost()
-    lease.sent(3)
-    assert lease.answered() == (True, 3)
+    assert lease.answered(lease.sent(3)) == (True, 3)
+
+
+def test_an_answer_covers_the_heartbeats_before_it() -> None:
+    now = 0.0
+    lease = Lease(lambda: now)
+    lease.open(now)
+    first, second = lease.sent(1), lease.sent(2)
+
+    assert lease.answered(second) == (True, 2)
+    assert lease.answered(first) == (False, 0)
+
+
+def test_an_answer_without_a_number_means_the_oldest_heartbeat() -> None:
+    now = 0.0
+    lease = Lease(lambda: now)
+    lease.open(now)
+    lease.sent(1)
+    now = 6.0
+    lease.sent(2)
+
+    assert lease.answered(0) == (False, 1)
 
 
 def test_no_time_counts_while_the_database_is_away() -> None:
@@ -285,4 +305,5 @@ def test_an_answer_that_nobody_asked_for_is_no_lease() -> None:
     lease = Lease(lambda: 0.0)
     lease.open(0.0)
 
-    assert lease.answered() == (False, 0)
+    assert lease.answered(0) == (False, 0)
+    assert lease.answered(7) == (False, 0)

@@ -1,6 +1,5 @@
 """How long ago a server last knew that this worker lives."""
 
-from collections import deque
 from collections.abc import Callable
 
 from outlast.protocol.frames import LEASE_SECONDS
@@ -15,7 +14,8 @@ class Lease:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._sent: deque[tuple[float, int]] = deque()
+        self._sent: dict[int, tuple[float, int]] = {}
+        self._number = 0
         self._fresh_at: float | None = None  # None: never welcomed
         self._excused_at = 0.0  # a server said that the database is away
         self.seconds = LEASE_SECONDS
@@ -35,15 +35,23 @@ class Lease:
         self._sent.clear()
         self._fresh_at = sent_at
 
-    def sent(self, mark: int) -> None:
-        """Note that a heartbeat goes out; `mark` comes back with its answer."""
-        self._sent.append((self._clock(), mark))
+    def sent(self, mark: int) -> int:
+        """Note that a heartbeat goes out and return its number; `mark` comes with its answer."""
+        self._number += 1
+        self._sent[self._number] = (self._clock(), mark)
+        return self._number
 
-    def answered(self) -> tuple[bool, int]:
-        """Count an answer: whether it is young enough to start something on, and its mark."""
-        if not self._sent or self._fresh_at is None:
+    def answered(self, number: int) -> tuple[bool, int]:
+        """Count an answer: whether it is young enough to start something on, and its mark.
+
+        A server may answer only the newest of several. One that does not say which it means is
+        taken to mean the oldest.
+        """
+        answered = number or min(self._sent, default=0)
+        if answered not in self._sent or self._fresh_at is None:
             return False, 0
-        sent_at, mark = self._sent.popleft()
+        sent_at, mark = self._sent[answered]
+        self._sent = {each: sent for each, sent in self._sent.items() if each > answered}
         self._fresh_at = max(self._fresh_at, sent_at)
         return self._clock() - sent_at < self.silence, mark
 

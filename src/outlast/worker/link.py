@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import logging
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -46,8 +47,10 @@ PATH = "/api/outlast/v1/worker"
 _OPEN = 5.0  # seconds for connecting, and for the welcome
 _BATCH_BYTES = 1024 * 1024  # a message is cut here, so that heartbeats do not queue behind it
 _MOST_DELAY = 5.0
+_STABLE = 5.0  # a connection that lived so long was a good one
 _UNAVAILABLE = 503
 _LOST = (409, 410)
+_FINAL = (400, 401, 403, 404, 422, 426)
 _UNAUTHORIZED = (401, 403)
 
 logger = logging.getLogger("outlast.worker")
@@ -114,7 +117,6 @@ class Link:
         self._crashed = 0
         self._listed: str | None = None  # digest of the list that the server has
         self._closing = False
-        self._welcomed = False
         self.outbox = Outbox()
 
     # Sending
@@ -192,12 +194,14 @@ class Link:
     async def _stay_connected(self) -> None:
         failures = 0
         for url in itertools.cycle(self._urls):
-            self._welcomed = False
+            started = time.monotonic()
             try:
                 reason = await self._converse(url)
+                failures = 0
             except (OSError, TimeoutError, WebSocketException, msgspec.DecodeError) as error:
                 reason = self._explain(error)
-            failures = 0 if self._welcomed else failures + 1
+                # A server that takes us in and then falls over must not be asked without a pause.
+                failures = 0 if time.monotonic() - started > _STABLE else failures + 1
             if self._closing:
                 return
             self._peer.disconnected(url, reason)
@@ -231,7 +235,7 @@ class Link:
                 async for message in socket:
                     if self._take(_frames(message)):
                         return "the server says goodbye"
-                return "the connection was closed"
+                raise OSError("the server closed the connection")
             finally:
                 self._socket = None
                 self._queue.clear()
@@ -257,19 +261,21 @@ class Link:
         self._lease.open(sent_at)
         self._interval = welcome.heartbeat
         self._listed = self._peer.digest(hello.held)
-        self._welcomed = True
         self._peer.welcomed(welcome, url)
         self._peer.beat()
         return rest
 
     def _refused(self, message: Frame) -> None:
-        """Judge a refusal: raise when it is final, return when another try may help."""
+        """Judge a refusal: raise what ends the session or the worker, return for another try.
+
+        What was good once is tried again: servers of two releases may take turns.
+        """
         refusal = _read(message, Refusal)
         if refusal.status == _UNAVAILABLE:
             self._lease.excuse()
         elif refusal.status in _LOST:
             raise LeaseLostError(refusal.message)
-        elif refusal.status < 500 and refusal.status != 429:  # noqa: PLR2004 - HTTP's own numbers
+        elif refusal.status in _FINAL and not self._lease.opened:
             raise RefusedError(refusal)
 
     def _take(self, frames: list[Frame]) -> bool:
@@ -280,23 +286,23 @@ class Link:
         for each in frames:
             match each.kind:
                 case Kind.BEAT:
-                    self._beaten(_read(each, Beat))
+                    self._beaten(_read(each, Beat), each.number)
                 case Kind.GOODBYE:
                     goodbye = True
                 case Kind.REFUSED:
                     self._refused(each)
+                    raise OSError(_read(each, Refusal).message)
                 case _:
                     ours.append(each)
         if ours:
             self._peer.receive(ours)
         return goodbye
 
-    def _beaten(self, beat: Beat) -> None:
+    def _beaten(self, beat: Beat, number: int) -> None:
         if beat.list_held:
             self._listed = None
-        fresh, crashed = self._lease.answered()
-        for number in [each for each in self._crashes if each <= crashed]:
-            del self._crashes[number]
+        fresh, crashed = self._lease.answered(number)
+        self._crashes = {each: told for each, told in self._crashes.items() if each > crashed}
         if fresh:
             self._peer.beat()
 
@@ -319,8 +325,9 @@ class Link:
             digest = self._peer.digest(held)
             changed = digest != self._listed
             self._listed = digest
-            self._lease.sent(self._crashed)
-            self._enqueue(frame(Kind.HEARTBEAT, Heartbeat(digest, held if changed else None)))
+            number = self._lease.sent(self._crashed)
+            heartbeat = Heartbeat(digest, held if changed else None)
+            self._enqueue(frame(Kind.HEARTBEAT, heartbeat, number=number))
 
     def _explain(self, error: Exception) -> str:
         """Return what went wrong; raise when it will not get better."""
