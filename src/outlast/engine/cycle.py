@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from outlast.engine.database import Database
-from outlast.engine.errors import BadData, EngineError, Overloaded, Unavailable
+from outlast.engine.errors import EngineError, Overloaded, StatementFailed, Unavailable
 from outlast.engine.turn import Called, Ending, Item, NewRun, Pool, Telling, play
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class Cycle:
         while True:
             try:
                 tellings = await self._play_once([asked.item for asked in batch])
-            except BadData as error:
+            except StatementFailed as error:  # BadData, or a defect of ours: find the item
                 await self._part(batch, error)
                 return
             except Unavailable as error:
@@ -184,7 +184,7 @@ class Cycle:
                 clock=self._clock(),
             )
 
-    async def _part(self, batch: list[Asked], error: BadData) -> None:
+    async def _part(self, batch: list[Asked], error: StatementFailed) -> None:
         """Find the guilty item: its caller gets the error, its run fails, all others commit."""
         if len(batch) > 1:
             middle = len(batch) // 2
@@ -249,7 +249,7 @@ def _repeated(item: Item) -> Item:
     return item
 
 
-def _as_failure(ending: Ending, error: BadData) -> Ending:
+def _as_failure(ending: Ending, error: StatementFailed) -> Ending:
     reason = {"kind": "system", "type": "BadData", "message": f"could not be stored: {error}"}
     return Ending(
         run=ending.run,
@@ -259,7 +259,7 @@ def _as_failure(ending: Ending, error: BadData) -> Ending:
     )
 
 
-def _as_refused(called: Called, error: BadData) -> Called:
+def _as_refused(called: Called, error: StatementFailed) -> Called:
     reason = {"kind": "raised", "type": "TriggerRefused", "message": str(error)}
     outcome = msgspec.json.encode({"ok": False, "error": reason}).decode()
     return Called(call=msgspec.structs.replace(called.call, outcome=outcome, size=0))

@@ -66,7 +66,7 @@ class Engine:
         self.catalogue = Catalogue(database)
         self.runs = Runs(database)
         self.batches = Batches(database)
-        self.admission = Admission(database, self.catalogue, self.new_id)
+        self.admission = Admission(database, self.catalogue, self.milliseconds)
         self.sessions = Sessions()
         self._journal = JournalWriter(database)
         self._beats = Beats(database)

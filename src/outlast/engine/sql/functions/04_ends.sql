@@ -190,7 +190,7 @@ declare
   family text[];
 begin
   with recursive down as (
-    select i.run as id from unnest(items) i
+    select i.run collate "C" as id from unnest(items) i
     union
     select r.id from down d cross join lateral (
       select id from outlast.run where environment_id = env and parent_id = d.id offset 0) r

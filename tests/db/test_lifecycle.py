@@ -1,0 +1,279 @@
+"""Runs from trigger to end, through the real engine and a worker made of frames."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from engines import Platform, platform
+from fake_worker import FakeWorker, manifest
+
+from outlast.engine.engine import Engine
+from outlast.protocol.manifests import QueueManifest
+from outlast.protocol.triggers import Trigger
+
+
+@pytest.fixture
+async def place(fresh_url: str) -> AsyncIterator[Platform]:
+    async with platform(fresh_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def engine(place: Platform) -> AsyncIterator[Engine]:
+    engine = await place.server()
+    yield engine
+    assert await engine._audit.environment(place.environment.id) == []
+
+
+async def test_a_run_is_triggered_claimed_and_completed(place: Platform, engine: Engine) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("hello"))
+
+    [made] = await engine.trigger(place.environment, [Trigger(task="hello", payload='{"a":1}')])
+    run = await worker.claim(made.run_id)
+    run.complete('"done"')
+
+    assert run.claim.resume == "fresh"
+    assert run.claim.payload == '{"a":1}'
+    assert run.claim.facts.attempt == 1
+    assert await engine.wait_end(place.environment, made.run_id, 5)
+
+
+async def test_a_parent_waits_for_its_child_without_a_slot(place: Platform, engine: Engine) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("parent", "child"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="parent")])
+    parent = await worker.claim(made.run_id)
+
+    called = await parent.call("child:child#0", "child", Trigger(task="child"))
+    assert await parent.suspend("child:child#0")
+    child = await worker.claim(called.runs[0].run_id)
+    child.complete("42")
+    resumed = await worker.claim(made.run_id)
+
+    assert resumed.claim.resume == "warm"
+    assert resumed.token > parent.token
+    [entry] = resumed.claim.entries
+    assert entry.outcome is not None
+    assert (entry.outcome.ok, entry.outcome.value) == (True, "42")
+    resumed.complete()
+    assert await engine.wait_end(place.environment, made.run_id, 5)
+
+
+async def test_a_child_that_ended_before_the_suspend_says_go_on(
+    place: Platform, engine: Engine
+) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("parent", "child"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="parent")])
+    parent = await worker.claim(made.run_id)
+    called = await parent.call("child:child#0", "child", Trigger(task="child"))
+    child = await worker.claim(called.runs[0].run_id)
+    child.complete("42")
+
+    outcome = await parent.result("child:child#0")
+
+    assert outcome.value == "42"
+    assert not await parent.suspend("child:child#0")
+    parent.complete()
+
+
+async def test_a_lane_of_limit_one_never_has_two_claimed_and_keys_run_in_parallel(
+    place: Platform, engine: Engine
+) -> None:
+    offered = manifest("job", queue="q", queues=(QueueManifest("q", concurrency_limit=1),))
+    worker = await FakeWorker.open(engine, place.environment, offered)
+
+    await engine.trigger(
+        place.environment,
+        [Trigger(task="job", concurrency_key=key) for key in "aaabbbccc"],
+    )
+    first = [await worker.claim() for _ in range(3)]
+
+    assert sorted(run.claim.facts.concurrency_key or "" for run in first) == ["a", "b", "c"]
+    assert worker.claims_waiting == 0
+    for _ in range(6):
+        done = first.pop(0)
+        done.complete()
+        following = await worker.claim()
+        assert following.claim.facts.concurrency_key == done.claim.facts.concurrency_key
+        first.append(following)
+    for run in first:
+        run.complete()
+        await engine.wait_end(place.environment, run.run, 5)
+
+
+async def test_a_key_with_a_thousand_queued_runs_delays_another_by_at_most_one(
+    place: Platform, engine: Engine
+) -> None:
+    offered = manifest("job", queue="q", queues=(QueueManifest("q"),))
+    await engine.catalogue.register(place.environment.id, offered)
+    noisy = [Trigger(task="job", concurrency_key="noisy") for _ in range(1000)]
+    await engine.trigger(place.environment, noisy)
+    worker = await FakeWorker.open(engine, place.environment, offered, shared=1)
+    running = await worker.claim()
+
+    [quiet] = await engine.trigger(
+        place.environment, [Trigger(task="job", concurrency_key="quiet")]
+    )
+    order = []
+    for _ in range(3):
+        running.complete()
+        running = await worker.claim()
+        order.append(running.run)
+
+    assert quiet.run_id in order[:2]
+
+
+async def test_a_failed_attempt_is_retried_with_its_journal(place: Platform, engine: Engine) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    first = await worker.claim(made.run_id)
+    await first.step("step:a#0", '"kept"')
+
+    first.fail(retry_in=0.05)
+    second = await worker.claim(made.run_id)
+
+    assert second.claim.facts.attempt == 2
+    assert second.claim.resume == "fresh"
+    assert [e.key for e in second.claim.entries] == ["step:a#0"]
+    second.complete()
+    assert await engine.wait_end(place.environment, made.run_id, 5)
+
+
+async def test_a_recorded_step_wins_over_a_second_one(place: Platform, engine: Engine) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    run = await worker.claim(made.run_id)
+
+    first = await run.step("step:a#0", "1")
+    second = await run.step("step:a#0", "2")
+
+    assert (first.value, second.value) == ("1", "1")
+    run.complete()
+
+
+async def test_an_idempotency_key_answers_with_the_run_there_is(
+    place: Platform, engine: Engine
+) -> None:
+    await engine.catalogue.register(place.environment.id, manifest("job"))
+    same = Trigger(task="job", idempotency_key="k" * 64)
+
+    [a, b] = await engine.trigger(place.environment, [same, same])
+    [c] = await engine.trigger(place.environment, [same])
+
+    assert (a.is_cached, b.is_cached, c.is_cached) == (False, True, True)
+    assert a.run_id == b.run_id == c.run_id
+
+
+async def test_a_repeated_request_makes_no_second_run(place: Platform, engine: Engine) -> None:
+    await engine.catalogue.register(place.environment.id, manifest("job"))
+    same = Trigger(task="job", request_key="request-1")
+
+    [a] = await engine.trigger(place.environment, [same])
+    [b] = await engine.trigger(place.environment, [same])
+
+    assert a.run_id == b.run_id
+    assert not b.is_cached
+
+
+async def test_cancel_ends_queued_runs_at_once_and_asks_executing_ones(
+    place: Platform, engine: Engine
+) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"), shared=1)
+    [busy, queued] = await engine.trigger(place.environment, [Trigger(task="job")] * 2)
+    run = await worker.claim(busy.run_id)
+
+    await engine.cancel(place.environment, queued.run_id)
+    await engine.cancel(place.environment, busy.run_id)
+
+    assert await engine.wait_end(place.environment, queued.run_id, 5)
+    await worker.next(lambda f: f.kind == 23 and f.run == busy.run_id)
+    run.fail("canceled", retry_in=0.01)
+    assert await engine.wait_end(place.environment, busy.run_id, 5)
+    rows = await place.sql("select status from outlast.run_state")
+    assert {row["status"] for row in rows} == {"canceled"}
+
+
+async def test_a_batch_of_children_resolves_when_all_ended(place: Platform, engine: Engine) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("parent", "child"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="parent")])
+    parent = await worker.claim(made.run_id)
+
+    called = await parent.call(
+        "batch:child#0", "batch", Trigger(task="child"), Trigger(task="nobody"), Trigger(task="child")
+    )
+    assert await parent.suspend("batch:child#0")
+    for triggered in (called.runs[2], called.runs[0]):
+        (await worker.claim(triggered.run_id)).complete(f'"{triggered.run_id}"')
+    resumed = await worker.claim(made.run_id)
+
+    assert called.runs[1].error is not None
+    [entry] = resumed.claim.entries
+    assert entry.outcome is not None
+    assert entry.outcome.members is not None
+    assert [m.ok for m in entry.outcome.members] == [True, False, True]
+    assert entry.outcome.members[0].value == f'"{called.runs[0].run_id}"'
+    resumed.complete()
+
+
+async def test_a_time_wait_resumes_when_it_is_due(place: Platform, engine: Engine) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    run = await worker.claim(made.run_id)
+
+    await run.call("wait:for#0", "wait", seconds=0.2)
+    assert await run.suspend("wait:for#0")
+    resumed = await worker.claim(made.run_id)
+
+    assert resumed.claim.resume == "warm"
+    resumed.complete()
+
+
+async def test_a_lost_worker_gives_its_runs_to_another_on_the_same_attempt(
+    place: Platform, engine: Engine
+) -> None:
+    first = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    run = await first.claim(made.run_id)
+    await run.step("step:a#0", '"kept"')
+    second = await FakeWorker.open(engine, place.environment, manifest("job"), session="session_b")
+
+    await engine.close_session("session_a", goodbye=True)
+    again = await second.claim(made.run_id)
+
+    assert again.claim.resume == "cold"
+    assert again.claim.facts.attempt == 1
+    assert [e.key for e in again.claim.entries] == ["step:a#0"]
+    again.complete()
+
+
+async def test_a_stale_token_is_refused_and_told_to_drop(place: Platform, engine: Engine) -> None:
+    first = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    stale = await first.claim(made.run_id)
+    second = await FakeWorker.open(engine, place.environment, manifest("job"), session="session_b")
+    await place.sql("update outlast.session set lost_at = now() where id = 'session_a'")
+    await engine._sweep.run_once()
+    again = await second.claim(made.run_id)
+
+    stale.send(2, __import__("outlast.protocol.frames", fromlist=["Step"]).Step(
+        "step:z#0", "step", "z", 1, __import__("outlast.protocol.outcomes", fromlist=["Outcome"]).Outcome(True, "9")
+    ))  # fmt: skip
+
+    assert await first.dropped(made.run_id) == stale.token
+    again.complete()
+    assert await place.sql("select * from outlast.entry") == []
+
+
+async def test_poison_costs_only_its_own_item(place: Platform, engine: Engine) -> None:
+    await engine.catalogue.register(place.environment.id, manifest("job"))
+    cycle = engine._cycle(place.environment.id)
+    admitted = await engine.admission.admit(place.environment, [Trigger(task="job")] * 499)
+    import msgspec
+
+    poison = msgspec.structs.replace(admitted[0], run="run_poison", payload="\x00")
+    asks = [cycle.ask(item) for item in (*admitted[:250], poison, *admitted[250:])]
+
+    answers = await asyncio.gather(*asks, return_exceptions=True)
+
+    assert sum(isinstance(a, BaseException) for a in answers) == 1
+    [row] = await place.sql("select count(*) from outlast.run")
+    assert row["count"] == 499

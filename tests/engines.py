@@ -1,0 +1,56 @@
+"""Engines for tests: one or several on one database, with a project."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+
+from outlast.engine.engine import Engine, EngineSettings
+from outlast.engine.keys import KeyRing
+from outlast.engine.tenancy import Environment
+
+KEY = KeyRing.generate()
+
+
+class Platform:
+    """Servers on one database, and the environment that a test works in."""
+
+    def __init__(self, url: str, environment: Environment, open_engine: Callable[[], Awaitable[Engine]]) -> None:
+        self.url = url
+        self.environment = environment
+        self._open = open_engine
+
+    async def server(self) -> Engine:
+        """Start one more server."""
+        return await self._open()
+
+    async def sql(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """Look behind the curtain."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            return await connection.fetch(statement, *values)
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def platform(url: str, slug: str = "dev") -> AsyncIterator[Platform]:
+    """Give a platform whose audit finds nothing at the end."""
+    async with AsyncExitStack() as stack:
+        count = 0
+
+        async def open_engine() -> Engine:
+            nonlocal count
+            count += 1
+            engine = await Engine.open(
+                EngineSettings(
+                    database_url=url, server_id=f"server-{count}", encryption_keys=(KEY,), migrate=False
+                )
+            )
+            stack.push_async_callback(engine.close)
+            return engine
+
+        first = await open_engine()
+        await first.tenancy.create_project("test", ref="proj_test")
+        environment = await first.tenancy.environment("proj_test", slug)
+        yield Platform(url, environment, open_engine)
