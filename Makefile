@@ -13,8 +13,8 @@ demo: ## run the invoice export, kill its worker, watch it go on (ROWS=50000, ON
 test: ## run every test, each with what it needs (ARGS="tests/unit -x")
 	@tools/venv && $(PY) -m pytest $(ARGS)
 
-dev: ## start everything on this machine with the example's tasks (ARGS="--port 4000")
-	@tools/venv && $(PY) -m outlast dev --dir examples/saas $(ARGS)
+dev: ## start everything here with the smallest example (DIR=my/project, ARGS="--port 4000")
+	@tools/venv && $(PY) -m outlast dev --dir $(or $(DIR),examples/hello) $(ARGS)
 
 check: ## lint, format, types and layers
 	@tools/venv && .venv/bin/ruff check . && .venv/bin/ruff format --check . \

@@ -75,5 +75,15 @@ def test_what_init_will_not_guess_is_an_error_with_the_fix(
     assert file.read_text() == content
 
 
+def test_the_smallest_example_is_what_init_makes(tmp_path: Path) -> None:
+    """So that it is type-checked and run with everything else."""
+    example = Path(__file__).parents[3] / "examples" / "hello"
+
+    init(tmp_path, "proj_hello")
+
+    for name in ("pyproject.toml", "trigger/hello.py"):
+        assert (example / name).read_text() == (tmp_path / name).read_text()
+
+
 def _contents(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
