@@ -11,7 +11,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message, Scope
 from starlette.websockets import WebSocket
 
-from outlast.server.gate import MAX_BODY_BYTES, MAX_DEPTH, Gate, host_name, too_deep
+from outlast.protocol.nesting import MAX_DEPTH
+from outlast.server.gate import MAX_BODY_BYTES, Gate, host_name
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -184,25 +185,6 @@ async def test_the_item_stream_is_left_to_its_route(client: httpx.AsyncClient) -
     reply = await client.post("/api/v3/batches/batch_1/items", content=body)
 
     assert reply.json()["size"] == len(body)
-
-
-@pytest.mark.parametrize(
-    ("body", "deep"),
-    [
-        (b"[" * 100 + b"]" * 100, False),
-        (b"[" * 101 + b"]" * 101, True),
-        (b'{"a":' * 101 + b"1" + b"}" * 101, True),
-        (b"[" * 3000, True),
-        (b'"' + b"[" * 500 + b'"', False),
-        (b'["' + b'\\"[' * 500 + b'"]', False),
-        (b"[{}]," * 1000, False),
-        (b'"' + b"\\" * 200_001, False),
-        (b'["' + b'\\"' * 1_000_000, False),
-        (b"[[]," * 60 + b"]" * 60, False),
-    ],
-)
-def test_depth_is_measured_outside_strings(body: bytes, deep: bool) -> None:
-    assert too_deep(body) is deep
 
 
 async def handshake(headers: dict[str, str]) -> list[Message]:

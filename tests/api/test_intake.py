@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from outlast.protocol.triggers import Trigger
-from outlast.server.gate import MAX_PAYLOAD_BYTES
-from outlast.server.intake import check_trigger, read_item, read_trigger
+from outlast.server.intake import read_item, read_trigger
 from outlast.server.problems import Problem, response
 
 
@@ -112,7 +111,7 @@ def test_every_option_arrives() -> None:
         max_duration=90.0,
         priority=10.0,
         metadata='{"progress":0}',
-        tags=("a", "b"),
+        tags=("a", "b", "a"),
         is_test=True,
         version="20261122.1",
         trace_context="00-1-2-01",
@@ -155,13 +154,7 @@ def test_a_single_tag_may_be_a_string() -> None:
         ({"ttl": "soon"}, "ttl"),
         ({"ttl": -1}, "ttl"),
         ({"idempotencyKey": "a", "idempotencyKeyTTL": "1w"}, "idempotencyKeyTTL"),
-        ({"tags": [str(number) for number in range(11)]}, "tags"),
-        ({"tags": ["x" * 129]}, "tags"),
-        ({"tags": [""]}, "tags"),
-        ({"metadata": "[]"}, "metadata"),
         ({"queue": {"name": "q", "concurrencyLimit": 5}}, "queue"),
-        ({"concurrencyKey": "x" * 513}, "concurrencyKey"),
-        ({"payloadType": "application/x-python-pickle"}, "payloadType"),
         ({"debounce": {"key": "k", "delay": "1s"}}, "debounce"),
         ({"resumeParentOnCompletion": True}, "resumeParentOnCompletion"),
     ],
@@ -188,56 +181,14 @@ def test_a_wrong_type_shows_location_and_rule_but_never_the_input() -> None:
     assert "hunter2" not in body
 
 
-def test_a_payload_over_3_mb_is_a_413() -> None:
-    with pytest.raises(Problem) as caught:
-        read({"payload": "x" * MAX_PAYLOAD_BYTES})
-
-    assert caught.value.status == 413
-
-
-def test_metadata_over_256_kb_is_a_413() -> None:
-    assert refusal(metadata={"a": "x" * 262_144}).status == 413
-
-
-def test_a_payload_that_is_deep_inside_its_string_is_refused() -> None:
-    with pytest.raises(Problem) as caught:
-        read({"payload": "[" * 3000, "options": {"payloadType": "application/super+json"}})
-
-    assert caught.value.code == "too_deep"
-
-
-def test_text_with_a_zero_character_is_refused_before_the_database_would() -> None:
-    with pytest.raises(Problem) as caught:
-        read({"payload": "a\0b", "options": {"payloadType": "text/plain"}})
-
-    assert caught.value.status == 422
-
-
-@pytest.mark.parametrize("task", ["", "x" * 513, "a\0"])
-def test_a_task_id_has_bounds(task: str) -> None:
-    with pytest.raises(Problem) as caught:
-        read_trigger(task, b"{}", {})
-
-    assert caught.value.status == 422
-
-
 def test_an_item_of_a_batch_keeps_its_options_for_later() -> None:
     item = read_item(b'{"index":3,"task":"hello","payload":"\\"x\\"","options":{"ttl":"1m"}}')
 
     assert (item.index, item.task, bytes(item.options)) == (3, "hello", b'{"ttl":"1m"}')
 
 
-@pytest.mark.parametrize(
-    "trigger",
-    [
-        Trigger(task=""),
-        Trigger(task="a", tags=tuple(str(number) for number in range(11))),
-        Trigger(task="a", idempotency_key="short"),
-        Trigger(task="a", metadata="[]"),
-        Trigger(task="a", payload_type="application/store", payload="x"),
-        Trigger(task="a", payload="[" * 3000),
-    ],
-)
-def test_a_trigger_that_arrives_whole_is_held_to_the_same_limits(trigger: Trigger) -> None:
-    with pytest.raises(Problem):
-        check_trigger(trigger)
+def test_a_deep_item_is_refused_before_anything_parses_it() -> None:
+    with pytest.raises(Problem) as caught:
+        read_item(b'{"index":0,"task":"a","payload":' + b"[" * 3000)
+
+    assert caught.value.code == "too_deep"

@@ -11,14 +11,12 @@ from collections.abc import MutableMapping
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from outlast.engine.payloads import MAX_PAYLOAD_BYTES
+from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
 from outlast.server.problems import Problem, respond
 
-MAX_PAYLOAD_BYTES = 3 * 1024 * 1024
-"""Largest payload of a run; longer ones are uploaded first."""
 MAX_BODY_BYTES = 2 * MAX_PAYLOAD_BYTES + 512 * 1024
 """Largest request body: a payload is text inside JSON, where escapes can double it."""
-MAX_DEPTH = 100
-"""Deepest nesting of a JSON body."""
 
 _API = ("/api/", "/realtime/")
 _OWN_API = "/api/outlast/"  # not for browsers of other origins
@@ -28,29 +26,10 @@ _CREDENTIAL = re.compile(
     rb"|token|key)=|tr_(?:dev|stg|prod|preview|pat)_",
     re.IGNORECASE,
 )
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_BRACKETS = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _CORS_HEADER = re.compile(
     r"(?:authorization|content-type|trigger-version|x-trigger-[a-z0-9-]+|last-event-id"
     r"|timeout-seconds|cache-control|idempotency-key|idempotency-key-ttl|traceparent|tracestate)"
 )
-
-
-def too_deep(body: bytes) -> bool:
-    """Return whether JSON is nested deeper than the limit, in time linear to its size.
-
-    Works from the inside out: each round removes the innermost brackets. Says nothing about
-    whether the body is JSON at all.
-    """
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return False
-    rest = _STRING.sub(b"", body).translate(_BRACKETS, _NOT_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if not rest:
-            return False
-        rest = rest.replace(b"[]", b"")
-    return bool(rest)
 
 
 Headers = MutableMapping[bytes, bytes]
@@ -182,7 +161,7 @@ async def _read(receive: Receive) -> bytes | None:
 def _refuse_body(body: bytes | None, headers: Headers) -> Problem | None:
     if body is None:
         return Problem(413, "too_large", "Request body too large")
-    if b"json" in headers.get(b"content-type", b"json") and too_deep(body):
+    if b"json" in headers.get(b"content-type", b"json") and is_too_deep(body):
         return Problem(400, "too_deep", f"the body is nested deeper than {MAX_DEPTH} levels")
     return None
 

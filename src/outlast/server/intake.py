@@ -1,6 +1,7 @@
-"""Taking triggers in: from what a client sends to a `Trigger`, every option checked on the way.
+"""Reading triggers: from what a client sends, spelled as on the wire, to a `Trigger`.
 
-The payload is cut out of the body as text and never parsed here.
+The payload is cut out of the body as text and never parsed here. Sizes and limits are the engine's
+matter: it holds every trigger to them, whichever way it came.
 """
 
 import hashlib
@@ -10,23 +11,14 @@ from datetime import datetime
 from typing import TypeVar
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
+from outlast.engine.payloads import JSON, TEXT
 from outlast.protocol.bodies import QueueOption, TriggerOptions
 from outlast.protocol.durations import parse_duration
+from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
 from outlast.protocol.triggers import Trigger
-from outlast.server.gate import MAX_DEPTH, MAX_PAYLOAD_BYTES, too_deep
 from outlast.server.problems import Problem, invalid
-
-MAX_METADATA_BYTES = 256 * 1024
-MAX_TAGS = 10
-MAX_TAG_CHARS = 128
-MAX_TASK_CHARS = 512
-MAX_KEY_CHARS = 512
-
-JSON = "application/json"
-SUPER_JSON = "application/super+json"
-TEXT = "text/plain"
 
 _Envelope = TypeVar("_Envelope", bound=msgspec.Struct)
 
@@ -64,15 +56,13 @@ def read_trigger(task: str, body: bytes, headers: Mapping[str, str]) -> Trigger:
 
 def read_item(line: bytes) -> ItemEnvelope:
     """Return one line of a batch, its options not looked at yet. Raises `Problem`."""
-    if too_deep(line):
+    if is_too_deep(line):
         raise Problem(400, "too_deep", f"the item is nested deeper than {MAX_DEPTH} levels")
     return decode(_items, line)
 
 
 def make_trigger(task: str, envelope: Envelope, headers: Mapping[str, str]) -> Trigger:
     """Return the trigger of an envelope, for the task of this id. Raises `Problem`."""
-    if not 0 < len(task) <= MAX_TASK_CHARS or "\0" in task:
-        raise _wrong("task", f"a task id has 1 to {MAX_TASK_CHARS} characters")
     options = _options(envelope.options)
     _refuse_unsupported(options)
     payload_type, payload = _payload(envelope.payload, options.payload_type)
@@ -86,7 +76,7 @@ def make_trigger(task: str, envelope: Envelope, headers: Mapping[str, str]) -> T
         payload_type=payload_type,
         queue=_queue(options.queue),
         concurrency_key=_concurrency_key(options.concurrency_key),
-        idempotency_key=_hashed(key),
+        idempotency_key=hashed(key),
         idempotency_key_ttl=_key_ttl(key_ttl),
         idempotency_key_shown=shown.key if shown is not None else key,
         idempotency_scope=shown.scope if shown is not None else None,
@@ -95,8 +85,8 @@ def make_trigger(task: str, envelope: Envelope, headers: Mapping[str, str]) -> T
         delay_until=delay_until,
         ttl=_ttl(options.ttl),
         priority=options.priority or 0.0,
-        tags=check_tags(options.tags),
-        metadata=_metadata(options),
+        tags=_tags(options.tags),
+        metadata=_metadata(options.metadata),
         max_attempts=options.max_attempts,
         max_duration=options.max_duration,
         machine=options.machine,
@@ -104,19 +94,6 @@ def make_trigger(task: str, envelope: Envelope, headers: Mapping[str, str]) -> T
         is_test=options.test,
         trace_context=headers.get("traceparent"),
     )
-
-
-def check_trigger(trigger: Trigger) -> None:
-    """Hold a trigger that arrived as a whole to the same limits. Raises `Problem`."""
-    if not 0 < len(trigger.task) <= MAX_TASK_CHARS or "\0" in trigger.task:
-        raise _wrong("task", f"a task id has 1 to {MAX_TASK_CHARS} characters")
-    _check_payload(trigger.payload_type, trigger.payload)
-    check_tags(trigger.tags)
-    _concurrency_key(trigger.concurrency_key)
-    if trigger.idempotency_key is not None and not _HASHED.fullmatch(trigger.idempotency_key):
-        raise _wrong("idempotencyKey", "an idempotency key is 64 hexadecimal characters")
-    if trigger.metadata is not None:
-        _check_metadata(trigger.metadata)
 
 
 def decode(decoder: "msgspec.json.Decoder[_Envelope]", body: bytes) -> _Envelope:
@@ -166,27 +143,7 @@ def _payload(raw: msgspec.Raw, given: str | None) -> tuple[str, str | None]:
         payload_type = JSON if payload_type == TEXT else payload_type
     else:
         payload = _text.decode(data)
-    _check_payload(payload_type, payload)
     return payload_type, payload
-
-
-def _check_payload(payload_type: str, payload: str | None) -> None:
-    if payload_type not in {JSON, SUPER_JSON, TEXT}:
-        raise _wrong("payloadType", "payloadType must be application/json, super+json or text")
-    if payload is None:
-        return
-    data = payload.encode(errors="surrogatepass")
-    if len(data) > MAX_PAYLOAD_BYTES:
-        raise Problem(413, "too_large", "the payload is larger than 3 MB", param="payload")
-    if b"\0" in data:
-        raise _wrong("payload", "a payload cannot hold the character U+0000")
-    if payload_type != TEXT and too_deep(data):
-        raise Problem(
-            400,
-            "too_deep",
-            f"the payload is nested deeper than {MAX_DEPTH} levels",
-            param="payload",
-        )
 
 
 def _delay(text: str | None) -> tuple[float | None, float | None]:
@@ -223,7 +180,7 @@ def _key_ttl(text: str | None) -> float | None:
     return seconds
 
 
-def _hashed(key: str | None) -> str | None:
+def hashed(key: str | None) -> str | None:
     """Return the key as clients of the platform send it: 64 hexadecimal characters."""
     if not key:
         return None
@@ -239,48 +196,17 @@ def _concurrency_key(value: str | float | None) -> str | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    key = str(value)
-    if len(key) > MAX_KEY_CHARS or "\0" in key:
-        raise _wrong("concurrencyKey", f"a concurrency key has up to {MAX_KEY_CHARS} characters")
-    return key
+    return str(value)
 
 
-def check_tags(tags: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the tags, each once, in order. Raises `Problem`."""
-    given = (tags,) if isinstance(tags, str) else tags or ()
-    unique = tuple(dict.fromkeys(given))
-    if len(unique) > MAX_TAGS:
-        raise _wrong("tags", f"a run has at most {MAX_TAGS} tags")
-    if any(not 0 < len(tag) <= MAX_TAG_CHARS or "\0" in tag for tag in unique):
-        raise _wrong("tags", f"a tag has 1 to {MAX_TAG_CHARS} characters")
-    return unique
+def _tags(tags: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (tags,) if isinstance(tags, str) else tags or ()
 
 
-def _metadata(options: TriggerOptions) -> str | None:
-    value = options.metadata
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    _check_metadata(text)
-    return text
-
-
-def _check_metadata(text: str) -> None:
-    data = text.encode(errors="surrogatepass")
-    if len(data) > MAX_METADATA_BYTES:
-        raise Problem(413, "too_large", "metadata is larger than 256 KB", param="metadata")
-    if too_deep(data) or not _is_object(data):
-        raise _wrong("metadata", "metadata must be a JSON object")
-    if b"\\u0000" in data:
-        raise _wrong("metadata", "metadata cannot hold the character U+0000")
-
-
-def _is_object(data: bytes) -> bool:
-    try:
-        msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return False
-    return True
+def _metadata(value: dict[str, JsonValue] | str | None) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
 
 
 def _wrong(param: str, message: str) -> Problem:

@@ -171,7 +171,7 @@ def install(app: FastAPI) -> None:
 
 async def _handle(request: Request, error: Exception) -> Response:
     problem = of(error)
-    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR and isinstance(error, engine.EngineError):
         route = request.scope.get("route")
         where = getattr(route, "path", "unknown")  # the template: paths can hold secrets
         logger.error("request failed", exc_info=error, extra={"route": where})
@@ -193,6 +193,8 @@ def _of_engine(error: engine.EngineError) -> Problem:
             return refused(error.refusal)
         case engine.Overloaded():
             return limited(error.retry_after)
+        case engine.Unauthorized():
+            return unauthorized()
     for kind, status, message in _ENGINE_FAULTS:
         if isinstance(error, kind):
             param = error.param if isinstance(error, engine.InvalidRequest) else None

@@ -1,0 +1,58 @@
+"""The ASGI application: wiring only. The engine is opened and closed by the caller."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from outlast.engine.engine import Engine
+from outlast.server import problems
+from outlast.server.gate import Gate
+from outlast.server.links import Links
+from outlast.server.routes import auth, batches, environment, gateway, health, runs, triggers
+from outlast.server.services import Services
+from outlast.server.settings import ServerSettings
+
+OPENAPI_PATH = "/api/outlast/v1/openapi.json"
+
+
+def create_app(
+    settings: ServerSettings, engine: Engine, *, pages: Callable[[FastAPI], ASGIApp] | None = None
+) -> FastAPI:
+    """Return the whole server behind its gate.
+
+    `pages` builds what answers every path that is not the API's: a dashboard, which calls the
+    application it is given like any other client.
+    """
+    app = _Gated(
+        settings.allowed_hosts(),
+        title="Outlast",
+        summary="Durable background work.",
+        version="1",
+        openapi_url=OPENAPI_PATH,
+        docs_url=None,  # its pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.services = Services(settings=settings, engine=engine, links=Links(engine))
+    app.router.routes.extend(triggers.coalesced)
+    app.router.routes.extend(gateway.routes)
+    for room in (health, triggers, batches, runs, auth, environment):
+        app.include_router(room.router)
+    if pages is not None:
+        app.mount("/", pages(app))
+    problems.install(app)
+    return app
+
+
+class _Gated(FastAPI):
+    """An application with the gate around all of it, its answers to errors included."""
+
+    def __init__(self, hosts: frozenset[str], **options: Any) -> None:
+        self._hosts = hosts
+        super().__init__(**options)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Gate(super().build_middleware_stack(), hosts=self._hosts)

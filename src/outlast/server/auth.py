@@ -1,0 +1,90 @@
+"""Who calls: the key or token of a request, its environment, and what it may do."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from starlette.requests import HTTPConnection
+
+from outlast.engine.engine import Engine
+from outlast.engine.errors import Unauthorized
+from outlast.engine.tenancy import Environment
+from outlast.engine.tokens import MAX_TOKEN_CHARS, Token, Tokens
+from outlast.server.problems import forbidden, unauthorized
+from outlast.server.scopes import reaches, reaches_every
+from outlast.server.services import services
+
+_BEARER = "bearer "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """An authenticated caller. Without a `token` it is a secret key, which may do everything."""
+
+    environment: Environment
+    token: Token | None = None
+
+    def require_secret(self) -> None:
+        """Let nobody pass but secret keys. Raises `Problem`."""
+        if self.token is not None:
+            raise forbidden()
+
+    def require(self, action: str, **resources: Collection[str] | None) -> None:
+        """Let pass who may do this to the object; each id counts as it. Raises `Problem`."""
+        if self.token is not None and not reaches(self.token.scopes, action, resources):
+            raise forbidden()
+
+    def require_every(self, action: str, resource: str, ids: Collection[str]) -> None:
+        """Let pass who may do this to all of the objects. Raises `Problem`."""
+        if self.token is None:
+            return
+        if not reaches_every(self.token.scopes, action, resource, ids):
+            raise forbidden()
+
+    async def spend(self, engine: Engine) -> None:
+        """Use up a one-time token, if that is what the caller came with."""
+        if self.token is not None:
+            await engine.tokens.spend(self.token)
+
+    async def token_headers(
+        self, engine: Engine, scopes: tuple[str, ...], seconds: float
+    ) -> dict[str, str]:
+        """Return the headers that let a browser follow what was just made.
+
+        Always sent: keys of the `_sk_` kind cannot sign for themselves.
+        """
+        skipped = self.token.skip_columns if self.token is not None else ()
+        minted = await engine.tokens.mint(
+            self.environment, scopes, seconds=seconds, skip_columns=skipped
+        )
+        return {
+            "x-trigger-jwt": minted,
+            "x-trigger-jwt-claims": json.dumps(
+                {**Tokens.claims(self.environment), "scopes": list(scopes)}
+            ),
+        }
+
+
+async def authenticate(connection: HTTPConnection) -> Caller:
+    """Return who calls. Raises `Problem` for a key or token that opens nothing."""
+    header = connection.headers.get("authorization", "")
+    if header[: len(_BEARER)].lower() != _BEARER:
+        raise unauthorized()
+    credential = header[len(_BEARER) :].strip()
+    if not credential or len(credential) > MAX_TOKEN_CHARS:
+        raise unauthorized()
+    engine = services(connection).engine
+    if credential.count(".") == 2:  # noqa: PLR2004 - the three parts of a token; keys have no dots
+        return await _by_token(engine, credential)
+    opened = await engine.tenancy.open_key(credential)
+    if opened is None:
+        raise unauthorized()
+    return Caller(environment=opened.environment)
+
+
+async def _by_token(engine: Engine, credential: str) -> Caller:
+    try:
+        token = await engine.tokens.verify(credential)
+    except Unauthorized as error:
+        raise unauthorized(f"Public Access Token is invalid: {error}") from None
+    return Caller(environment=token.environment, token=token)

@@ -1,0 +1,238 @@
+"""Batches, in two phases: first the batch with its size, then its items as a stream of lines."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Body, Request, Response
+
+from outlast.engine.batches import Batch, BatchItem
+from outlast.engine.engine import Engine
+from outlast.engine.tenancy import Environment
+from outlast.protocol.bodies import (
+    BatchBody,
+    BatchCreate,
+    BatchCreated,
+    BatchError,
+    BatchItemsReply,
+    BatchProcessing,
+    BatchResults,
+    BatchStatus,
+)
+from outlast.protocol.triggers import Refusal, Trigger, Triggered
+from outlast.server.auth import authenticate
+from outlast.server.gate import MAX_BODY_BYTES
+from outlast.server.intake import hashed, make_trigger, read_item
+from outlast.server.lines import read_lines
+from outlast.server.problems import Problem
+from outlast.server.run_bodies import run_result
+from outlast.server.services import services
+
+MAX_ITEMS = 1000
+TOKEN_SECONDS = 3600.0
+_CHUNK_ITEMS = 100
+_CHUNK_BYTES = 4 * 1024 * 1024
+
+router = APIRouter(tags=["batches"])
+
+_refusals = msgspec.json.Decoder(Refusal)
+
+
+@router.post("/api/v3/batches", status_code=202, response_model=BatchCreated)
+async def create(request: Request, wanted: Annotated[BatchCreate, Body()]) -> Response:
+    """Make a batch that waits for its items."""
+    caller = await authenticate(request)
+    if wanted.task_identifiers:
+        caller.require_every("batchTrigger", "tasks", wanted.task_identifiers)
+    else:
+        caller.require("batchTrigger", tasks=None)
+    if wanted.run_count > MAX_ITEMS:
+        raise Problem(400, "too_many", f"a batch has at most {MAX_ITEMS} items", param="runCount")
+    if wanted.resume_parent_on_completion:
+        raise Problem(
+            422,
+            "invalid_option",
+            "a run waits for its batches over its worker, not by HTTP",
+            param="resumeParentOnCompletion",
+        )
+    engine = services(request).engine
+    await caller.spend(engine)
+    batch, was_there = await engine.create_batch(
+        caller.environment, wanted.run_count, idempotency_key=hashed(wanted.idempotency_key)
+    )
+    shown = wanted.idempotency_key_options
+    reply = BatchCreated(
+        id=batch.id,
+        run_count=batch.size,
+        # Of an unsealed batch the client must send the items again, or they are lost.
+        is_cached=was_there and batch.sealed,
+        idempotency_key=shown.key if shown is not None else wanted.idempotency_key,
+    )
+    scopes = [f"read:batch:{batch.id}"]
+    if caller.token is not None or request.headers.get("x-trigger-client") == "browser":
+        scopes.append(f"write:batch:{batch.id}")
+    return Response(
+        reply.to_json(),
+        202,
+        media_type="application/json",
+        headers=await caller.token_headers(engine, tuple(scopes), TOKEN_SECONDS),
+    )
+
+
+@router.post("/api/v3/batches/{batch_id}/items", response_model=BatchItemsReply)
+async def add_items(request: Request, batch_id: str) -> Response:
+    """Take a batch's items, one JSON object per line; sending them again adds nothing twice."""
+    caller = await authenticate(request)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in {"application/x-ndjson", "application/ndjson"}:
+        raise Problem(415, "unsupported_media_type", "send the items as application/x-ndjson")
+    engine = services(request).engine
+    batch = await engine.batches.retrieve(caller.environment.id, batch_id)
+    filling = _Filling(engine, caller.environment, batch)
+    number = 0
+    async for line in read_lines(request.stream(), MAX_BODY_BYTES):
+        if number >= batch.size:
+            raise Problem(422, "too_many", f"batch {batch_id} takes {batch.size} items")
+        task = filling.take(line, number)
+        if task is not None:
+            caller.require("batchTrigger", tasks=[task])
+        number += 1
+        if filling.is_full:
+            await filling.flush()
+    await filling.flush()
+    reply = BatchItemsReply(
+        id=batch_id,
+        items_accepted=filling.accepted,
+        items_deduplicated=filling.deduplicated,
+        sealed=filling.sealed,
+        enqueued_count=filling.accepted + filling.deduplicated,
+        expected_count=batch.size,
+    )
+    return Response(reply.to_json(), media_type="application/json")
+
+
+@router.get("/api/v2/batches/{batch_id}", response_model=BatchBody)
+async def retrieve(request: Request, batch_id: str) -> Response:
+    """Return a batch with the ids of its runs."""
+    caller = await authenticate(request)
+    caller.require("read", batch=[batch_id], runs=None)
+    engine = services(request).engine
+    batch = await engine.batches.retrieve(caller.environment.id, batch_id)
+    items = await engine.batches.items(caller.environment.id, batch_id)
+    return Response(_body(batch, items).to_json(), media_type="application/json")
+
+
+@router.get("/api/v1/batches/{batch_id}/results", response_model=BatchResults)
+async def results(request: Request, batch_id: str) -> Response:
+    """Return how the runs that have ended did, in the order of the items."""
+    caller = await authenticate(request)
+    caller.require("read", batch=[batch_id], runs=None)
+    engine = services(request).engine
+    await engine.batches.retrieve(caller.environment.id, batch_id)
+    items = await engine.batches.items(caller.environment.id, batch_id)
+    ended = tuple(
+        run_result(item.run_id, item.task, item.status, item.output, item.failure)
+        for item in items
+        if item.run_id is not None and item.status is not None
+    )
+    body = BatchResults(id=batch_id, items=ended)
+    return Response(body.to_json(), media_type="application/json")
+
+
+class _Filling:
+    """Items on their way into a batch, handed over in portions."""
+
+    def __init__(self, engine: Engine, environment: Environment, batch: Batch) -> None:
+        self._engine = engine
+        self._environment = environment
+        self._batch = batch
+        self._items: dict[int, Trigger] = {}
+        self._failed: dict[int, tuple[str, Refusal]] = {}
+        self._bytes = 0
+        self.accepted = 0
+        self.deduplicated = 0
+        self.sealed = batch.sealed
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough has gathered to hand it over."""
+        gathered = len(self._items) + len(self._failed)
+        return gathered >= _CHUNK_ITEMS or self._bytes >= _CHUNK_BYTES
+
+    def take(self, line: bytes | None, number: int) -> str | None:
+        """Take one line in and return its task; one that is too long becomes a failed item.
+
+        Raises `Problem` for a line that is no item: the client has a fault, not one item of it.
+        """
+        if line is None:
+            message = "the item is larger than 3 MB"
+            self._failed[number] = ("", Refusal(413, "payload_too_large", message, "payload"))
+            return None
+        item = read_item(line)
+        if item.index >= self._batch.size:
+            raise Problem(
+                422,
+                "invalid_index",
+                f"item {item.index} is beyond the batch's {self._batch.size} items",
+                param="index",
+            )
+        if item.index in self._items:
+            self.deduplicated += 1
+            return item.task
+        self._bytes += len(line)
+        try:
+            self._items[item.index] = make_trigger(item.task, item, {})
+        except Problem as problem:
+            refusal = Refusal(problem.status, problem.code, problem.message, problem.param)
+            self._failed[item.index] = (item.task, refusal)
+        return item.task
+
+    async def flush(self) -> None:
+        """Hand over what has gathered."""
+        items, self._items, self._bytes = self._items, {}, 0
+        failed, self._failed = self._failed, {}
+        if failed:
+            tasks = [(index, task) for index, (task, _) in failed.items()]
+            answers = [Triggered(error=refusal) for _, refusal in failed.values()]
+            await self._engine.batches.record(self._batch.id, tasks, answers)
+            self.accepted += len(failed)
+        if items or failed:
+            added = await self._engine.add_batch_items(
+                self._environment, self._batch.id, list(items.items())
+            )
+            self.accepted += added.accepted
+            self.deduplicated += added.deduplicated
+            self.sealed = added.sealed
+
+
+def _body(batch: Batch, items: Sequence[BatchItem]) -> BatchBody:
+    errors = tuple(_error(item) for item in items if item.error is not None)
+    return BatchBody(
+        id=batch.id,
+        status=_status(batch, bool(errors)),
+        idempotency_key=batch.idempotency_key,
+        created_at=batch.created_at,
+        updated_at=batch.updated_at,
+        run_count=batch.size,
+        runs=tuple(item.run_id for item in items if item.run_id is not None),
+        processing=BatchProcessing(
+            completed_at=batch.updated_at if batch.sealed else None, errors=errors
+        ),
+    )
+
+
+def _status(batch: Batch, has_errors: bool) -> BatchStatus:
+    """Say how far the making of the runs is; how the runs end is not a batch's matter."""
+    if not batch.sealed:
+        return "PENDING" if batch.created == 0 else "PROCESSING"
+    return "PARTIAL_FAILED" if has_errors else "COMPLETED"
+
+
+def _error(item: BatchItem) -> BatchError:
+    refusal = _refusals.decode(item.error or "{}")
+    return BatchError(
+        index=item.index,
+        task_identifier=item.task,
+        error=refusal.message,
+        error_code=refusal.code,
+    )

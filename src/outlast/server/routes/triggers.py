@@ -1,0 +1,69 @@
+"""Triggering: one run at a time as the contract has it, and many at once for our own clients."""
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from outlast.protocol.bodies import TriggerBody, TriggerReply
+from outlast.protocol.triggers import Trigger
+from outlast.server.auth import authenticate
+from outlast.server.intake import read_trigger
+from outlast.server.problems import Problem, refused
+from outlast.server.services import services
+
+MAX_COALESCED = 256
+TOKEN_SECONDS = 3600.0
+
+router = APIRouter(tags=["triggers"])
+
+_triggers = msgspec.json.Decoder(list[Trigger])
+_encoder = msgspec.json.Encoder()
+
+
+@router.post(
+    "/api/v1/tasks/{task_id:path}/trigger",
+    response_model=TriggerReply,
+    openapi_extra={
+        "requestBody": {
+            "content": {"application/json": {"schema": TriggerBody.model_json_schema()}}
+        }
+    },
+)
+async def trigger(request: Request, task_id: str) -> Response:
+    """Create a run of a task. The id may hold an encoded slash."""
+    caller = await authenticate(request)
+    caller.require("trigger", tasks=[task_id])
+    wanted = read_trigger(task_id, await request.body(), request.headers)
+    engine = services(request).engine
+    await caller.spend(engine)
+    [made] = await engine.trigger(caller.environment, [wanted])
+    if made.error is not None:
+        raise refused(made.error)
+    reply = TriggerReply(id=made.run_id, is_cached=made.is_cached)
+    scopes = (f"read:runs:{made.run_id}", f"write:inputStreams:{made.run_id}")
+    return Response(
+        reply.to_json(),
+        media_type="application/json",
+        headers=await caller.token_headers(engine, scopes, TOKEN_SECONDS),
+    )
+
+
+async def trigger_many(request: Request) -> Response:
+    """Create the runs of a coalesced request; each item has its own answer, in order."""
+    caller = await authenticate(request)
+    caller.require_secret()
+    try:
+        wanted = _triggers.decode(await request.body())
+    except msgspec.ValidationError as error:
+        raise Problem(400, "invalid_request", str(error)) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise Problem(400, "invalid_json", "Invalid JSON") from None
+    if len(wanted) > MAX_COALESCED:
+        raise Problem(413, "too_many", f"send at most {MAX_COALESCED} triggers in one request")
+    made = await services(request).engine.trigger(caller.environment, wanted) if wanted else []
+    return Response(_encoder.encode(made), media_type="application/json")
+
+
+coalesced = (Route("/api/outlast/v1/triggers", trigger_many, methods=["POST"]),)
