@@ -152,10 +152,10 @@ class Runs:
 
     async def retrieve(self, environment_id: str, run_id: str) -> Run:
         """Return a run. Raises `NotFound`."""
-        [found] = await self.read(environment_id, [run_id]) or [None]
-        if found is None:
+        found = await self.read(environment_id, [run_id])
+        if not found:
             raise NotFound(f"there is no run {run_id[:80]!r} in this environment")
-        return found
+        return found[0]
 
     async def read(self, environment_id: str, run_ids: Sequence[str]) -> list[Run]:
         """Return the runs with these ids, newest first; unknown ids are left out."""
