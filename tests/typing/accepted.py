@@ -1,0 +1,178 @@
+"""What both type checkers have to accept, and infer."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, assert_type
+
+from pydantic import BaseModel
+
+from outlast import (
+    BatchHandle,
+    BatchItem,
+    BatchResult,
+    Call,
+    Context,
+    Queue,
+    Result,
+    Retry,
+    RunHandle,
+    Task,
+    TaskRef,
+    step,
+    step_sync,
+    task,
+    tasks,
+    wait,
+)
+
+
+class Order(BaseModel):
+    number: int
+
+
+class Receipt(BaseModel):
+    text: str
+
+
+@task("both", queue=Queue("typed", concurrency_limit=2), retry=Retry(min_timeout="500ms"))
+async def both(payload: Order, ctx: Context) -> Receipt:
+    return Receipt(text=f"{payload.number} {ctx.run.id}")
+
+
+@task("payload-only", max_duration=timedelta(minutes=5))
+async def payload_only(order: Order) -> int:
+    return order.number
+
+
+@task("context-only", max_duration=None)
+async def context_only(ctx: Context) -> str:
+    return ctx.run.id
+
+
+@task()
+async def neither() -> None: ...
+
+
+@task("anything", isolated=True)
+async def anything(payload: Any, ctx: Context) -> dict[str, int]:
+    return {}
+
+
+@task("any-only")
+async def any_only(payload: Any) -> int:
+    return 1
+
+
+@task("sync-both")
+def sync_both(payload: Order, ctx: Context) -> Receipt:
+    return Receipt(text="")
+
+
+@task("sync-payload")
+def sync_payload(payload: Order) -> list[int]:
+    return [payload.number]
+
+
+@task("sync-context")
+def sync_context(ctx: Context) -> float:
+    return ctx.random()
+
+
+@task("sync-neither")
+def sync_neither() -> bool:
+    return True
+
+
+def shapes() -> None:
+    assert_type(both, Task[Order, Receipt])
+    assert_type(payload_only, Task[Order, int])
+    assert_type(context_only, Task[None, str])
+    assert_type(neither, Task[None, None])
+    assert_type(anything, Task[Any, dict[str, int]])
+    assert_type(any_only, Task[Any, int])
+    assert_type(sync_both, Task[Order, Receipt])
+    assert_type(sync_payload, Task[Order, list[int]])
+    assert_type(sync_context, Task[None, float])
+    assert_type(sync_neither, Task[None, bool])
+
+
+async def triggering() -> None:
+    order = Order(number=1)
+    assert_type(await both.trigger(order), RunHandle[Receipt])
+    assert_type(await both.trigger(order, delay="1h", tags=["a"], priority=3), RunHandle[Receipt])
+    assert_type(await context_only.trigger(), RunHandle[str])
+    assert_type(await neither.trigger(ttl=60, queue="typed"), RunHandle[None])
+    assert_type(await anything.trigger({"any": "thing"}), RunHandle[dict[str, int]])
+    assert_type(both.trigger_sync(order), RunHandle[Receipt])
+    assert_type(sync_neither.trigger_sync(), RunHandle[bool])
+    handle = await both.trigger(order)
+    assert_type(await handle.result(timeout="1m"), Receipt)
+    assert_type(handle.result_sync(), Receipt)
+
+
+async def waiting() -> None:
+    order = Order(number=1)
+    assert_type(both.trigger_and_wait(order), Call[Result[Receipt]])
+    assert_type(await both.trigger_and_wait(order, timeout="1h"), Result[Receipt])
+    assert_type(await both.trigger_and_wait(order).unwrap(), Receipt)
+    assert_type(await context_only.trigger_and_wait().unwrap(), str)
+    result = await payload_only.trigger_and_wait(order)
+    if result.ok:
+        assert_type(result.output, int)
+    assert_type(result.unwrap(), int)
+    assert_type(sync_payload.trigger_and_wait_sync(order).unwrap(), list[int])
+    assert_type(await wait.for_(days=1), None)
+
+
+async def together() -> None:
+    order = Order(number=1)
+    first, second = await asyncio.gather(
+        both.trigger_and_wait(order).unwrap(), payload_only.trigger_and_wait(order)
+    )
+    assert_type(first, Receipt)
+    assert_type(second, Result[int])
+    async with asyncio.TaskGroup() as group:
+        third = group.create_task(context_only.trigger_and_wait().unwrap())
+    assert_type(third.result(), str)
+    as_coroutine: Coroutine[Any, Any, Receipt] = both.trigger_and_wait(order).unwrap()
+    assert_type(await as_coroutine, Receipt)
+
+
+async def batches() -> None:
+    orders = [Order(number=number) for number in range(3)]
+    assert_type(await both.batch_trigger(orders), BatchHandle[Receipt])
+    assert_type(
+        await both.batch_trigger([BatchItem(order, tags=["a"]) for order in orders]),
+        BatchHandle[Receipt],
+    )
+    assert_type(await both.batch_trigger_and_wait(orders), BatchResult[Receipt])
+    assert_type(await both.batch_trigger_and_wait(orders).unwrap(), list[Receipt])
+    for result in await payload_only.batch_trigger_and_wait(orders):
+        assert_type(result, Result[int])
+
+
+async def by_id() -> None:
+    ref = TaskRef[Order, Receipt]("both")
+    assert_type(await ref.trigger(Order(number=1)), RunHandle[Receipt])
+    assert_type(await ref.trigger_and_wait(Order(number=1)).unwrap(), Receipt)
+    assert_type(await tasks.trigger("both", {"number": 1}), RunHandle[Any])
+
+
+def load(number: int, *, strict: bool = False) -> Order:
+    return Order(number=number)
+
+
+async def load_slowly(number: int) -> Order:
+    return Order(number=number)
+
+
+async def steps() -> None:
+    assert_type(step("load", load, 1, strict=True), Call[Order])
+    assert_type(await step("load", load_slowly, 1), Order)
+    assert_type(await step.options(type=Order, timeout="5s")("load", load, 1), Order)
+    assert_type(step_sync("load", load, 1), Order)
+
+
+async def functions_stay_functions() -> None:
+    both.function(Order(number=1))

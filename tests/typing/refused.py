@@ -1,0 +1,49 @@
+"""What both type checkers have to refuse: every line that ends with `# refused`."""
+
+from pydantic import BaseModel
+
+from outlast import Context, Queue, Retry, TaskRef, step, task, wait
+
+
+class Order(BaseModel):
+    number: int
+
+
+@task("orders")
+async def orders(payload: Order, ctx: Context) -> int:
+    return payload.number
+
+
+@task("quiet")
+async def quiet() -> None: ...
+
+
+def load(number: int) -> Order:
+    return Order(number=number)
+
+
+async def calls() -> None:
+    order = Order(number=1)
+    await orders.trigger()  # refused
+    await orders.trigger("text")  # refused
+    await orders.trigger(order, dely="1h")  # refused
+    await orders.trigger(order, queue={"name": "q"})  # refused
+    await orders.trigger(order, concurrency_limit=1)  # refused
+    await orders.trigger_and_wait(order, version="1")  # refused
+    await quiet.trigger(order)  # refused
+    await orders.batch_trigger([1])  # refused
+    await orders(order)  # refused
+    text: str = await orders.trigger_and_wait(order).unwrap()  # refused
+    await TaskRef[Order, int]("orders").trigger("text")  # refused
+    await step("load", load, "1")  # refused
+    await step("load", load, 1, timeout=3)  # refused
+    await wait.until("tomorrow")  # refused
+    _ = text
+
+
+Queue("q", limit=1)  # refused
+Retry(attempts=3)  # refused
+
+
+@task("x", queue="name")  # refused
+async def wrong_queue() -> None: ...

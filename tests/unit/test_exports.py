@@ -1,0 +1,38 @@
+"""What `import outlast` gives, and what it costs."""
+
+import subprocess
+import sys
+
+import outlast
+
+EXPORTS = """
+AbortTaskRunError ApiError AuthenticationError BadRequestError BatchHandle BatchItem
+BatchResult BatchTriggerError BlockingCallWarning Call ConflictError Context ForeignCallError
+Interrupt MaxDurationExceeded NonDeterministicReplayError NotFoundError OutlastError
+OutputError OutsideRunError PayloadError PermissionDeniedError Queue RateLimitError Result
+Retry RunCanceled RunError RunExpired RunFailed RunHandle RunTimedOut ServerError SettingsError
+StepError Task TaskRef TransportError TriggerOptions UnprocessableError UsageError
+WaitInStepError WaitOptions WaitTimeoutError aclose idempotency_keys metadata runs step
+step_sync tags task tasks wait
+""".split()  # noqa: SIM905 - as it reads best
+
+HEAVY = "typer rich asyncpg fastapi starlette websockets httpx uvicorn jinja2"
+
+
+def test_the_user_api_is_frozen() -> None:
+    """A name added here is a promise; one removed breaks somebody."""
+    assert outlast.__all__ == EXPORTS
+
+
+def test_names_are_sorted_and_exist() -> None:
+    assert outlast.__all__ == sorted(outlast.__all__)
+    assert all(hasattr(outlast, name) for name in outlast.__all__)
+
+
+def test_importing_loads_no_cli_web_or_sql_stack() -> None:
+    code = f"import sys, outlast; print(*[m for m in {HEAVY.split()!r} if m in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert loaded.stdout.split() == []
