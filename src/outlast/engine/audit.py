@@ -1,7 +1,7 @@
 """The audit: a handful of invariants per environment, checked under its lock, said loudly.
 
-Counters are put right at once. A run that stands somewhere impossible is reported as an error: it is a
-bug of ours, and a silent repair would hide it.
+Counters are put right at once. A run that stands somewhere impossible is reported as an error: it
+is a bug of ours, and a silent repair would hide it.
 """
 
 import logging
@@ -44,7 +44,7 @@ class Audit:
         self._database = database
 
     async def run_once(self) -> list[Finding]:
-        """Audit every environment and return what was found; after kill tests it must be nothing."""
+        """Audit every environment and return what was found; after kill tests: nothing."""
         findings: list[Finding] = []
         for environment in await self._database.fetch(_Environment, AUDIT.environments):
             findings += await self.environment(environment.id)

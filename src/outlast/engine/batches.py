@@ -1,4 +1,4 @@
-"""Batches that applications make: created with their size, filled item by item, sealed when full."""
+"""Batches that applications make: created with a size, filled item by item, sealed when full."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The cycle of one environment on one server: gather, play a turn, answer; again while there is work.
+"""The cycle of one environment on one server: gather, play a turn, answer; and again.
 
 No timer paces it: an idle environment plays its turn at once, a busy one gathers while a turn is in
 flight, so batches grow with load. The environment's row lock makes it single-writer across servers.
@@ -243,7 +243,7 @@ def _answer(asked: Asked, tellings: list[Telling], error: EngineError | None) ->
 
 
 def _repeated(item: Item) -> Item:
-    """Mark what an unknown commit may have created already, so that it is found and not made again."""
+    """Mark what an unknown commit may have created, so that it is found and not made again."""
     if isinstance(item, NewRun):
         return msgspec.structs.replace(item, retried=True)
     return item

@@ -11,6 +11,7 @@ from typing import Self
 import msgspec
 
 from outlast.engine.admission import Admission
+from outlast.engine.agents import Agents
 from outlast.engine.audit import Audit
 from outlast.engine.batches import Added, Batch, Batches
 from outlast.engine.catalogue import Catalogue
@@ -76,7 +77,7 @@ class Engine:
         self._cycles: dict[str, Cycle] = {}
         self._links: dict[str, Link] = {}
         self._enders: dict[str, set[asyncio.Event]] = {}
-        self._agents: list[asyncio.Task[None]] = []
+        self._agents = Agents()
         self._offset = 0.0
         self._notices = Notices(database, server=settings.server_id, heard=self._heard)
         self._workers = Workers(
@@ -105,9 +106,7 @@ class Engine:
 
     async def close(self) -> None:
         """Finish what is in flight and stop."""
-        for agent in self._agents:
-            agent.cancel()
-        await asyncio.gather(*self._agents, return_exceptions=True)
+        await self._agents.close()
         for link in self._links.values():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2):
@@ -243,7 +242,7 @@ class Engine:
         place = Place(environment.id, environment.slug, environment.project_ref)
         before = self.sessions.get(hello.session)
         session = Session(
-            id=hello.session,
+            session_id=hello.session,
             version_id=registered.version.id,
             place=place,
             free=hello.free,
@@ -314,12 +313,9 @@ class Engine:
 
     def _start(self) -> None:
         self._notices.start()
-        for name, step, seconds in (
-            ("poll", self._poll, _POLL_SECONDS),
-            ("sweep", self._sweep.run_once, _POLL_SECONDS),
-            ("audit", self._audit.run_once, _AUDIT_SECONDS),
-        ):
-            self._agents.append(asyncio.create_task(_every(name, step, seconds), name=name))
+        self._agents.repeat("poll", self._poll, _POLL_SECONDS)
+        self._agents.repeat("sweep", self._sweep.run_once, _POLL_SECONDS)
+        self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
 
     async def _poll(self) -> None:
         """One look per second over all environments: due timers, ready work, mail, versions."""
@@ -355,24 +351,20 @@ class Engine:
     def _heard(self, environment: str) -> None:
         if self.sessions.of(environment):
             self._cycle(environment).wake()
-            task = asyncio.create_task(_quietly(self._workers.deliver_mail()))
-            self._agents.append(task)
-            task.add_done_callback(self._agents.remove)
+            self._agents.once(self._workers.deliver_mail())
 
     def _ended(self, run: str) -> None:
         for event in self._enders.get(run, ()):
             event.set()
 
-    async def _admit(
-        self, environment: str, triggers: Sequence[Trigger]
-    ) -> list[NewRun | Refusal]:
+    async def _admit(self, environment: str, triggers: Sequence[Trigger]) -> list[NewRun | Refusal]:
         found = await self.tenancy.environment_by_id(environment)
         if found is None:
             raise NotFound(f"there is no environment {environment!r}")
         return await self.admission.admit(found, triggers)
 
     async def _resume_parked(self, environment: Environment) -> None:
-        """A new version may fit what no earlier one could replay."""
+        """Try again what no earlier version could replay: the new one may fit."""
         for run in await self.runs.parked(environment.id):
             self._submit(environment.id, Resumption(run=run))
 
@@ -392,20 +384,3 @@ def _triggered(answer: list[Telling] | BaseException) -> Triggered:
 
 def _no_clock() -> None:
     return None
-
-
-async def _every(name: str, step: Callable[[], "asyncio.Future[object]"], seconds: float) -> None:
-    """Run an agent's step on its interval, whatever a single step comes to."""
-    while True:
-        try:
-            await step()
-        except EngineError as error:
-            logger.warning("agent failed", extra={"agent": name, "why": str(error)})
-        except Exception:
-            logger.exception("agent failed", extra={"agent": name})
-        await asyncio.sleep(seconds)
-
-
-async def _quietly(work: "asyncio.Future[None]") -> None:
-    with contextlib.suppress(EngineError):
-        await work

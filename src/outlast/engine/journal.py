@@ -1,7 +1,7 @@
 """The journal's own writer: steps, order of delivery and reports, batched, outside the cycle.
 
-Fenced by the lease token; the recorded result always wins. A frame is durable when its future is done,
-and only then may a later call, suspend or end of the same run enter a turn.
+Fenced by the lease token; the recorded result always wins. A frame is durable when its future is
+done, and only then may a later call, suspend or end of the same run enter a turn.
 """
 
 import asyncio
@@ -111,7 +111,9 @@ async def _flush(executor: Executor, orders: Sequence[_Order]) -> None:
                 steps.append({"n": n, **owner, **row})
             case Delivered() as delivered:
                 deliveries.extend({**owner, "key": k, "number": i} for k, i in delivered.order)
-                deliveries.extend({**owner, "key": k, "abandoned": True} for k in delivered.abandoned)
+                deliveries.extend(
+                    {**owner, "key": k, "abandoned": True} for k in delivered.abandoned
+                )
             case Report() as report:
                 lines.extend({**owner, **msgspec.structs.asdict(line)} for line in report.logs)
                 tags.extend({**owner, "tag": tag} for tag in report.tags)

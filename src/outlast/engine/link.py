@@ -1,4 +1,4 @@
-"""The worker link, seen from the engine: frames of workers become items of turns and journal writes.
+"""The worker link, seen from the engine: frames become items of turns and journal writes.
 
 Frames of one run apply in the order sent. What needs the journal before it (calls, suspends, ends)
 waits for the run's journal writes; runs do not wait for each other.
@@ -6,10 +6,8 @@ waits for the run's journal writes; runs do not wait for each other.
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -32,6 +30,7 @@ from outlast.engine.turn import (
 )
 from outlast.protocol import frames
 from outlast.protocol.frames import Empty, Frame, Kind, frame
+from outlast.protocol.ids import Prefix
 from outlast.protocol.manifests import RetryPolicy
 from outlast.protocol.outcomes import Outcome, RunError
 from outlast.protocol.statuses import Status
@@ -64,12 +63,6 @@ _policies = msgspec.json.Decoder(RetryPolicy)
 _FUNCTIONS = {"child": "triggerAndWait", "batch": "batchTriggerAndWait", "trigger": "trigger"}
 
 
-class Ids(Protocol):
-    """Makes ids by the database's clock."""
-
-    def __call__(self, prefix: str) -> str: ...
-
-
 class Link:
     """One worker's frames, applied to one environment's cycle."""
 
@@ -80,7 +73,7 @@ class Link:
         cycle: Cycle,
         journal: JournalWriter,
         admit: Admit,
-        new_id: Ids,
+        new_id: Callable[[Prefix], str],
     ) -> None:
         self._session = session
         self._cycle = cycle
@@ -219,16 +212,14 @@ class Link:
             self._session.deliver([drop(item.run, item.token)])
             return
         admitted = await self._admit(self._session.place.environment, call.items)
-        called = self._called(item, call, admitted, holding.attempt, holding.root, holding.depth)
+        called = self._called(item, call, admitted, holding)
 
         def answer(tellings: list[Telling], error: EngineError | None) -> None:
             if error is not None or not tellings or tellings[0].kind == "stale":
                 self._session.release(item.run, item.token)
                 self._session.deliver([drop(item.run, item.token)])
                 return
-            self._acknowledge(
-                item, frames.Called(runs=_triggered.decode(tellings[0].data or "[]"))
-            )
+            self._acknowledge(item, frames.Called(runs=_triggered.decode(tellings[0].data or "[]")))
 
         self._cycle.submit(called, answer)
 
@@ -237,9 +228,7 @@ class Link:
         item: Frame,
         call: frames.Call,
         admitted: Sequence[NewRun | Refusal],
-        attempt: int,
-        root: str | None,
-        depth: int,
+        holding: Holding,
     ) -> Called:
         batch = self._new_id("batch") if call.kind == "batch" else None
         refusals = {str(i): r for i, r in enumerate(admitted) if isinstance(r, Refusal)}
@@ -248,8 +237,8 @@ class Link:
                 run,
                 item=i,
                 parent=item.run,
-                root=root or item.run,
-                depth=depth + 1,
+                root=holding.root or item.run,
+                depth=holding.depth + 1,
                 batch=batch,
                 trigger_function=_FUNCTIONS[call.kind],
             )
@@ -266,7 +255,7 @@ class Link:
             key=call.key,
             kind=call.kind,
             name=call.items[0].task if call.items else call.name,
-            attempt=attempt,
+            attempt=holding.attempt,
             position=call.position,
             arguments=call.arguments,
             preview=call.preview,
@@ -283,7 +272,7 @@ class Link:
     # ── loss ──────────────────────────────────────────────────────────────────────────────────
 
     def _crash(self, crash: frames.Crash) -> None:
-        """An executor died: its guilty run fails its attempt, the others are rescued."""
+        """Take in that an executor died: its guilty run fails its attempt, others are rescued."""
         for held in crash.parked:
             self._session.release(held.run, held.token)
             self._cycle.submit(Gone(run=held.run, token=held.token))
@@ -311,7 +300,7 @@ class Link:
         )
 
     def _broken(self, item: Frame, error: Exception) -> None:
-        """A frame that cannot be read ends its run: its worker does not speak our language."""
+        """End the run of a frame that cannot be read: its worker does not speak our language."""
         logger.error("frame cannot be read", extra={"run": item.run, "why": str(error)})
         reason = RunError(kind="system", type="BadFrame", message=f"frame {item.kind}: {error}")
         self._session.release(item.run, item.token)
@@ -329,9 +318,7 @@ class Link:
 def _ending(item: Frame, kind: Kind) -> Ending:
     if kind is Kind.COMPLETE:
         complete = msgspec.msgpack.decode(item.body, type=frames.Complete)
-        return Ending(
-            run=item.run, token=item.token, status="completed", output=complete.output
-        )
+        return Ending(run=item.run, token=item.token, status="completed", output=complete.output)
     fail = msgspec.msgpack.decode(item.body, type=frames.Fail)
     again = fail.retry_in is not None
     return Ending(

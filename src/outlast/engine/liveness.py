@@ -1,7 +1,7 @@
 """Which workers live: heartbeats on disk, and the rescue of what dead sessions held.
 
-Silence counts only while the database took heartbeats the whole time: after an outage, a failover, a
-pause of this server or its start, no session is declared dead before one full lease.
+Silence counts only while the database took heartbeats the whole time: after an outage, a failover,
+a pause of this server or its start, no session is declared dead before one full lease.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class Beats:
 
 
 class Sweep:
-    """Declares silent sessions lost and returns what they held to the cycles. Safe on every server."""
+    """Declares silent sessions lost and gives what they held to the cycles. Any server may."""
 
     def __init__(self, database: Database, *, submit: Callable[[str, Item], None]) -> None:
         self._database = database

@@ -1,7 +1,7 @@
 """Worker sessions: who is connected here, what each holds, how many runs it can take.
 
-The lease belongs to the session, not to runs; the session outlives its socket. What is kept in memory
-here is only a picture: the truth is `run_state`, and `reconcile` brings the two together.
+The lease belongs to the session, not to runs; the session outlives its socket. What is kept in
+memory here is only a picture: the truth is `run_state`, and `reconcile` brings the two together.
 """
 
 import hashlib
@@ -33,9 +33,15 @@ class Session:
     """One worker connected to this server."""
 
     def __init__(
-        self, *, id: str, version_id: str, place: Place, free: dict[str, int], deliver: Deliver
+        self,
+        *,
+        session_id: str,
+        version_id: str,
+        place: Place,
+        free: dict[str, int],
+        deliver: Deliver,
     ) -> None:
-        self.id = id
+        self.id = session_id
         self.version_id = version_id
         self.place = place
         self.deliver = deliver

@@ -15,7 +15,7 @@ TURN = load("turn")
 
 
 class NewRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One run to create: resolved, checked, with its id. Durations in seconds, `delay_until` epoch."""
+    """One run to create: resolved, checked, with its id. Durations in seconds."""
 
     run: str
     task: str
@@ -142,16 +142,7 @@ class Wake(Holding, frozen=True, kw_only=True):
 
 
 Item = (
-    Ending
-    | Suspension
-    | Wake
-    | Rescue
-    | Gone
-    | Start
-    | Cancellation
-    | Resumption
-    | Called
-    | NewRun
+    Ending | Suspension | Wake | Rescue | Gone | Start | Cancellation | Resumption | Called | NewRun
 )
 
 

@@ -154,10 +154,11 @@ class Workers:
                     ]
                     if again:
                         journals = await load_entries(executor, [run for run in again if run])
-                return rows, journals
             except Unavailable as error:
                 logger.warning("loading claims repeats", extra={"why": str(error)})
                 await asyncio.sleep(_PAUSE)
+            else:
+                return rows, journals
 
     def _deliver(self, boxes: dict[str, list[Frame]]) -> None:
         for session_id, frames in boxes.items():
@@ -183,13 +184,15 @@ class Workers:
     async def reconcile(self, session: Session, held: Sequence[Held]) -> None:
         """Bring a worker's list and `run_state` together: what only one side knows is given up.
 
-        A run claimed for a session that does not hold it returns to `ready`; one that a worker holds
-        in vain is dropped there. Results and cancels that may have been lost are sent again.
+        A run claimed for a session that does not hold it returns to `ready`; one that a worker
+        holds in vain is dropped there. Results and cancels that may be lost are sent again.
         """
         stored = await self._database.fetch(_StoredHolding, SESSIONS.held, session=session.id)
         truth = {row.run_id: row for row in stored}
         mine = {item.run: item.token for item in held}
-        answers = [drop(run, token) for run, token in mine.items() if not _fits(truth.get(run), token)]
+        answers = [
+            drop(run, token) for run, token in mine.items() if not _fits(truth.get(run), token)
+        ]
         for row in stored:
             is_lost = row.status in ("dequeued", "executing") and mine.get(row.run_id) != row.token
             if is_lost and row.is_settled:
@@ -219,7 +222,13 @@ class Workers:
             session.hold(
                 row.run_id,
                 Holding(
-                    row.token, row.executor, row.task, row.root_id, row.depth, row.attempt, row.retry
+                    row.token,
+                    row.executor,
+                    row.task,
+                    row.root_id,
+                    row.depth,
+                    row.attempt,
+                    row.retry,
                 ),
             )
 
@@ -239,7 +248,9 @@ class Workers:
             for item in finished
         ]
         frames += [
-            told_frame("cancel", row.run_id, row.token, None) for row in executing if row.is_canceled
+            told_frame("cancel", row.run_id, row.token, None)
+            for row in executing
+            if row.is_canceled
         ]
         return frames
 
