@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -80,6 +81,8 @@ class Stub:
             case Kind.CLAIM:
                 body = msgspec.msgpack.decode(each.body, type=Claim)
                 self.tasks[each.run] = body.facts.task
+                if body.facts.task == "stuck":
+                    wait_for(self.root / "unblocked")
                 if body.resume == "warm":
                     self.send(self.say(Kind.COMPLETE, Complete("1"), each.run, each.token))
                 else:
@@ -129,6 +132,11 @@ class Stub:
         }
         with (self.root / "notes.jsonl").open("a") as notes:
             notes.write(json.dumps(line) + "\n")
+
+
+def wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.01)
 
 
 def main() -> None:

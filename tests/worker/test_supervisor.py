@@ -120,10 +120,10 @@ def alive(pid: int) -> bool:
 
 async def free_is(server: FakeServer, **free: int) -> None:
     def last() -> dict[str, int]:
-        told = [msgspec.msgpack.decode(each.body, type=Free) for each in server.said(Kind.FREE)]
-        return told[-1].free if told else {}
+        told = server.said(Kind.FREE)
+        return msgspec.msgpack.decode(told[-1].body, type=Free).free if told else {}
 
-    await until(lambda: free.items() <= last().items(), what=f"free {free}, last {last()}")
+    await until(lambda: free.items() <= last().items(), what=f"free {free}")
 
 
 async def test_a_run_starts_and_completes(rig: Rig) -> None:
@@ -236,6 +236,21 @@ async def test_the_run_that_blocked_its_loop_is_named(rig: Rig) -> None:
     assert {each.run for each in crash.runs} == {"run_2", "run_3"}
     assert [each.run for each in crash.parked] == ["run_1"]
     assert crash.error.type == "BlockedLoop"
+
+
+async def test_another_executor_helps_while_a_loop_is_blocked(rig: Rig) -> None:
+    await rig.server.push(claim("run_1", "stuck"))
+    await rig.noted("CLAIM", "run_1")
+    await free_is(rig.server, shared=0)
+
+    await rig.server.push(claim("run_2", "quick"))
+
+    await rig.server.heard(Kind.COMPLETE, "run_2")
+    (rig.root / "unblocked").touch()
+    await rig.server.heard(Kind.STARTED, "run_1")
+    await rig.noted("GOODBYE")  # the helper, as nobody needs it any more
+    await free_is(rig.server, shared=499)
+    assert not rig.server.said(Kind.CRASH)
 
 
 async def test_a_dedicated_executor_dies_alone(dedicated: Rig) -> None:

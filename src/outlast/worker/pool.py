@@ -36,6 +36,7 @@ class Place:
     process: Process | None = None
     ready: bool = False
     leaving: bool = False  # takes nothing new and ends by itself
+    stuck: bool = False  # its loop is blocked: others take what comes
     killed: bool = False  # its end is our own doing
     taken: int = 0
     executing: set[str] = field(default_factory=set)
@@ -132,7 +133,7 @@ class Pool:
         """Return how many runs could execute at once, by executor kind."""
         if self._closing:
             return {"shared": 0, "dedicated": 0}
-        shared = sum(place.ready and not place.leaving for place in self._of("shared"))
+        shared = sum(self._takes(place) for place in self._of("shared"))
         works = any(place.ready for place in self.places)
         return {
             "shared": shared * self._limits.shared_concurrency,
@@ -188,6 +189,23 @@ class Pool:
 
     # Its executors come and go
 
+    def avoid(self, stuck: set[Place]) -> None:
+        """Send nothing new to shared executors whose loop is blocked; others start beside them."""
+        shared = [place for place in self._of("shared") if not place.leaving]
+        changed = [place for place in shared if place.stuck != (place in stuck)]
+        for place in changed:
+            place.stuck = place in stuck
+        surplus = len(shared) - self._limits.loops
+        for place in shared:
+            idle = place.ready and not (place.executing or place.parked)
+            if surplus > 0 and idle and not any(other.stuck for other in shared):
+                surplus -= 1
+                place.leaving = True
+                self._settle(place)
+        if changed:
+            self._on_capacity()
+            self._dispatch()
+
     def retire_overdue(self) -> None:
         """Retire shared executors whose long-parked runs cost too much. Call now and then."""
         limit = time.monotonic() - self._limits.warm_wait
@@ -229,8 +247,10 @@ class Pool:
     def _fill(self) -> None:
         if self._closing or self._retry is not None:
             return
-        staying = sum(not place.leaving for place in self._of("shared"))
-        for _ in range(self._limits.loops - staying):
+        staying = [place for place in self._of("shared") if not place.leaving]
+        helping = sum(not place.stuck for place in staying)
+        most = 2 * self._limits.loops  # a stuck one gets a helper, a stuck helper none
+        for _ in range(min(self._limits.loops - helping, most - len(staying))):
             self._begin("shared")
         busy = sum(self._counts(place) for place in self._of("dedicated"))
         idle = sum(self._is_free(place) for place in self._of("dedicated"))
@@ -286,7 +306,7 @@ class Pool:
 
     def _choose(self, kind: ExecutorKind) -> Place | None:
         if kind == "shared":
-            able = [place for place in self._of(kind) if place.ready and not place.leaving]
+            able = [place for place in self._of(kind) if self._takes(place)]
             return min(able, key=lambda place: len(place.executing), default=None)
         if self._executing(kind) >= self._limits.processes:
             return None
@@ -319,6 +339,10 @@ class Pool:
 
     def _executing(self, kind: ExecutorKind) -> int:
         return sum(len(place.executing) for place in self._of(kind))
+
+    @staticmethod
+    def _takes(place: Place) -> bool:
+        return place.ready and not (place.leaving or place.stuck)
 
     @staticmethod
     def _is_free(place: Place) -> bool:

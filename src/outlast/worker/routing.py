@@ -32,8 +32,8 @@ from outlast.worker.processes import Launch, describe_exit
 
 _UNPLACED = 5.0
 """Seconds after which a claim that found no executor is handed back."""
-_UNBEGUN = 10.0
-"""Seconds after which a claim whose executor does not begin it is handed back."""
+_STUCK = 1.0
+"""Seconds after which an executor that does not begin a claim is taken for blocked."""
 _FRESH_BEAT = 3.0  # seconds for which a beat is still passed on to a new executor
 _CRASH_GRACE = 1.0  # seconds from an executor's last words to its end
 _MOST_UNSENT = 64 * 1024 * 1024  # bytes that executors may run ahead of the servers
@@ -112,26 +112,22 @@ class Router:
 
     def tend(self) -> None:
         """Do what only time brings about. Call every second."""
-        self.pool.retire_overdue()
+        now = time.monotonic()
+        stuck: set[Place] = set()
         for holding in self.holdings:
-            self._check_begun(holding)
+            if holding.claim is None or holding.parked or holding.warm:
+                continue
+            if holding.place is None:
+                if now - holding.claimed_at > _UNPLACED:
+                    self._hand_back(holding)
+            elif now - holding.claimed_at > _STUCK and now - self._beaten_at < _FRESH_BEAT:
+                stuck.add(holding.place)
+        self.pool.avoid(stuck)
+        self.pool.retire_overdue()
         if self._paused and self._link.outbox.size < _MOST_UNSENT // 2:
             self._paused = False
             for place in self.pool.places:
                 place.read()
-
-    def _check_begun(self, holding: Holding) -> None:
-        """Hand a claim back that nobody here begins: without a place, or behind a blocked loop."""
-        if holding.claim is None or holding.parked:
-            return
-        waited = time.monotonic() - holding.claimed_at
-        if holding.place is None:
-            if waited > _UNPLACED:
-                self._hand_back(holding)
-        elif waited > _UNBEGUN and holding.place.kind == "shared" and not holding.warm:
-            drop = frame(Kind.DROP, Empty(), run=holding.run, token=holding.token)
-            holding.place.send(drop)
-            self._hand_back(holding)
 
     # From the server
 
