@@ -1,0 +1,131 @@
+"""Triggering over HTTP, one run at a time and many at once."""
+
+import msgspec
+
+from outlast.protocol.triggers import Trigger, Triggered
+
+
+async def test_a_trigger_makes_a_run_that_a_worker_gets(api) -> None:
+    reply = await api.client.post(
+        "/api/v1/tasks/hello/trigger", json={"payload": {"n": 1}, "options": {"tags": "org_1"}}
+    )
+
+    assert reply.status_code == 200
+    claimed = await api.worker.claim(reply.json()["id"])
+    assert claimed.claim.payload == '{"n":1}'
+    assert claimed.claim.facts.tags == ("org_1",)
+
+
+async def test_an_id_with_an_encoded_slash_and_space_is_one_id(api) -> None:
+    reply = await api.client.post("/api/v1/tasks/a%2Fb%20c/trigger", json={})
+
+    assert reply.status_code == 200
+    claimed = await api.worker.claim(reply.json()["id"])
+    assert claimed.claim.facts.task == "a/b c"
+
+
+async def test_the_answer_carries_a_token_that_reads_the_run(api) -> None:
+    reply = await api.client.post("/api/v1/tasks/hello/trigger", json={})
+
+    token = await api.engine.tokens.verify(reply.headers["x-trigger-jwt"])
+    run = reply.json()["id"]
+    assert token.scopes == (f"read:runs:{run}", f"write:inputStreams:{run}")
+    claims = msgspec.json.decode(reply.headers["x-trigger-jwt-claims"])
+    assert claims["sub"] == api.platform.environment.id
+    assert claims["pub"] is True
+
+
+async def test_an_unknown_task_is_a_404_that_names_it(api) -> None:
+    reply = await api.client.post("/api/v1/tasks/helo/trigger", json={})
+
+    assert reply.status_code == 404
+    assert reply.json()["code"] == "unknown_task"
+    assert "did you mean 'hello'" in reply.json()["error"]
+    assert reply.headers["x-should-retry"] == "false"
+
+
+async def test_an_idempotency_key_answers_with_the_run_there_is(api) -> None:
+    body = {"options": {"idempotencyKey": "order-1"}}
+
+    first = await api.client.post("/api/v1/tasks/hello/trigger", json=body)
+    second = await api.client.post("/api/v1/tasks/hello/trigger", json=body)
+
+    assert first.json() == {"id": first.json()["id"], "isCached": False}
+    assert second.json() == {"id": first.json()["id"], "isCached": True}
+
+
+async def test_a_repeated_request_is_the_same_request(api) -> None:
+    headers = {"x-trigger-request-idempotency-key": "request-1"}
+
+    first = await api.client.post("/api/v1/tasks/hello/trigger", json={}, headers=headers)
+    second = await api.client.post("/api/v1/tasks/hello/trigger", json={}, headers=headers)
+
+    assert second.json() == first.json()
+
+
+async def test_a_limit_is_a_422_that_names_the_field(api) -> None:
+    tags = [str(number) for number in range(11)]
+
+    reply = await api.client.post("/api/v1/tasks/hello/trigger", json={"options": {"tags": tags}})
+
+    assert reply.status_code == 422
+    assert reply.json()["param"] == "tags"
+
+
+async def test_coalesced_triggers_have_their_own_answers(api) -> None:
+    wanted = [
+        Trigger(task="hello", payload="1", request_key="a"),
+        Trigger(task="nobody"),
+        Trigger(task="hello", payload="2", request_key="b"),
+    ]
+
+    reply = await api.client.post(
+        "/api/outlast/v1/triggers", content=msgspec.json.encode(wanted)
+    )
+
+    answers = msgspec.json.decode(reply.content, type=list[Triggered])
+    assert [answer.error is None for answer in answers] == [True, False, True]
+    assert answers[1].error.code == "unknown_task"
+    for answer, payload in ((answers[0], "1"), (answers[2], "2")):
+        assert (await api.worker.claim(answer.run_id)).claim.payload == payload
+
+
+async def test_a_coalesced_request_that_is_none_is_a_400(api) -> None:
+    for content in (b"{", b"{}", b'[{"task": 1}]', b""):
+        reply = await api.client.post("/api/outlast/v1/triggers", content=content)
+
+        assert reply.status_code == 400
+
+
+async def test_too_many_coalesced_triggers_are_refused_whole(api) -> None:
+    content = msgspec.json.encode([Trigger(task="hello")] * 257)
+
+    reply = await api.client.post("/api/outlast/v1/triggers", content=content)
+
+    assert reply.status_code == 413
+
+
+async def test_no_triggers_are_no_problem(api) -> None:
+    reply = await api.client.post("/api/outlast/v1/triggers", content=b"[]")
+
+    assert reply.json() == []
+
+
+async def test_a_token_may_trigger_the_task_it_names_once(api) -> None:
+    token = await api.engine.tokens.mint(
+        api.platform.environment, ("trigger:tasks:hello",), one_time=True
+    )
+
+    async with api.with_bearer(token) as client:
+        other = await client.post("/api/v1/tasks/a%2Fb%20c/trigger", json={})
+        first = await client.post("/api/v1/tasks/hello/trigger", json={})
+        second = await client.post("/api/v1/tasks/hello/trigger", json={})
+        many = await client.post("/api/outlast/v1/triggers", content=b"[]")
+
+    assert [reply.status_code for reply in (other, first, second, many)] == [403, 200, 422, 403]
+    assert other.json() == {
+        "error": "Unauthorized",
+        "code": "unauthorized",
+        "param": "access_token",
+        "type": "authorization",
+    }
