@@ -60,6 +60,7 @@ async def find(settings: "WorkerSettings") -> Findings:
         stdout=asyncio.subprocess.PIPE,
         cwd=settings.project_root,
         env=executor_environment(settings.secret_key),
+        start_new_session=True,  # a Ctrl-C in the terminal is for the supervisor alone
     )
     try:
         async with asyncio.timeout(_PATIENCE):
