@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -83,26 +83,31 @@ class Pipe:
             self.send(each)
 
 
+class Receiver(Protocol):
+    """An executor, in this process or another."""
+
+    def receive(self, frames: list[Frame]) -> None: ...
+
+
 class Server:
     """One environment's server and its one worker. `crash` forgets the executor's memory."""
 
-    def __init__(self, *, auto: bool = True, replay_always: bool = False) -> None:
-        self.auto = auto
-        self.replay_always = replay_always
+    def __init__(self, boot: "Callable[[Server], Receiver] | None" = None) -> None:
         self.registry = StubRegistry()
         self.entries: dict[str, dict[str, Entry]] = {}
         self.calls: dict[str, list[Call]] = {}
         self.frames: list[tuple[Kind, Any]] = []
         self.tokens: dict[str, int] = {}
         self.attempts: dict[str, int] = {}
+        self.task_of: dict[str, str] = {}
         self.parked: dict[str, tuple[str, ...]] = {}
         self.ended: dict[str, Complete | Fail] = {}
         self.positions: dict[str, int] = {}
         self.logs: list[str] = []
         self.left = False
         self.changed = asyncio.Event()
-        self.hold_steps = False
-        self.executor = self.boot()
+        self.theirs: dict[str, str] = {}
+        self.executor: Receiver = boot(self) if boot else self.boot()
 
     def boot(self) -> Executor:
         loop = asyncio.get_running_loop()
@@ -112,7 +117,7 @@ class Server:
             root=".",
             dirs=(),
             kind="shared",
-            replay_always=self.replay_always,
+            replay_always=False,
             warm_wait=600,
             sync_warm_wait=30,
         )
@@ -120,8 +125,7 @@ class Server:
         self.generation = generation
 
         def receive(each: Frame) -> None:
-            if self.generation is generation:
-                loop.call_soon(self._receive, generation, each)
+            loop.call_soon(lambda: self.generation is generation and self.receive(each))
 
         def leave() -> None:
             self.left = True
@@ -130,7 +134,11 @@ class Server:
         executor.receive([frame(Kind.BEAT, Beat())])
         return executor
 
+    def beat(self) -> None:
+        self.executor.receive([frame(Kind.BEAT, Beat())])
+
     def crash(self) -> None:
+        assert isinstance(self.executor, Executor)
         for run in list(self.executor.runs.values()):
             run.drop()
         self.executor = self.boot()
@@ -141,8 +149,14 @@ class Server:
         return function.__name__
 
     def claim(
-        self, task: str, run: str = "run_1", resume: str = "fresh", attempts: int = 3
+        self,
+        task: str,
+        run: str = "run_1",
+        resume: str = "fresh",
+        attempts: int = 3,
+        payload: str | None = None,
     ) -> None:
+        self.task_of[run] = task
         self.tokens[run] = token = self.tokens.get(run, 0) + 1
         attempt = self.attempts.setdefault(run, 1)
         facts = Facts(
@@ -166,6 +180,7 @@ class Server:
             resume=resume,  # type: ignore[arg-type]
             facts=facts,
             executor="shared",
+            payload=payload,
             retry=msgspec.json.encode(RetryPolicy(min_timeout=0.01, randomize=False)).decode(),
             seed=b"s" * 32,
             entries=entries,
@@ -196,11 +211,16 @@ class Server:
         self.entries[run][key] = msgspec.structs.replace(entry, outcome=outcome)
         if run in self.parked:
             if key in self.parked[run]:
-                task = next(iter(self.executor.runs[run].task.id for _ in "1"))
-                self.claim(task, run, "warm")
+                self.claim(self.task_of[run], run, "warm")
             return
         result = frame(Kind.RESULT, Result(key, outcome), run=run, token=self.tokens[run])
         self.executor.receive([result])
+
+    def finish_cold(self, key: str, value: object, run: str = "run_1") -> None:
+        """Finish an entry while nobody listens."""
+        outcome = Outcome(True, json.dumps(value))
+        entry = self.entries[run][key]
+        self.entries[run][key] = msgspec.structs.replace(entry, outcome=outcome)
 
     def cancel(self, run: str = "run_1") -> None:
         body = Cancel("somebody asked")
@@ -231,9 +251,7 @@ class Server:
     def kinds(self) -> list[Kind]:
         return [kind for kind, _ in self.frames]
 
-    def _receive(self, generation: object, each: Frame) -> None:
-        if self.generation is not generation:
-            return
+    def receive(self, each: Frame) -> None:
         kind = Kind(each.kind)
         body = msgspec.msgpack.decode(each.body, type=BODIES.get(kind, Empty))
         self.frames.append((kind, body))
@@ -255,9 +273,11 @@ class Server:
                     body.key, body.kind, body.name, attempt, body.outcome, body.number,
                     body.position, body.arguments,
                 )  # fmt: skip
+                if (theirs := self.theirs.get(body.key)) is not None:
+                    made = msgspec.structs.replace(made, outcome=Outcome(True, theirs))
                 outcome = entries.setdefault(body.key, made).outcome
                 assert outcome is not None
-                return None if self.hold_steps else Stepped(outcome)
+                return Stepped(outcome)
             case Kind.CALL:
                 return self._call(run, entries, body)
             case Kind.DELIVERED:
@@ -271,8 +291,7 @@ class Server:
                     self.parked[run] = body.keys
                 return Suspended(held)
             case Kind.WAKE:
-                task = self.executor.runs[run].task.id
-                asyncio.get_running_loop().call_soon(self.claim, task, run, "warm")
+                asyncio.get_running_loop().call_soon(self.claim, self.task_of[run], run, "warm")
             case Kind.COMPLETE | Kind.FAIL:
                 self.ended[run] = body
             case Kind.REPORT:

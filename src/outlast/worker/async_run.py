@@ -19,9 +19,11 @@ from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
 from outlast.worker import scopes
 from outlast.worker.ending import Ending, Returned
+from outlast.worker.host import Host
 from outlast.worker.quiescence import Stillness, look
-from outlast.worker.run import Host, Run, State
-from outlast.worker.scopes import Scope
+from outlast.worker.run import Run
+from outlast.worker.scopes import Owner, Scope
+from outlast.worker.slot import State
 
 LEFTOVER_SECONDS = 10.0
 """How long a run waits for what its code left behind, once that is canceled."""
@@ -37,7 +39,7 @@ class ExitedError(BaseException):
     """The code called `sys.exit()` or raised KeyboardInterrupt: the failure of its run only."""
 
 
-class AsyncRun(Run):
+class AsyncRun(Run, Owner):
     """A run of a coroutine function; implements `outlast.sdk.runtime.Runtime`."""
 
     def __init__(self, claim: Claim, token: int, task: Task[Any, Any], host: Host) -> None:
@@ -157,12 +159,23 @@ class AsyncRun(Run):
         """Refuse: it would block the other runs of the executor."""
         raise self._blocking(f"the `_sync` form of {call.key}", "its async form")
 
-    def recall_sync(self, key: str, kind: EntryKind, name: str, arguments: str) -> Outcome | None:
+    def recall_sync(
+        self,
+        key: str,  # noqa: ARG002
+        kind: EntryKind,  # noqa: ARG002
+        name: str,
+        arguments: str,  # noqa: ARG002
+    ) -> Outcome | None:
         """Refuse: it would block the other runs of the executor."""
         raise self._blocking(f"step_sync({name!r})", f"step({name!r})")
 
     def record_sync(
-        self, key: str, kind: EntryKind, name: str, arguments: str, outcome: Outcome
+        self,
+        key: str,  # noqa: ARG002
+        kind: EntryKind,  # noqa: ARG002
+        name: str,
+        arguments: str,  # noqa: ARG002
+        outcome: Outcome,  # noqa: ARG002
     ) -> Outcome:
         """Refuse: it would block the other runs of the executor."""
         raise self._blocking(f"step_sync({name!r})", f"step({name!r})")
@@ -199,7 +212,6 @@ class AsyncRun(Run):
                 names,
             )
             self.reports.line("WARNING", f"canceled what the task left behind: {names}")
-            self.cancel_reason = self.cancel_reason or None
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=LEFTOVER_SECONDS)
@@ -233,4 +245,4 @@ def _is_library(task: asyncio.Task[Any]) -> bool:
     code = getattr(scopes.inner(coro), "cr_code", None)
     if code is None or "/outlast/" in code.co_filename:
         return False
-    return code.co_filename.startswith(_LIBRARIES) or code.co_filename.startswith(sys.prefix)
+    return bool(code.co_filename.startswith((*_LIBRARIES, sys.prefix)))

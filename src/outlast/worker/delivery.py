@@ -64,29 +64,28 @@ class Delivery:
             if (item := self._prompt.popleft()).waits:
                 return item
         while self._recorded:
-            wire, abandoned = self._recorded[0]
-            item = self._journal.find(wire)
-            if item is None and may_ask:
-                return Hold.ASKED
-            if item is not None and item.waits:
-                if not abandoned:
-                    self._pass()
-                    return item
-                if patient:
-                    return Hold.ABANDONED
-            self._pass()
-            if item is None:
-                self._journal.skipped(wire)
+            found = self._replayed(may_ask=may_ask, patient=patient)
+            if found is not None:
+                return found
         while self._due:
             item = self._due[0]
-            if item.waiter is None or item.waits:
-                if item.outcome is None or item.waiter is None:
-                    return Hold.NOTHING
-                self._due.popleft()
-                return item
+            if item.waits and item.outcome is None:
+                break  # a step that is being recorded: what comes after it waits
             self._due.popleft()
+            if item.waits:
+                return item
         return Hold.NOTHING
 
-    def _pass(self) -> None:
-        wire, _ = self._recorded.popleft()
+    def _replayed(self, *, may_ask: bool, patient: bool) -> Item | Hold | None:
+        """Return the next result of the replay, why it has to wait, or None if it is passed."""
+        wire, abandoned = self._recorded[0]
+        item = self._journal.find(wire)
+        if item is None and may_ask:
+            return Hold.ASKED
+        if item is not None and item.waits and abandoned and patient:
+            return Hold.ABANDONED
+        self._recorded.popleft()
         self._left.discard(wire)
+        if item is None:
+            self._journal.skipped(wire)
+        return item if item is not None and item.waits and not abandoned else None

@@ -9,6 +9,7 @@ from outlast import backoff
 from outlast.protocol.frames import Claim, Complete, Fail, Kind
 from outlast.protocol.manifests import RetryPolicy
 from outlast.protocol.outcomes import RunError
+from outlast.sdk.failures import describe
 from outlast.sdk.task import Task
 from outlast.worker import failures
 from outlast.worker.journal import Journal
@@ -44,7 +45,7 @@ def frame_of(run: Ended, result: Ending) -> tuple[Kind, Complete | Fail]:
 
 
 def _failure(run: Ended, error: BaseException) -> Fail:
-    described = failures.describe(error)
+    described = describe(error)
     if described.kind == "replay":
         return Fail(described)
     if run.cancel_reason is not None:

@@ -13,6 +13,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -39,12 +40,15 @@ from outlast.worker.discovery import import_tasks
 from outlast.worker.pipe import Pipe, end_group, watch
 from outlast.worker.processes import Config
 from outlast.worker.reports import Reporter, capture_logs
-from outlast.worker.run import Run, State
+from outlast.worker.run import Run
+from outlast.worker.slot import State
 from outlast.worker.sync_run import SyncRun
 from outlast.worker.watchdog import Watchdog
 
 WENT_COLD = 0
 """Exit status of an executor that left on purpose: nothing crashed, its parked runs are cold."""
+
+_THREADS = 64
 
 logger = logging.getLogger("outlast.worker")
 
@@ -92,7 +96,7 @@ class Executor:
                 self._frozen -= 1
 
     def parked(self, run: Run) -> None:
-        """A run gave its slot back. A dedicated executor does not keep it for long."""
+        """Keep a run that waits; in a dedicated executor not for long."""
         if self._config.kind == "dedicated":
             wait = 0.0 if self._config.replay_always else self._config.sync_warm_wait
             self._cold[run.id] = self.loop.call_later(wait, self._go_cold)
@@ -214,6 +218,8 @@ def main() -> None:
 def _serve(executor: Executor, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> None:
     """Turn the loop for the rest of the process."""
     asyncio.set_event_loop(loop)
+    # Sync steps wait for others' answers most of the time; the default is a few threads per core.
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="step"))
     scopes.install(loop)
     pipe.attach(loop, executor.receive, end_group)
     loop.call_soon(pipe.send, frame(Kind.READY, Ready(os.getpid())))
@@ -222,8 +228,9 @@ def _serve(executor: Executor, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> N
 
 def _reporter() -> Reporter | None:
     run = runtime.current()
-    known = isinstance(run, AsyncRun | SyncRun)
-    return run if known and run.state is not State.ENDED else None
+    if isinstance(run, AsyncRun | SyncRun) and run.state is not State.ENDED:
+        return run
+    return None
 
 
 if __name__ == "__main__":

@@ -147,13 +147,13 @@ class Journal:
         self._late[wire] = outcome
 
     def settled(self, item: Item) -> None:
-        """The code has the entry's result, or will never have it."""
+        """Note that the code has the entry's result, or will never have it."""
         record = self._records.get(item.scope.path)
         if record is not None:
             record.undelivered.discard(item.key)
 
     def skipped(self, wire: str) -> None:
-        """The replay went on without an entry: the code may not ask for it any more."""
+        """Note that the replay went on without an entry: nobody may ask for it any more."""
         key = self._natural(wire)
         self._records[_scope_of(key)].undelivered.discard(key)
 
@@ -213,7 +213,7 @@ class Journal:
 
     def _content(self, slot: _Slot, arguments: str) -> str:
         """Return what a call is, apart from when it is made: scope, kind, name and arguments."""
-        parts = "\0".join((slot.scope.path, slot.kind, slot.name, arguments))
+        parts = f"{slot.scope.path}\0{slot.kind}\0{slot.name}\0{arguments}"
         equal = self._equals[parts]
         self._equals[parts] = equal + 1
         return hashlib.blake2b(f"{parts}\0{equal}".encode(), digest_size=16).hexdigest()

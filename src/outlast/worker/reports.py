@@ -66,7 +66,7 @@ class Reports:
             return
         with self._lock:
             if self._lost:
-                text = f"{self._lost} log lines were dropped: they came faster than they can be sent"
+                text = f"{self._lost} log lines were dropped: they came too fast"
                 self._lines.append(LogLine(time.time(), "WARNING", text))
                 self._lost = 0
             operations, self._operations = self._operations, []
@@ -118,7 +118,7 @@ def capture_logs(owner: Callable[[], "Reporter | None"]) -> None:
         handle(logger, record)
 
     call_handlers.outlast = True  # type: ignore[attr-defined]
-    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign, assignment]
 
 
 class Reporter(Protocol):

@@ -10,8 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -20,68 +19,32 @@ from outlast.protocol.frames import (
     Call,
     Called,
     Claim,
-    Empty,
     Entry,
-    Frame,
     Kind,
     MetadataOperation,
     Started,
     Step,
     Stepped,
-    Suspend,
-    Suspended,
 )
 from outlast.protocol.outcomes import Outcome
-from outlast.protocol.triggers import Triggered
 from outlast.sdk.context import Context
 from outlast.sdk.errors import NonDeterministicReplayError, OutsideRunError, WaitInStepError
 from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
 from outlast.worker import ending
 from outlast.worker.delivery import Delivery, Hold
+from outlast.worker.host import Host
 from outlast.worker.journal import Item, Journal
 from outlast.worker.quiescence import EntryFuture, Stillness
 from outlast.worker.reports import Reports
 from outlast.worker.scopes import Scope
 from outlast.worker.sending import Sending
 from outlast.worker.settling import Settling
+from outlast.worker.slot import Slot, State
 from outlast.worker.source import RunSource
 
 _PATIENCE = 60.0
 """Seconds a replay waits for the code to give up a wait as it did before."""
-_REPEAT_SUSPEND = 1.0
-"""Seconds until a suspend that was refused is tried again; a result should have come by then."""
-
-
-class State(Enum):
-    """Whether a run has a slot."""
-
-    EXECUTING = "executing"
-    SUSPENDING = "suspending"
-    PARKED = "parked"
-    WAKING = "waking"
-    ENDED = "ended"
-
-
-class Host(Protocol):
-    """The executor, as its runs need it."""
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop of the executor."""
-
-    def send(self, frame: Frame) -> None:
-        """Send a frame to the supervisor."""
-
-    async def admit(self) -> None:
-        """Wait until the lease is fresh: before that nothing new may start."""
-
-    def parked(self, run: "Run") -> None:
-        """The run gave its slot back."""
-
-    def ended(self, run: "Run") -> None:
-        """The run is over here."""
-
 
 _body: contextvars.ContextVar[tuple["Run", Scope, str] | None] = contextvars.ContextVar(
     "outlast_step", default=None
@@ -97,7 +60,6 @@ class Run(ABC):
         self.attempt = claim.facts.attempt
         self.seed = claim.seed
         self.task = task
-        self.state = State.EXECUTING
         self.cancel_reason: str | None = None
         self.lost: BaseException | None = None
         """What ends the run whatever its code makes of it: SystemExit, a replay that cannot be."""
@@ -116,10 +78,16 @@ class Run(ABC):
         self._waiting: set[Item] = set()
         self._steps = 0
         self._held_since: float | None = None
-        self._refused_at: float | None = None
-        self._wanted = False
-        self._slot = asyncio.Event()
-        self._slot.set()
+        self._slot = Slot(
+            self.sending,
+            on_parked=lambda: host.parked(self),
+            on_executing=self.settling.kick,
+        )
+
+    @property
+    def state(self) -> State:
+        """Whether the run executes, waits or is over."""
+        return self._slot.state
 
     @property
     def token(self) -> int:
@@ -152,15 +120,14 @@ class Run(ABC):
 
     def resume(self, token: int, entries: tuple[Entry, ...]) -> None:
         """Go on after a wait: the run has its slot back."""
-        self.sending.renew(token)
         for entry in entries:
             if entry.outcome is not None:
                 self.resolved(entry.key, entry.outcome)
-        self._execute()
+        self._slot.renew(token)
 
     def resolved(self, wire: str, outcome: Outcome) -> None:
         """Take the end of an entry."""
-        self._refused_at = None
+        self._slot.changed()
         item = self.journal.find(wire)
         if item is None:
             self.journal.arrived(wire, outcome)
@@ -294,16 +261,10 @@ class Run(ABC):
 
     async def _admit(self) -> None:
         """Wait for the slot and for a fresh lease, before anything new starts."""
-        await self.slot()
+        await self._slot.wait()
         if self.state is State.ENDED:
             raise self.over()
         await self._host.admit()
-
-    async def slot(self) -> None:
-        """Wait until the run executes or has ended; ask for its slot back if need be."""
-        while self.state not in (State.EXECUTING, State.ENDED):
-            self._wake()
-            await self._slot.wait()
 
     # Results
 
@@ -346,11 +307,11 @@ class Run(ABC):
             number = self._delivery.number() if item.number is None else None
             self.sending.abandoned(item.wire, number)
         self.journal.settled(item)
-        self._wake()
+        self._slot.wake()
         self.settling.kick()
 
     def _settled(self, stillness: Stillness) -> None:
-        """The code stands still: deliver the next result, or give the slot back."""
+        """Deliver the next result, or give the slot back: the code stands still."""
         if self.state is State.EXECUTING:
             self._advance(stillness)
         self.reports.flush()
@@ -385,43 +346,11 @@ class Run(ABC):
         local = any(item.kind in {"step", "hook", "trigger"} for item in waiting)
         if not waiting or local or any(item.outcome for item in waiting):
             return
-        if self._refused_at is not None and now < self._refused_at + _REPEAT_SUSPEND:
+        if not self._slot.may_give_back(now):
             self.settling.again()
             return
-        self.state = State.SUSPENDING
-        self._slot.clear()
         self.reports.flush()
-        keys = tuple(sorted(item.wire for item in waiting))
-        self.sending.put(Kind.SUSPEND, Suspend(keys), self._suspended)
-        self.sending.flush()
-        self.sending.open = False
-
-    def _suspended(self, raw: msgspec.Raw) -> None:
-        if self.state is not State.SUSPENDING:
-            return
-        if not msgspec.msgpack.decode(raw, type=Suspended).held:
-            self._refused_at = self._loop.time()
-            self.sending.open = True
-            self._execute()
-            return
-        self.state = State.PARKED
-        if self._wanted or self.sending.waiting:
-            self._wake()
-        else:
-            self._host.parked(self)
-
-    def _execute(self) -> None:
-        self.state = State.EXECUTING
-        self._wanted = False
-        self._slot.set()
-        self.settling.kick()
-
-    def _wake(self) -> None:
-        """Ask for the slot back: the code goes on by itself."""
-        self._wanted = self.state is not State.EXECUTING
-        if self.state is State.PARKED:
-            self.state = State.WAKING
-            self.sending.now(Kind.WAKE, Empty())
+        self._slot.give_back(tuple(sorted(item.wire for item in waiting)), now)
 
     def _reported(self) -> None:
         if threading.get_ident() == self._thread:
@@ -432,13 +361,13 @@ class Run(ABC):
     # Its life
 
     def entered(self) -> None:
-        """The function of the user is called now."""
+        """Say that the function of the user is called now."""
         self.sending.put(Kind.STARTED, Started())
         self.settling.kick()
 
     async def finish(self, result: "ending.Ending") -> None:
         """Say how the run ended, as soon as it may, and forget it."""
-        await self.slot()
+        await self._slot.wait()
         if self.state is not State.ENDED:
             self.reports.flush()
             self.sending.put(*ending.frame_of(self, result))
@@ -450,10 +379,8 @@ class Run(ABC):
         return False
 
     def end(self) -> None:
-        """The run is over here: calls raise, nothing is sent any more."""
+        """Be over here: calls raise, nothing is sent any more."""
         if self.state is not State.ENDED:
-            self.state = State.ENDED
-            self.sending.close()
+            self._slot.end()
             self.settling.close()
-            self._slot.set()
             self._host.ended(self)

@@ -7,11 +7,12 @@ libraries start bear other names, so they shift nothing.
 
 import asyncio
 import functools
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from types import CodeType, FrameType, TracebackType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from outlast.sdk import runtime
 
@@ -56,14 +57,16 @@ class Scope:
         return Scope(key, self)
 
 
-class Owner(Protocol):
+class Owner(ABC):
     """A run that knows the asyncio tasks made in it."""
 
+    @abstractmethod
     def adopt(self, task: asyncio.Task[Any], coro: Steps, parent: asyncio.Task[Any] | None) -> None:
-        """A task was made in the run's context."""
+        """Take in a task that was made in the run's context."""
 
+    @abstractmethod
     def left(self, error: BaseException) -> BaseException:
-        """User code raised SystemExit or KeyboardInterrupt; return what to raise instead."""
+        """Take SystemExit or KeyboardInterrupt of user code; return what to raise instead."""
 
 
 class Boundary(Steps):
@@ -163,8 +166,8 @@ def install(loop: asyncio.AbstractEventLoop) -> None:
         context: Context | None = None,
         **options: Any,
     ) -> TaskOf:
-        owner = runtime.current() if context is None else runtime.current_in(context)
-        run = owner if hasattr(owner, "adopt") else None
+        owner: object = runtime.current() if context is None else runtime.current_in(context)
+        run = owner if isinstance(owner, Owner) else None
         guarded = Boundary(coro, run) if run is not None else coro
         if context is not None:
             options["context"] = context
@@ -177,7 +180,7 @@ def install(loop: asyncio.AbstractEventLoop) -> None:
         return task
 
     factory.outlast = True  # type: ignore[attr-defined]
-    loop.set_task_factory(factory)
+    loop.set_task_factory(cast("Any", factory))
 
 
 def keep_order() -> None:
@@ -198,11 +201,6 @@ def keep_order() -> None:
 
     as_completed.outlast = True  # type: ignore[attr-defined]
     asyncio.as_completed = as_completed
-
-
-def is_installed(loop: asyncio.AbstractEventLoop) -> bool:
-    """Say whether the loop's task factory is still ours."""
-    return getattr(loop.get_task_factory(), "outlast", False)
 
 
 def _current_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:

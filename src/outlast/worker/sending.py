@@ -29,11 +29,6 @@ class Sending:
         """Whether something is held back."""
         return bool(self._waiting or self._order or self._abandoned)
 
-    @property
-    def unanswered(self) -> bool:
-        """Whether the server still owes an answer that the run waits for."""
-        return bool(self._unanswered)
-
     def delivered(self, key: str, number: int) -> None:
         """Record a place in the order of delivery, before anything that may depend on it."""
         self._order.append((key, number))
@@ -71,7 +66,7 @@ class Sending:
             answered(body)
 
     def renew(self, token: int) -> None:
-        """The run has its slot back, under a new token."""
+        """Begin to count under a new token: the run has its slot back."""
         self.token = token
         self._number = 0
         self.open = True

@@ -17,9 +17,11 @@ from outlast.sdk.errors import ForeignCallError, RunInterrupted, UsageError
 from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
 from outlast.worker.ending import Ending, Returned
+from outlast.worker.host import Host
 from outlast.worker.quiescence import Stillness
-from outlast.worker.run import Host, Run, State
+from outlast.worker.run import Run
 from outlast.worker.scopes import Scope
+from outlast.worker.slot import State
 
 T = TypeVar("T")
 Jobs = queue.SimpleQueue[Callable[[], None]]
@@ -188,7 +190,7 @@ class SyncRun(Run):
             call.cancel()
 
     def _look(self) -> Stillness:
-        """The function is still when every call that it makes waits for an entry."""
+        """Say whether the call that the function is in waits for an entry."""
         waiting = sum(item.waits for item in self._waiting)
         still = 0 < len(self._inside) == waiting
         return Stillness.STILL if still else Stillness.FOREIGN

@@ -15,7 +15,8 @@ from typing import Protocol
 from outlast.protocol.frames import Crash, Frame, Held, Kind, frame
 from outlast.protocol.outcomes import RunError
 from outlast.worker import scopes
-from outlast.worker.run import Run, State
+from outlast.worker.run import Run
+from outlast.worker.slot import State
 
 SLOW_SECONDS = 1.0
 """A loop that has not turned for so long is named in the log."""
@@ -124,7 +125,7 @@ class Watchdog:
         except RuntimeError:
             return None
         coro = task.get_coro() if task is not None else None
-        owner = coro.owner if isinstance(coro, scopes.Boundary) else None
+        owner: object = coro.owner if isinstance(coro, scopes.Boundary) else None
         return owner if isinstance(owner, Run) else None
 
 

@@ -1,0 +1,29 @@
+"""What a run needs of the executor that it lives in."""
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from outlast.protocol.frames import Frame
+
+if TYPE_CHECKING:
+    from outlast.worker.run import Run
+
+
+class Host(Protocol):
+    """The executor, as its runs need it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the executor."""
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame to the supervisor."""
+
+    async def admit(self) -> None:
+        """Wait until the lease is fresh: before that nothing new may start."""
+
+    def parked(self, run: "Run") -> None:
+        """Take note that the run gave its slot back."""
+
+    def ended(self, run: "Run") -> None:
+        """Forget the run."""

@@ -1,0 +1,103 @@
+"""Whether a run has a slot: it gives it back when it waits, and asks for it when it goes on."""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+
+import msgspec
+
+from outlast.protocol.frames import Empty, Kind, Suspend, Suspended
+from outlast.worker.sending import Sending
+
+_REPEAT = 1.0
+"""Seconds until a suspend that was refused is tried again; a result should have come by then."""
+
+
+class State(Enum):
+    """What a run may do."""
+
+    EXECUTING = "executing"
+    SUSPENDING = "suspending"  # the answer to its suspend is on the way
+    PARKED = "parked"
+    WAKING = "waking"  # parked, and wants to go on
+    ENDED = "ended"
+
+
+class Slot:
+    """The slot of one run. `on_parked` and `on_executing` follow its changes."""
+
+    def __init__(
+        self,
+        sending: Sending,
+        *,
+        on_parked: Callable[[], None],
+        on_executing: Callable[[], None],
+    ) -> None:
+        self.state = State.EXECUTING
+        self._sending = sending
+        self._on_parked = on_parked
+        self._on_executing = on_executing
+        self._wanted = False
+        self._refused_at: float | None = None
+        self._decided = asyncio.Event()
+        self._decided.set()
+
+    async def wait(self) -> None:
+        """Return when the run executes or has ended; ask for its slot back if need be."""
+        while self.state not in (State.EXECUTING, State.ENDED):
+            self.wake()
+            await self._decided.wait()
+
+    def may_give_back(self, now: float) -> bool:
+        """Say whether a suspend is worth trying: not right after one was refused."""
+        return self._refused_at is None or now >= self._refused_at + _REPEAT
+
+    def give_back(self, keys: tuple[str, ...], now: float) -> None:
+        """Suspend until one of the entries is finished. Nothing is sent before the answer."""
+        self.state = State.SUSPENDING
+        self._decided.clear()
+        self._sending.put(Kind.SUSPEND, Suspend(keys), lambda raw: self._answered(raw, now))
+        self._sending.flush()
+        self._sending.open = False
+
+    def renew(self, token: int) -> None:
+        """Take the slot back under a new token."""
+        self._sending.renew(token)
+        self._execute()
+
+    def changed(self) -> None:
+        """Forget a refusal: a result has come."""
+        self._refused_at = None
+
+    def wake(self) -> None:
+        """Ask for the slot back: the code goes on by itself."""
+        self._wanted = self.state is not State.EXECUTING
+        if self.state is State.PARKED:
+            self.state = State.WAKING
+            self._sending.now(Kind.WAKE, Empty())
+
+    def end(self) -> None:
+        """Give everything up."""
+        self.state = State.ENDED
+        self._sending.close()
+        self._decided.set()
+
+    def _answered(self, raw: msgspec.Raw, asked_at: float) -> None:
+        if self.state is not State.SUSPENDING:
+            return
+        if not msgspec.msgpack.decode(raw, type=Suspended).held:
+            self._refused_at = asked_at
+            self._sending.open = True
+            self._execute()
+            return
+        self.state = State.PARKED
+        if self._wanted or self._sending.waiting:
+            self.wake()
+        else:
+            self._on_parked()
+
+    def _execute(self) -> None:
+        self.state = State.EXECUTING
+        self._wanted = False
+        self._decided.set()
+        self._on_executing()

@@ -1,0 +1,262 @@
+"""Executor processes: started as the supervisor starts them, running tasks of a project."""
+
+import asyncio
+import os
+import socket
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outlast.protocol.frames import Beat, Frame, Goodbye, Kind, frame
+from outlast.protocol.manifests import ExecutorKind
+from outlast.worker.processes import Config, Launch, Process
+from polling import until
+from stage import Server
+
+TASKS = """
+    import asyncio, os, subprocess, sys, time
+    from outlast import Context, task, wait, step, step_sync
+
+    @task("add")
+    async def add(payload: list[int]) -> int:
+        return sum(payload)
+
+    @task("child")
+    def child(payload: int) -> int:
+        return payload
+
+    def note(text: str) -> str:
+        with open("notes", "a") as file:
+            file.write(text + "\\n")
+        return text
+
+    @task("parent")
+    def parent(ctx: Context) -> list[int]:
+        try:
+            first = step_sync("note", note, "step")
+            results = [child.trigger_and_wait_sync(number).unwrap() for number in (1, 2)]
+            return [*results, len(first)]
+        finally:
+            note("finally")
+
+    @task("hidden")
+    def hidden():
+        async def inside() -> None: ...
+        return inside()
+
+    @task("exits")
+    def exits() -> None:
+        sys.exit(4)
+
+    @task("waits")
+    def waits() -> str:
+        wait.for_sync(days=1)
+        return "woke"
+
+    @task("spawns")
+    async def spawns() -> None:
+        process = subprocess.Popen(["sleep", "60"])
+        note(str(process.pid))
+        await asyncio.sleep(60)
+
+    @task("blocks")
+    async def blocks() -> None:
+        time.sleep(60)
+
+    @task("mixed")
+    def mixed() -> int:
+        async def both() -> int:
+            return sum(await asyncio.gather(step("a", int, 1), step("b", int, 2)))
+        return asyncio.run(both())
+"""
+
+
+class Remote:
+    """An executor process, as the server in this process sees it."""
+
+    def __init__(self, server: Server, root: Path, kind: ExecutorKind, **settings: Any) -> None:
+        self.ready = asyncio.Event()
+        self.code: int | None = None
+        self.crashes: list[Frame] = []
+        self._server = server
+        config = Config(
+            root=str(root),
+            dirs=("trigger",),
+            kind=kind,
+            **{"replay_always": False, "warm_wait": 600, "sync_warm_wait": 30, **settings},
+        )
+        launch = Launch(config, {**os.environ, "PYTHONHASHSEED": "1"})
+        self.process = Process(launch, on_frames=self._frames, on_exit=self._exited)
+        self.process.send([frame(Kind.BEAT, Beat())])
+
+    def receive(self, frames: list[Frame]) -> None:
+        self.process.send(frames)
+
+    def _frames(self, frames: list[Frame]) -> None:
+        for each in frames:
+            if each.kind == Kind.READY:
+                self.ready.set()
+            elif each.kind == Kind.CRASH:
+                self.crashes.append(each)
+            else:
+                self._server.receive(each)
+
+    def _exited(self, code: int) -> None:
+        self.code = code
+
+
+Boot = Callable[..., Server]
+
+
+@pytest.fixture
+async def boot(tmp_path: Path) -> AsyncIterator[Boot]:
+    (tmp_path / "trigger").mkdir()
+    (tmp_path / "trigger" / "jobs.py").write_text(textwrap.dedent(TASKS))
+    remotes: list[Remote] = []
+
+    def start(kind: ExecutorKind, server: Server | None = None, **settings: Any) -> Server:
+        def create(server: Server) -> Remote:
+            remotes.append(Remote(server, tmp_path, kind, **settings))
+            return remotes[-1]
+
+        if server is None:
+            return Server(create)
+        server.executor = create(server)
+        return server
+
+    yield start
+    for remote in remotes:
+        remote.process.kill()
+    await until(lambda: all(remote.code is not None for remote in remotes))
+
+
+def remote(server: Server) -> Remote:
+    assert isinstance(server.executor, Remote)
+    return server.executor
+
+
+async def test_an_async_task_runs_in_a_shared_executor(boot: Boot) -> None:
+    server = boot("shared")
+    server.claim("add", payload="[1, 2, 3]")
+    assert await server.end() == 6
+
+
+async def test_a_payload_that_does_not_fit_is_told_without_its_content(boot: Boot) -> None:
+    server = boot("shared")
+    server.claim("add", payload='["secret"]')
+    failed = await server.end()
+    assert (failed.error.kind, failed.retry_in) == ("payload", None)
+    assert "secret" not in failed.error.message + failed.error.stack
+
+
+async def test_a_def_task_waits_in_its_process(boot: Boot, tmp_path: Path) -> None:
+    server = boot("dedicated")
+    server.claim("parent")
+    for number in (1, 2):
+        (key,) = await server.suspended()
+        assert key == f"child:child#{number - 1}"
+        server.finish(key, number)
+    assert await server.end() == [1, 2, 4]
+    assert (tmp_path / "notes").read_text().split() == ["step", "finally"]
+
+
+async def test_a_def_task_goes_cold_without_unwinding(boot: Boot, tmp_path: Path) -> None:
+    server = boot("dedicated", sync_warm_wait=0.05)
+    server.claim("parent")
+    for number in (1, 2):
+        (key,) = await server.suspended()
+        left = remote(server)
+        await until(lambda left=left: left.code is not None)
+        assert left.code == 0
+        server.parked.pop("run_1")
+        server.finish_cold(key, number)
+        boot("dedicated", server, sync_warm_wait=0.05)
+        server.claim("parent", resume="cold")
+    assert await server.end() == [1, 2, 4]
+    assert (tmp_path / "notes").read_text().split() == ["step", "finally"]
+
+
+async def test_replay_always_leaves_at_every_wait(boot: Boot) -> None:
+    server = boot("dedicated", replay_always=True)
+    server.claim("waits")
+    await server.suspended()
+    await until(lambda: remote(server).code is not None)
+    assert remote(server).code == 0
+
+
+async def test_a_def_that_hides_a_coroutine_is_told_so(boot: Boot) -> None:
+    server = boot("dedicated")
+    server.claim("hidden")
+    failed = await server.end()
+    assert "decorator" in failed.error.message
+    assert failed.error.type == "UsageError"
+
+
+async def test_sys_exit_of_a_def_fails_its_run_and_the_process_goes_on(boot: Boot) -> None:
+    server = boot("dedicated")
+    server.claim("exits", "run_1")
+    assert (await server.end()).error.type == "SystemExit"
+    server.claim("mixed", "run_2")
+    assert await server.end("run_2") == 3
+
+
+async def test_a_cancel_wakes_a_def_task_that_waits(boot: Boot) -> None:
+    server = boot("dedicated")
+    server.claim("waits")
+    await server.suspended()
+    server.cancel()
+    failed = await server.end()
+    assert failed.error.kind == "canceled"
+
+
+async def test_an_unknown_task_is_named(boot: Boot) -> None:
+    server = boot("shared")
+    server.claim("nobody")
+    failed = await server.end()
+    assert "nobody" in failed.error.message
+
+
+async def test_an_executor_dies_with_its_supervisor_and_takes_its_group_along(
+    boot: Boot, tmp_path: Path
+) -> None:
+    server = boot("shared")
+    server.claim("spawns")
+    notes = tmp_path / "notes"
+    await until(lambda: notes.exists() and notes.read_text().strip())
+    child = int(notes.read_text())
+    remote(server).process._socket.shutdown(socket.SHUT_RDWR)
+    await until(lambda: remote(server).code is not None, seconds=2)
+    await until(lambda: not _is_alive(child), seconds=2)
+
+
+async def test_a_blocked_loop_is_named(boot: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+    server = boot("shared")
+    server.claim("blocks")
+    seen: list[str] = []
+
+    def named() -> bool:
+        seen.append(capfd.readouterr().err)
+        return "jobs.py" in "".join(seen)
+
+    await until(named)
+    assert "task blocks" in "".join(seen)
+
+
+async def test_a_goodbye_ends_an_executor_once_its_runs_wait(boot: Boot) -> None:
+    server = boot("dedicated")
+    server.claim("waits")
+    await server.suspended()
+    server.executor.receive([frame(Kind.GOODBYE, Goodbye("retired"))])
+    await until(lambda: remote(server).code is not None)
+    assert remote(server).code == 0
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
