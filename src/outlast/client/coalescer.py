@@ -8,7 +8,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass
 from typing import Final
 
 from outlast.client.errors import ApiError, OutlastError, TransportError, api_error
@@ -25,37 +24,48 @@ _DIVIDED: Final = frozenset({400, 413, 422})
 """Answers to a whole request that one bad item can be the reason of."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Item:
-    body: bytes
-    answer: "asyncio.Future[Triggered]"
-    deadline: float  # by the loop's clock
+    __slots__ = ("answer", "body", "deadline", "task")
+
+    def __init__(
+        self, wanted: Trigger, answer: "asyncio.Future[Triggered]", deadline: float
+    ) -> None:
+        self.task = wanted.task
+        self.body = encode(wanted)
+        self.answer = answer
+        self.deadline = deadline  # by the loop's clock
 
 
 class Coalescer:
     """Sends the triggers of one event loop to one server under one key."""
 
-    def __init__(self, transport: AsyncTransport, learn: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        learn: Callable[[str | None], None],
+        *,
+        budget: float = BUDGET,
+    ) -> None:
         """`learn` is told the claims of public tokens, which replies carry."""
         self._learn = learn
+        self._budget = budget
+        self._waiting: deque[_Item] = deque()  # oldest first, and so first to expire
+        self._alarm: asyncio.Handle | None = None
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._gathered: deque[_Item] = deque()
         self._flights: dict[asyncio.Task[None], float] = {}  # task -> when it began
         self._wake: asyncio.Handle | None = None
 
-    async def trigger(self, wanted: Trigger, *, budget: float = BUDGET) -> Triggered:
+    async def trigger(self, wanted: Trigger) -> Triggered:
         """Return the answer to a trigger. Raises when the whole request failed."""
-        deadline = self._loop.time() + budget
-        item = _Item(encode(wanted), self._loop.create_future(), deadline)
-        alarm = self._loop.call_at(deadline, _expire, item, wanted.task)
+        deadline = self._loop.time() + self._budget
+        item = _Item(wanted, self._loop.create_future(), deadline)
         self._gathered.append(item)
+        self._watch(item)
         if self._wake is None and len(self._flights) < IN_FLIGHT:
             self._schedule()
-        try:
-            return await item.answer
-        finally:
-            alarm.cancel()
+        return await item.answer
 
     async def close(self) -> None:
         """Wait until everything that somebody waits for is answered."""
@@ -64,6 +74,34 @@ class Coalescer:
             if not self._flights:
                 self._depart()
             await asyncio.wait(list(self._flights))
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _watch(self, item: _Item) -> None:
+        """Keep one alarm for all: a timer per item would cost more than the item."""
+        while self._waiting and self._waiting[0].answer.done():
+            self._waiting.popleft()
+        self._waiting.append(item)
+        if self._alarm is None:
+            self._alarm = self._loop.call_at(item.deadline, self._expire, context=Context())
+
+    def _expire(self) -> None:
+        self._alarm = None
+        now = self._loop.time()
+        while self._waiting:
+            item = self._waiting[0]
+            if not item.answer.done():
+                if item.deadline > now:
+                    self._alarm = self._loop.call_at(item.deadline, self._expire)
+                    return
+                item.answer.set_exception(
+                    TransportError(
+                        f"the trigger of {item.task} got no answer in {self._budget:g} s; it may "
+                        "have arrived: repeat it with an idempotency key"
+                    )
+                )
+            self._waiting.popleft()
 
     def _schedule(self) -> None:
         """Plan a departure: after this turn of the loop, or when the flight before takes long.
@@ -137,16 +175,6 @@ class Coalescer:
         for item in items:
             if not item.answer.done():
                 item.answer.set_exception(_copy(error))
-
-
-def _expire(item: _Item, task: str) -> None:
-    if not item.answer.done():
-        item.answer.set_exception(
-            TransportError(
-                f"the trigger of {task} got no answer in time; it may have arrived: repeat it with "
-                "an idempotency key"
-            )
-        )
 
 
 def _copy(error: OutlastError) -> OutlastError:

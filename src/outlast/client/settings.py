@@ -5,6 +5,7 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -65,6 +66,7 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=8)
 def _checked(url: str, key: str, name: str) -> Settings:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

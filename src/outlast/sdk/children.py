@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from secrets import token_hex
 from typing import Any, Protocol
-from uuid import uuid4
 
 from outlast.client import clients
 from outlast.protocol import frames
@@ -141,7 +141,7 @@ def _item(
     task: Target, payload: object, options: Options, allowed: type = TriggerOptions
 ) -> Trigger:
     # Inside a run the journal makes a call safe to repeat; outside it is this key.
-    key = uuid4().hex if runtime.current() is None else None
+    key = token_hex(16) if runtime.current() is None else None
     text = task.encode_payload(payload)
     return build(task.id, text, options, request_key=key, allowed=allowed)
 

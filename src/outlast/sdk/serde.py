@@ -5,6 +5,7 @@ The one module where `Any` is at home. Errors name the path of a field and its r
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
@@ -23,6 +24,19 @@ SUPERJSON = "application/super+json"
 TEXT = "text/plain"
 
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", hide_input_in_errors=True)
+
+
+_SUSPECT = re.compile(rb"null|NaN|Infinity")
+"""What a number that JSON cannot carry may have become."""
+
+_PLAIN_KINDS = (
+    "bool bytes dataclass dataclass-args dataclass-field date datetime decimal default "
+    "definitions definition-ref dict enum float frozenset int list literal model model-field "
+    "model-fields none nullable set str tagged-union time timedelta tuple typed-dict "
+    "typed-dict-field union url uuid"
+)
+_CLOSED = frozenset(_PLAIN_KINDS.split())
+"""Kinds of pydantic schemas that hold nothing but what they say."""
 
 
 class Codec(Generic[T]):
@@ -73,7 +87,8 @@ class Codec(Generic[T]):
             raise self._error(
                 f"{self._subject} of {self._owner} has no JSON form: {_rule(error)}"
             ) from None
-        self._check(value)
+        if not self._evidently_faithful(value, text):
+            self._check(value)
         return text.decode()
 
     def decode(self, text: str | None) -> T:
@@ -102,6 +117,21 @@ class Codec(Generic[T]):
             return None
         return json.dumps(schema, sort_keys=True) if schema else None
 
+    @cached_property
+    def _keys_are_text(self) -> bool:
+        return _only_text_keys(self.adapter.core_schema)
+
+    def _evidently_faithful(self, value: object, text: bytes) -> bool:
+        """Tell from the text alone that nothing was lost: most values, in a tenth of the time."""
+        if not self._keys_are_text or _SUSPECT.search(text):
+            return False
+        try:
+            return text == self.adapter.dump_json(
+                value, by_alias=True, round_trip=True, serialize_as_any=True, warnings="none"
+            )
+        except PydanticSerializationError:
+            return False
+
     def _check(self, value: object) -> None:
         tree = self.adapter.dump_python(value, by_alias=True, round_trip=True, warnings="none")
         for problem in _unfaithful(tree, self._subject):
@@ -112,7 +142,7 @@ class Codec(Generic[T]):
             )
         except PydanticSerializationError:
             return  # serializers that need their declared type: the first dump stands
-        for path in _lost(tree, whole, self._subject):
+        for path in _lost(tree, whole, self._subject) if tree != whole else ():
             raise self._error(
                 f"{self._owner}: {path} would be lost: the value is of a subclass with fields that "
                 "the annotation does not know; annotate with the subclass or a union"
@@ -161,6 +191,23 @@ def _build(annotation: Any) -> TypeAdapter[Any]:
         if error.code != "type-adapter-config-unused":
             raise
         return TypeAdapter(annotation)  # models, dataclasses and TypedDicts bring their own
+
+
+def _only_text_keys(schema: Any) -> bool:
+    """Tell whether no value of a schema can have a key that is no text."""
+    if isinstance(schema, list | tuple):
+        return all(_only_text_keys(part) for part in schema)
+    if not isinstance(schema, dict):
+        return True
+    kind = schema.get("type")
+    if isinstance(kind, str):
+        if kind not in _CLOSED:
+            return False
+        if kind == "dict" and schema.get("keys_schema", {}).get("type") != "str":
+            return False
+    return all(
+        _only_text_keys(part) for name, part in schema.items() if name not in ("metadata", "ref")
+    )
 
 
 def _plain(text: str, owner: str) -> object:

@@ -9,11 +9,10 @@ from collections import Counter
 
 import pytest
 
-from outlast.client import clients, coalescer
+from fake_api import Answer, Asked, FakeServer, encode
+from outlast.client import clients, coalescer, triggers
 from outlast.client.errors import ApiError, TransportError, UnprocessableError
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
-
-from .conftest import Answer, Asked, FakeServer, _encode
 
 
 def wanted(number: int, size: int = 0) -> Trigger:
@@ -80,7 +79,7 @@ async def test_one_bad_item_costs_the_others_nothing(server: FakeServer) -> None
             else Triggered(run_id=f"run_{one.payload}")
             for one in asked.triggers()
         ]
-        return 200, {}, _encode(made)
+        return 200, {}, encode(made)
 
     server.answer = answer
     made = await asyncio.gather(*(clients.send_trigger(wanted(n)) for n in range(10)))
@@ -92,7 +91,7 @@ async def test_a_request_refused_as_a_whole_is_divided(server: FakeServer) -> No
     def answer(asked: Asked) -> Answer:
         if any(one.payload == "5" for one in asked.triggers()):
             return 413, {}, b'{"error":"Request body too large"}'
-        return 200, {}, _encode([Triggered(run_id=f"run_{o.payload}") for o in asked.triggers()])
+        return 200, {}, encode([Triggered(run_id=f"run_{o.payload}") for o in asked.triggers()])
 
     server.answer = answer
     made = await asyncio.gather(
@@ -125,10 +124,12 @@ async def test_a_server_that_never_answers_costs_the_budget(server: FakeServer) 
         return 500, {}, b""
 
     server.answer = answer
-    client = await clients._client()
+    impatient = coalescer.Coalescer(
+        (await clients._client()).transport, lambda claims: None, budget=0.3
+    )
     began = time.monotonic()
-    with pytest.raises(TransportError):
-        await client.coalescer.trigger(wanted(1), budget=0.3)
+    with pytest.raises(TransportError, match="repeat it"):
+        await impatient.trigger(wanted(1))
     silence.set()
 
     assert time.monotonic() - began < 3
@@ -140,13 +141,12 @@ async def test_a_sender_does_not_inherit_a_context(
     server.accept_triggers()
     trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
     seen: list[str] = []
-    real = coalescer.trigger
 
     def spy(items: list[bytes]) -> object:
         seen.append(trace.get())
-        return real(items)
+        return triggers.trigger(items)
 
-    monkeypatch.setattr(coalescer, "trigger", spy)
+    monkeypatch.setattr("outlast.client.coalescer.trigger", spy)
     trace.set("of the first request")
     await clients.send_trigger(wanted(1))
 
