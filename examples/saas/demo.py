@@ -16,14 +16,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 from outlast.engine.embedded import embedded
 from sqlalchemy import func, select
 
 from app.exports.files import export_path
 from app.exports.start import StartedExport, start_export
 from app.result import Err
-from app.runs import RunState, retrieve_run, runs_client
+from app.runs import RunState, retrieve_run
 from app.schema import AuditLog, Export
 from app.tenant import tenant_db
 from local.mailbox import Mailbox
@@ -85,7 +84,7 @@ class Story:
     @property
     def finished_before(self) -> list[str]:
         """The run ids of the pages that were finished when the worker died."""
-        return [page.id for page in self.killed.pages() if page.status == "COMPLETED"]
+        return [page.id for page in self.killed.pages if page.status == "COMPLETED"]
 
 
 async def main() -> None:
@@ -117,22 +116,17 @@ async def _export(plan: Plan, show: Show, stack: Stack, worker: Program) -> Stor
     show.title("Exporting")
     started = await _start(plan)
     show.line(f"run {started.run_id}: {plan.pages} pages of {plan.page_rows} invoices")
-    async with runs_client() as client:
-        with show.bar(plan.pages):
-            await _watch(
-                client, started.run_id, show, lambda run: run.pages_done >= plan.kill_after
-            )
-            worker.kill()
-            killed = await retrieve_run(client, started.run_id)
-            show.line(
-                f"kill -9 {worker.pid}: the worker is gone after page {killed.pages_done}", "red"
-            )
-            replacement = await stack.start_worker()
-            show.line(
-                f"worker {replacement.pid} is up; the platform gives the lost one 5 s to come back",
-                "yellow",
-            )
-            ended = await _watch(client, started.run_id, show, lambda run: run.is_completed)
+    with show.bar(plan.pages):
+        await _watch(started.run_id, show, lambda run: run.pages_done >= plan.kill_after)
+        worker.kill()
+        killed = await retrieve_run(started.run_id)
+        show.line(f"kill -9 {worker.pid}: the worker is gone after page {killed.pages_done}", "red")
+        replacement = await stack.start_worker()
+        show.line(
+            f"worker {replacement.pid} is up; the platform gives the lost one 5 s to come back",
+            "yellow",
+        )
+        ended = await _watch(started.run_id, show, lambda run: run.is_completed)
     return Story(started, killed, ended)
 
 
@@ -143,13 +137,11 @@ async def _start(plan: Plan) -> StartedExport:
     return answer.value
 
 
-async def _watch(
-    client: httpx.AsyncClient, run_id: str, show: Show, until: Callable[[RunState], bool]
-) -> RunState:
+async def _watch(run_id: str, show: Show, until: Callable[[RunState], bool]) -> RunState:
     """Poll the run, as the inspector does, until it is as wanted. Raises `DemoError`."""
     done, since = -1, time.monotonic()
     while True:
-        run = await retrieve_run(client, run_id)
+        run = await retrieve_run(run_id)
         show.pages(run.pages_done, run.pages_total)
         if until(run):
             return run
@@ -184,7 +176,7 @@ async def _check(plan: Plan, show: Show, story: Story, mailbox: Mailbox) -> None
     )
     must(again.run_id == run_id and not again.is_new, "a second click today is the same run")
 
-    before, after = story.finished_before, [page.id for page in ended.pages()]
+    before, after = story.finished_before, [page.id for page in ended.pages]
     must(
         len(before) >= plan.kill_after and after[: len(before)] == before,
         f"the {len(before)} pages finished before the kill were not computed again",

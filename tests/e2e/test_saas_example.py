@@ -24,7 +24,7 @@ from app.exports.record import note_request
 from app.exports.start import StartedExport, start_export
 from app.queries.invoices import count_invoices, list_invoices
 from app.result import Err, Ok
-from app.runs import RunState, retrieve_run, runs_client
+from app.runs import RunState, retrieve_run
 from app.schema import AuditLog, Export, Invoice
 from app.tenant import tenant_db
 from local.mailbox import Mailbox
@@ -78,12 +78,11 @@ class Saas:
     async def until(self, run_id: str, holds: Callable[[RunState], bool]) -> RunState:
         """Poll the run until something holds, or the time is over."""
         deadline = time.monotonic() + PATIENCE
-        async with runs_client() as client:
-            while time.monotonic() < deadline:
-                run = await retrieve_run(client, run_id)
-                if holds(run):
-                    return run
-                await asyncio.sleep(0.02)
+        while time.monotonic() < deadline:
+            run = await retrieve_run(run_id)
+            if holds(run):
+                return run
+            await asyncio.sleep(0.02)
         raise AssertionError(f"it never came true for {run}\n{self.logs()}")
 
     async def end(self, run_id: str) -> RunState:
@@ -168,10 +167,10 @@ async def test_a_worker_killed_after_the_first_page_computes_no_page_again(saas:
     await saas.replace_worker()
     ended = await assert_one_whole_export(saas, export.run_id, ACME, "user_ada")
 
-    finished = [page.id for page in killed.pages() if page.status == "COMPLETED"]
+    finished = [page.id for page in killed.pages if page.status == "COMPLETED"]
     assert finished
-    assert [page.id for page in ended.pages()][: len(finished)] == finished
-    assert len(ended.pages()) == 4
+    assert [page.id for page in ended.pages][: len(finished)] == finished
+    assert len(ended.pages) == 4
 
 
 async def test_a_worker_killed_at_the_last_page_still_delivers_it(saas: Saas) -> None:
@@ -181,7 +180,7 @@ async def test_a_worker_killed_at_the_last_page_still_delivers_it(saas: Saas) ->
     await saas.replace_worker()
 
     ended = await assert_one_whole_export(saas, export.run_id, GLOBEX, "user_cleo")
-    assert len(ended.pages()) == 5
+    assert len(ended.pages) == 5
 
 
 async def test_a_worker_killed_during_the_mail_sends_one_mail(saas: Saas) -> None:

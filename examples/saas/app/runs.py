@@ -1,61 +1,52 @@
 """The state of a run, read from the platform: what a progress bar and the inspector show."""
 
-from typing import Annotated
+from dataclasses import dataclass
 
-import httpx
-from pydantic import AliasPath, BaseModel, ConfigDict, Field
-
-from app.settings import settings
+from outlast import runs
 
 
-class ChildRun(BaseModel):
-    """A run that another run started."""
-
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True, slots=True)
+class PageRun:
+    """The child run of one page."""
 
     id: str
     status: str
-    task: Annotated[str, Field(validation_alias="taskIdentifier")]
-    created_at: Annotated[str, Field(validation_alias="createdAt")]
 
 
-class RunState(BaseModel):
+@dataclass(frozen=True, slots=True)
+class RunState:
     """One run of the export. The counts are what the task wrote to its metadata."""
 
-    model_config = ConfigDict(frozen=True)
-
     id: str
     status: str
-    is_completed: Annotated[bool, Field(validation_alias="isCompleted")]
-    is_success: Annotated[bool, Field(validation_alias="isSuccess")]
-    attempt_count: Annotated[int, Field(validation_alias="attemptCount")] = 0
-    pages_done: Annotated[int, Field(validation_alias=AliasPath("metadata", "pagesDone"))] = 0
-    pages_total: Annotated[
-        int | None, Field(validation_alias=AliasPath("metadata", "pagesTotal"))
-    ] = None
-    error: Annotated[str | None, Field(validation_alias=AliasPath("error", "message"))] = None
-    children: Annotated[
-        tuple[ChildRun, ...], Field(validation_alias=AliasPath("relatedRuns", "children"))
-    ] = ()
-
-    def pages(self) -> list[ChildRun]:
-        """Return the runs of its pages, first page first."""
-        pages = [child for child in self.children if child.task == "paginate-page"]
-        return sorted(pages, key=lambda child: child.id)  # ids are ordered by time
+    is_completed: bool
+    is_success: bool
+    attempt_count: int
+    pages_done: int
+    pages_total: int | None
+    pages: tuple[PageRun, ...]
+    """First page first."""
+    error: str | None
 
 
-def runs_client() -> httpx.AsyncClient:
-    """Return a client for the platform's API, to be used as a context manager."""
-    key = settings().trigger_secret_key
-    return httpx.AsyncClient(
-        base_url=settings().trigger_api_url,
-        headers={"Authorization": f"Bearer {key.get_secret_value() if key else ''}"},
-        timeout=10,
+async def retrieve_run(run_id: str) -> RunState:
+    """Return the state of a run. Raises `NotFoundError`, or `TransportError` without an answer."""
+    run = await runs.retrieve(run_id)
+    progress = run.metadata or {}
+    done, total = progress.get("pagesDone"), progress.get("pagesTotal")
+    children = sorted(run.related_runs.children or (), key=lambda child: child.id)  # by time
+    return RunState(
+        id=run.id,
+        status=run.status,
+        is_completed=run.is_completed,
+        is_success=run.is_success,
+        attempt_count=run.attempt_count,
+        pages_done=done if isinstance(done, int) else 0,
+        pages_total=total if isinstance(total, int) else None,
+        pages=tuple(
+            PageRun(child.id, child.status)
+            for child in children
+            if child.task_identifier == "paginate-page"
+        ),
+        error=run.error.message if run.error else None,
     )
-
-
-async def retrieve_run(client: httpx.AsyncClient, run_id: str) -> RunState:
-    """Return the state of a run. Raises `httpx.HTTPError` if the platform does not answer."""
-    reply = await client.get(f"/api/v3/runs/{run_id}")
-    reply.raise_for_status()
-    return RunState.model_validate_json(reply.content)

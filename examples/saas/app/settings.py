@@ -44,7 +44,6 @@ class Settings(BaseModel):
     database_url: PostgresUrl
     database_owner_url: PostgresUrl | None = None  # only scripts have it
     database_pool_size: int = Field(default=5, ge=1, le=100)
-    trigger_api_url: HttpUrl = "http://127.0.0.1:3030"
     trigger_secret_key: Annotated[SecretStr, AfterValidator(_root_key)] | None = None
     app_url: HttpUrl = "http://localhost:3000"
     smtp_url: Annotated[str, _starts_with("smtp")] = "smtp://127.0.0.1:2525"

@@ -30,9 +30,9 @@ class Program:
     def start(
         cls, name: str, arguments: list[str], *, cwd: Path, env: Mapping[str, str], log: Path
     ) -> "Program":
-        """Start the process in a session of its own: Ctrl-C is for the demo, which stops it."""
+        """Start the process with an empty log, and out of reach of Ctrl-C: who starts it stops it."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - a list of our own, no shell
                 arguments,
                 cwd=cwd,

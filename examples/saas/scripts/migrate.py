@@ -31,7 +31,7 @@ async def migrate(owner_url: str, app_url: str, *, fresh: bool = False) -> None:
             await connection.execute(text("select pg_advisory_xact_lock(hashtext('saas-migrate'))"))
             await _refuse_foreign_tables(connection)
             if fresh:
-                await connection.run_sync(Base.metadata.drop_all)
+                await connection.execute(text(f"drop table if exists {_tables()} cascade"))
             await connection.run_sync(Base.metadata.create_all)
             driver = (await connection.get_raw_connection()).driver_connection
             assert isinstance(driver, asyncpg.Connection)
@@ -40,6 +40,10 @@ async def migrate(owner_url: str, app_url: str, *, fresh: bool = False) -> None:
             await driver.execute(policies.replace(":app_role", role))
     finally:
         await engine.dispose()
+
+
+def _tables() -> str:
+    return ", ".join(Base.metadata.tables)
 
 
 async def _create_database(owner_url: str) -> None:
