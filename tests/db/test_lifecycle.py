@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
 
 from outlast.engine.engine import Engine
+from outlast.protocol.frames import Crash, Held, Kind, Step, frame
 from outlast.protocol.manifests import QueueManifest
+from outlast.protocol.outcomes import Outcome, RunError
 from outlast.protocol.triggers import Trigger
 
 
@@ -122,7 +125,9 @@ async def test_a_key_with_a_thousand_queued_runs_delays_another_by_at_most_one(
     assert quiet.run_id in order[:2]
 
 
-async def test_a_failed_attempt_is_retried_with_its_journal(place: Platform, engine: Engine) -> None:
+async def test_a_failed_attempt_is_retried_with_its_journal(
+    place: Platform, engine: Engine
+) -> None:
     worker = await FakeWorker.open(engine, place.environment, manifest("job"))
     [made] = await engine.trigger(place.environment, [Trigger(task="job")])
     first = await worker.claim(made.run_id)
@@ -185,7 +190,7 @@ async def test_cancel_ends_queued_runs_at_once_and_asks_executing_ones(
     await engine.cancel(place.environment, busy.run_id)
 
     assert await engine.wait_end(place.environment, queued.run_id, 5)
-    await worker.next(lambda f: f.kind == 23 and f.run == busy.run_id)
+    await worker.next(lambda f: f.kind == Kind.CANCEL and f.run == busy.run_id)
     run.fail("canceled", retry_in=0.01)
     assert await engine.wait_end(place.environment, busy.run_id, 5)
     rows = await place.sql("select status from outlast.run_state")
@@ -198,7 +203,11 @@ async def test_a_batch_of_children_resolves_when_all_ended(place: Platform, engi
     parent = await worker.claim(made.run_id)
 
     called = await parent.call(
-        "batch:child#0", "batch", Trigger(task="child"), Trigger(task="nobody"), Trigger(task="child")
+        "batch:child#0",
+        "batch",
+        Trigger(task="child"),
+        Trigger(task="nobody"),
+        Trigger(task="child"),
     )
     assert await parent.suspend("batch:child#0")
     for triggered in (called.runs[2], called.runs[0]):
@@ -254,9 +263,7 @@ async def test_a_stale_token_is_refused_and_told_to_drop(place: Platform, engine
     await engine._sweep.run_once()
     again = await second.claim(made.run_id)
 
-    stale.send(2, __import__("outlast.protocol.frames", fromlist=["Step"]).Step(
-        "step:z#0", "step", "z", 1, __import__("outlast.protocol.outcomes", fromlist=["Outcome"]).Outcome(True, "9")
-    ))  # fmt: skip
+    stale.send(Kind.STEP, Step("step:z#0", "step", "z", 1, Outcome(True, "9")))
 
     assert await first.dropped(made.run_id) == stale.token
     again.complete()
@@ -267,8 +274,6 @@ async def test_poison_costs_only_its_own_item(place: Platform, engine: Engine) -
     await engine.catalogue.register(place.environment.id, manifest("job"))
     cycle = engine._cycle(place.environment.id)
     admitted = await engine.admission.admit(place.environment, [Trigger(task="job")] * 499)
-    import msgspec
-
     poison = msgspec.structs.replace(admitted[0], run="run_poison", payload="\x00")
     asks = [cycle.ask(item) for item in (*admitted[:250], poison, *admitted[250:])]
 
@@ -277,3 +282,79 @@ async def test_poison_costs_only_its_own_item(place: Platform, engine: Engine) -
     assert sum(isinstance(a, BaseException) for a in answers) == 1
     [row] = await place.sql("select count(*) from outlast.run")
     assert row["count"] == 499
+
+
+async def test_a_step_that_cannot_be_stored_fails_its_run_readably(
+    place: Platform, engine: Engine
+) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [bad, good] = await engine.trigger(place.environment, [Trigger(task="job")] * 2)
+    first, second = await worker.claim(bad.run_id), await worker.claim(good.run_id)
+
+    first.send(Kind.STEP, Step("step:a#0", "step", "a\x00", 1, Outcome(True, "1")))
+    recorded = await second.step("step:a#0", "2")
+    second.complete()
+
+    assert recorded.value == "2"
+    assert await worker.dropped(bad.run_id) == first.token
+    assert await engine.wait_end(place.environment, bad.run_id, 5)
+    [row] = await place.sql(
+        "select status, error from outlast.run_end where run_id = $1", bad.run_id
+    )
+    assert row["status"] == "system_failure"
+    assert "STEP could not be applied" in row["error"]
+
+
+async def test_what_a_dead_executor_had_sent_counts_before_its_death(
+    place: Platform, engine: Engine
+) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    run = await worker.claim(made.run_id)
+
+    run.send(Kind.STEP, Step("step:a#0", "step", "a", 1, Outcome(True, "1")))
+    run.complete('"finished"')
+    death = RunError(kind="crashed", type="ExecutorDied", message="signal 9")
+    worker.send(frame(Kind.CRASH, Crash((Held(run.run, run.token),), None, death)))
+
+    assert await engine.wait_end(place.environment, made.run_id, 5)
+    [row] = await place.sql("select status from outlast.run_state")
+    assert row["status"] == "completed"
+
+
+async def test_results_and_cancels_reach_a_worker_of_another_server(place: Platform) -> None:
+    one, two = await place.server(), await place.server()
+    parents = await FakeWorker.open(one, place.environment, manifest("parent", "child"), shared=1)
+    [made] = await one.trigger(place.environment, [Trigger(task="parent")])
+    parent = await parents.claim(made.run_id)
+    children = await FakeWorker.open(
+        two, place.environment, manifest("parent", "child"), session="session_b"
+    )
+
+    called = await parent.call("child:child#0", "child", Trigger(task="child"))
+    child = await children.claim(called.runs[0].run_id)
+    child.complete("42")
+    outcome = await parent.result("child:child#0")
+    await two.cancel(place.environment, made.run_id)
+    await parents.next(lambda f: f.kind == Kind.CANCEL and f.run == made.run_id)
+
+    assert outcome.value == "42"
+    parent.fail("stopped")
+    assert await one.wait_end(place.environment, made.run_id, 5)
+
+
+async def test_a_worker_that_moves_to_another_server_keeps_its_runs(place: Platform) -> None:
+    one, two = await place.server(), await place.server()
+    worker = await FakeWorker.open(one, place.environment, manifest("job"))
+    [made] = await one.trigger(place.environment, [Trigger(task="job")])
+    run = await worker.claim(made.run_id)
+
+    await one.close_session("session_a", goodbye=False)
+    await worker.connect(two)
+    recorded = await run.step("step:a#0", "1")
+    run.complete()
+
+    assert recorded.value == "1"
+    assert await two.wait_end(place.environment, made.run_id, 5)
+    [row] = await place.sql("select attempt, token, rescues from outlast.run_state")
+    assert (row["attempt"], row["rescues"]) == (1, 0)

@@ -71,6 +71,7 @@ class Cycle:
         self._teller: asyncio.Task[None] | None = None
         self._due: float | None = None  # loop time of the next timer
         self._closed = False
+        self._has_room = False
         self.left = 0  # queued runs after the last turn
 
     def submit(
@@ -174,6 +175,7 @@ class Cycle:
     async def _play_once(self, items: Sequence[Item]) -> list[Telling]:
         async with self._turns, self._database.acquire() as executor:
             pools, homes = self._workers.pools(self.environment)
+            self._has_room = bool(pools)
             return await play(
                 executor,
                 self.environment,
@@ -225,7 +227,7 @@ class Cycle:
             _answer(asked, mine.get(n, []), None)
         if others:
             self._told.put_nowait(others)
-        if self.left:  # nobody here can take it: somebody elsewhere may
+        if self.left and not self._has_room:  # nobody here can take it: somebody elsewhere may
             self._left_work(self.environment)
 
     async def _tell(self) -> None:

@@ -1,7 +1,7 @@
 """Filters and pages of run lists: whitelisted conditions, and the run id as the cursor."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -22,8 +22,10 @@ _CLOCK_SLACK_MS = 60_000
 
 _OF_VERSION = """s.version_id = any (array(
   select v.id from outlast.version v where v.environment_id = $1 and v.name = any (?::text[])))"""
-_WITH_TAG = """(r.tags && ?::text[] or r.id = any (array(
-  select t.run_id from outlast.tag t where t.tag = any (?::text[]))))"""
+_IN_OWN_QUEUE = "r.queue = 'task/' || r.task"
+"""A run in the queue of its task is found by the task's index, any other by the queue's."""
+_WITH_TAG = """(r.tags && ?::text[] or exists (
+  select from outlast.tag t where t.run_id = r.id and t.tag = any (?::text[])))"""
 
 
 class RunFilters(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,9 +88,19 @@ def statuses_named(names: Iterable[str]) -> tuple[Status, ...]:
     return tuple(found)
 
 
-def compose(base: Statement, environment_id: str, filters: RunFilters, page: Page) -> Choice:
-    """Return the query for the ids of a page. Raises `InvalidRequest` with the field."""
-    _check(filters, page)
+def compose(
+    base: Statement,
+    environment_id: str,
+    filters: RunFilters,
+    page: Page,
+    *,
+    tagged: Sequence[str] | None = None,
+) -> Choice:
+    """Return the query for the ids of a page of checked filters.
+
+    `tagged` are all runs with one of the tags, when they are few; a tag that many runs have is
+    looked for from the newest run on instead.
+    """
     composer = _Composer(environment_id)
     if filters.statuses:
         # From the enumeration, so that the planner sees which partial index fits.
@@ -96,6 +108,10 @@ def compose(base: Statement, environment_id: str, filters: RunFilters, page: Pag
         composer.fragments.append(f"s.environment_id = $1 and s.status in ({listed})")
     _add_values(composer, filters)
     _add_range(composer, filters)
+    if tagged is not None:
+        composer.add("r.id = any (?::text[])", list(tagged))
+    elif filters.tags:
+        composer.add(_WITH_TAG, list(filters.tags))
     order = "desc"
     if page.before is not None:
         composer.add("r.id > ?::text", page.before)
@@ -115,19 +131,16 @@ def compose(base: Statement, environment_id: str, filters: RunFilters, page: Pag
 def _add_values(composer: _Composer, filters: RunFilters) -> None:
     for values, fragment in (
         (filters.tasks, "r.task = any (?::text[])"),
-        (filters.queues, "r.queue = any (?::text[])"),
         (filters.machines, "r.machine = any (?::text[])"),
         (
             filters.versions,
             _OF_VERSION,
         ),
-        (
-            filters.tags,
-            _WITH_TAG,
-        ),
     ):
         if values:
             composer.add(fragment, list(values))
+    if filters.queues:
+        _add_queues(composer, filters.queues)
     if filters.batch is not None:
         composer.add("r.batch_id = ?::text", filters.batch)
     if filters.parent is not None:
@@ -136,6 +149,17 @@ def _add_values(composer: _Composer, filters: RunFilters) -> None:
         composer.fragments.append("r.parent_id is null")
     if filters.is_test is not None:
         composer.fragments.append("r.is_test" if filters.is_test else "not r.is_test")
+
+
+def _add_queues(composer: _Composer, queues: tuple[str, ...]) -> None:
+    elsewhere = f"r.queue = any (?::text[]) and not {_IN_OWN_QUEUE}"
+    tasks = [queue.removeprefix("task/") for queue in queues if queue.startswith("task/")]
+    if not tasks:
+        composer.add(elsewhere, list(queues))
+        return
+    composer.values.append(tasks)
+    own = f"r.task = any (${len(composer.values)}::text[]) and {_IN_OWN_QUEUE}"
+    composer.add(f"(({elsewhere}) or ({own}))", list(queues))
 
 
 def _add_range(composer: _Composer, filters: RunFilters) -> None:
@@ -152,7 +176,8 @@ def _floor(moment: datetime, slack: int) -> str:
     return id_floor("run", max(0, int(moment.timestamp() * 1000) + slack))
 
 
-def _check(filters: RunFilters, page: Page) -> None:
+def check(filters: RunFilters, page: Page) -> None:
+    """Hold filters and page to their limits. Raises `InvalidRequest` with the field."""
     if not 1 <= page.size <= MAX_PAGE:
         raise InvalidRequest(f"a page holds 1 to {MAX_PAGE} runs", param="page[size]")
     if page.after is not None and page.before is not None:

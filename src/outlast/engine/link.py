@@ -7,7 +7,7 @@ waits for the run's journal writes; runs do not wait for each other.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import msgspec
 
@@ -90,7 +90,7 @@ class Link:
                 self._session.set_free(msgspec.msgpack.decode(item.body, type=frames.Free).free)
                 self._cycle.wake()
             elif item.kind == Kind.CRASH:
-                self._crash(msgspec.msgpack.decode(item.body, type=frames.Crash))
+                self._spawn(self._after_crash(msgspec.msgpack.decode(item.body, type=frames.Crash)))
             elif item.run in self._backlogs:
                 self._backlogs[item.run].append(item)
             else:
@@ -110,24 +110,28 @@ class Link:
             return
         if waits is not None:
             self._backlogs[item.run] = deque()
-            task = asyncio.create_task(self._follow(item.run, waits))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._follow(item, waits))
 
-    async def _follow(self, run: str, waits: Awaitable[None]) -> None:
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self, item: Frame, waits: Awaitable[None]) -> None:
         """Wait, then go on with what the run sent meanwhile."""
+        backlog = self._backlogs[item.run]
         try:
             await waits
-            backlog = self._backlogs[run]
             while backlog:
-                again = self._start(backlog.popleft())
+                item = backlog.popleft()
+                again = self._start(item)
                 if again is not None:
                     await again
         except (EngineError, msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
-            logger.warning("frames dropped", extra={"run": run, "why": str(error)})
+            backlog.clear()
+            self._broken(item, error)
         finally:
-            rest = self._backlogs.pop(run, deque())
-            self.receive(list(rest))
+            del self._backlogs[item.run]
 
     def _start(self, item: Frame) -> Awaitable[None] | None:
         """Begin to apply a frame; return what the run's next frame has to wait for."""
@@ -215,7 +219,10 @@ class Link:
         called = self._called(item, call, admitted, holding)
 
         def answer(tellings: list[Telling], error: EngineError | None) -> None:
-            if error is not None or not tellings or tellings[0].kind == "stale":
+            if error is not None:
+                self._broken(item, error)
+                return
+            if not tellings or tellings[0].kind == "stale":
                 self._session.release(item.run, item.token)
                 self._session.deliver([drop(item.run, item.token)])
                 return
@@ -271,6 +278,14 @@ class Link:
 
     # ── loss ──────────────────────────────────────────────────────────────────────────────────
 
+    async def _after_crash(self, crash: frames.Crash) -> None:
+        """Apply what the executor's runs had sent before it died, then the death."""
+        runs = {held.run for held in (*crash.runs, *crash.parked)}
+        while runs & self._backlogs.keys():
+            others = self._tasks - {asyncio.current_task()}
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        self._crash(crash)
+
     def _crash(self, crash: frames.Crash) -> None:
         """Take in that an executor died: its guilty run fails its attempt, others are rescued."""
         for held in crash.parked:
@@ -300,9 +315,12 @@ class Link:
         )
 
     def _broken(self, item: Frame, error: Exception) -> None:
-        """End the run of a frame that cannot be read: its worker does not speak our language."""
-        logger.error("frame cannot be read", extra={"run": item.run, "why": str(error)})
-        reason = RunError(kind="system", type="BadFrame", message=f"frame {item.kind}: {error}")
+        """End the run of a frame that cannot be read or stored: going on would get it stuck."""
+        logger.error("frame refused", extra={"run": item.run, "why": str(error)})
+        name = Kind(item.kind).name if item.kind in Kind._value2member_map_ else str(item.kind)
+        reason = RunError(
+            kind="system", type="BadFrame", message=f"{name} could not be applied: {error}"
+        )
         self._session.release(item.run, item.token)
         self._cycle.submit(
             Ending(

@@ -7,7 +7,7 @@ import msgspec
 
 from outlast.engine.database import Database
 from outlast.engine.errors import NotFound
-from outlast.engine.filters import Page, RunFilters, compose
+from outlast.engine.filters import Page, RunFilters, check, compose
 from outlast.engine.queries import load
 from outlast.engine.standing import Standing, explain
 from outlast.protocol.manifests import RetryPolicy
@@ -18,6 +18,7 @@ RUNS = load("runs")
 
 MAX_CHILDREN = 100
 _MAX_LINES = 10_000
+_MOST_TAGGED = 2_000
 
 _errors = msgspec.json.Decoder(RunError)
 _retries = msgspec.json.Decoder(RetryPolicy)
@@ -202,7 +203,10 @@ class Runs:
     ) -> RunPage:
         """Return a page of runs, newest first. Raises `InvalidRequest`."""
         page = page or Page()
-        choice = compose(RUNS.choose_runs, environment_id, filters or RunFilters(), page)
+        filters = filters or RunFilters()
+        check(filters, page)
+        tagged = await self._few_tagged(environment_id, filters.tags) if filters.tags else None
+        choice = compose(RUNS.choose_runs, environment_id, filters, page, tagged=tagged)
         async with self._database.acquire() as executor:
             rows = await executor.fetch_values(_Id, choice.statement, choice.values)
         has_more = len(rows) > page.size
@@ -217,6 +221,17 @@ class Runs:
             next=ids[-1] if older else None,
             previous=ids[0] if newer else None,
         )
+
+    async def _few_tagged(self, environment_id: str, tags: tuple[str, ...]) -> list[str] | None:
+        """Return the runs with one of the tags, None when they are many."""
+        rows = await self._database.fetch(
+            _Id,
+            RUNS.find_tagged,
+            environment_id=environment_id,
+            tags=list(tags),
+            limit=_MOST_TAGGED + 1,
+        )
+        return [row.id for row in rows] if len(rows) <= _MOST_TAGGED else None
 
     async def has_ended(self, environment_id: str, run_id: str) -> bool:
         """Return whether a run has ended. Raises `NotFound`."""

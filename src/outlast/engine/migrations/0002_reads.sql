@@ -14,3 +14,8 @@ create index run_state_failed_idx on outlast.run_state (environment_id, status, 
 
 -- Tags that runs got while they ran, for lists by tag; those of the trigger stand on the run.
 create index tag_run_idx on outlast.tag (tag, run_id);
+
+-- Lists by what few runs have; the others pay nothing.
+create index run_queue_idx on outlast.run (environment_id, queue, id) where queue <> 'task/' || task;
+create index run_test_idx on outlast.run (environment_id, id) where is_test;
+create index run_machine_idx on outlast.run (environment_id, machine, id) where machine is not null;

@@ -19,6 +19,14 @@ order by r.id desc
 select r.id from outlast.run r join outlast.run_state s on s.run_id = r.id
 where r.environment_id = :environment_id::text
 
+-- name: find_tagged
+-- In no order: the index on tags has none. The runs of one tag are few or the answer is cut.
+(select r.id from outlast.run r
+ where r.environment_id = :environment_id::text and r.tags && :tags::text[] and r.tags <> '{}'
+ limit :limit::int)
+union all
+(select t.run_id from outlast.tag t where t.tag = any (:tags) limit :limit)
+
 -- name: read_contents
 select r.id, coalesce(r.payload, b.data) as payload, r.payload_type, e.output, e.error, r.retry,
   r.trace_context, s.token, s.session_id
