@@ -1,36 +1,27 @@
 """What `outlast dev` starts, in order: database, engine, server, worker. Ends in reverse."""
 
 import asyncio
-import contextlib
 import os
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from outlast.cli import debugger
 from outlast.cli.folder import Address, Folder
-from outlast.cli.identity import introduce
 from outlast.cli.lines import line
-from outlast.cli.pages import dashboard, is_private
 from outlast.cli.signals import stop_signals
-from outlast.cli.terminal import Stop, progress, say
+from outlast.cli.terminal import Stop, say
 from outlast.cli.watch import watch
-from outlast.engine.engine import Engine, EngineSettings
-from outlast.server.app import create_app
-from outlast.server.listening import bind, listening
-from outlast.server.run import let_go, new_runner
-from outlast.server.settings import ServerSettings, SettingsError
 from outlast.telemetry import logs
 from outlast.worker.events import Ready, WorkerEvent
+from outlast.worker.findings import Findings, find
 from outlast.worker.settings import WorkerSettings, load_settings
 from outlast.worker.supervisor import Worker
 
 DRAIN = 2.0
 """Seconds that runs get after the first Ctrl-C; what is unfinished goes on at the next start."""
-_PORTS_TRIED = 50
+_UNKNOWN = Address("http://127.0.0.1", "", "", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,105 +43,56 @@ def run(options: Options) -> None:
     logs.install("warning")
     folder = Folder(options.root)
     folder.create()
-    with folder.owned(), new_runner() as runner:
+    with folder.owned(), _runner() as runner:
         runner.run(_run(options, folder))
+
+
+def _runner() -> "asyncio.Runner":
+    try:
+        import uvloop
+    except ImportError:  # not on every platform
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 async def _run(options: Options, folder: Folder) -> None:
     kill = asyncio.Event()
     with stop_signals(f"stopping: runs have {DRAIN:g} s; again to kill …", kill=kill) as stop:
-        async with contextlib.AsyncExitStack() as stack:
-            url = await stack.enter_async_context(_database(options, folder))
-            settings = _server_settings(options, folder, url)
-            with progress("opening the database"):
-                engine = await _engine(settings)
-            stack.push_async_callback(engine.close)
-            identity = await introduce(engine, folder, options.root)
-            listener = stack.enter_context(_listener(settings))
-            private = is_private(options.host)
-            app = create_app(
-                settings, engine, pages=dashboard(identity.secret_key) if private else None
-            )
-            bound = await stack.enter_async_context(listening(app, listener))
-            address = Address(
-                api_url=bound.url,
-                dashboard_url=f"{bound.url}/",
-                project_ref=identity.project_ref,
-                secret_key=identity.secret_key,
-            )
-            folder.announce(address)
-            say()
-            say(f"  API        {address.api_url}")
-            if private:
-                say(f"  Dashboard  {address.dashboard_url}")
-            else:
-                say(f"  Dashboard  left out on {options.host}: it has no login yet", style="yellow")
-            stack.callback(folder.withdraw)
-            stack.push_async_callback(let_go, app.state.services)
-            await _work(options, address, stop, kill)
-
-
-@asynccontextmanager
-async def _database(options: Options, folder: Folder) -> AsyncIterator[str]:
-    if options.database_url:
-        yield options.database_url
-        return
-    from outlast.engine.embedded import embedded
-
-    async with contextlib.AsyncExitStack() as stack:
-        with progress("starting PostgreSQL"):
-            url = await stack.enter_async_context(embedded(folder.path))
-        yield url
-
-
-def _server_settings(options: Options, folder: Folder, url: str) -> ServerSettings:
-    given = os.environ.get("OUTLAST_ENCRYPTION_KEYS", "")
-    keys = tuple(key.strip() for key in given.split(",") if key.strip())
-    return ServerSettings(
-        database_url=url,
-        encryption_keys=keys or (folder.encryption_key(),),
-        host=options.host,
-        port=options.port,
-        drain_seconds=0,
-    )
-
-
-async def _engine(settings: ServerSettings) -> Engine:
-    return await Engine.open(
-        EngineSettings(
-            database_url=settings.database_url,
-            server_id=settings.server_id,
-            encryption_keys=settings.encryption_keys,
-        )
-    )
-
-
-@contextlib.contextmanager
-def _listener(settings: ServerSettings) -> Iterator[socket.socket]:
-    """Bind the port, or the next free one."""
-    for port in range(settings.port, settings.port + _PORTS_TRIED):
+        # The tasks are imported in a process of their own while this one imports the server.
+        first = asyncio.create_task(find(_worker_settings(options, _UNKNOWN)), name="discovery")
         try:
-            found = bind(replace(settings, port=port))
-        except SettingsError:
-            continue
-        if port != settings.port:
-            say(f"port {settings.port} is taken; this is {port}", style="yellow")
-        with found:
-            yield found
-        return
-    last = settings.port + _PORTS_TRIED - 1
-    raise Stop(
-        f"no port from {settings.port} to {last} can be had on {settings.host}; "
-        "choose another --host or --port"
-    )
+            await asyncio.sleep(0)
+            from outlast.cli.backend import backend
+
+            async with backend(
+                options.root,
+                folder,
+                host=options.host,
+                port=options.port,
+                database_url=options.database_url,
+            ) as address:
+                await _work(options, address, first, stop, kill)
+        finally:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
 
 
 async def _work(
-    options: Options, address: Address, stop: asyncio.Event, kill: asyncio.Event
+    options: Options,
+    address: Address,
+    first: "asyncio.Task[Findings]",
+    stop: asyncio.Event,
+    kill: asyncio.Event,
 ) -> None:
     """Run a worker that follows the code until `stop`."""
-    worker = Worker(_worker_settings(options, address), on_event=_Narrator().show)
+    settings = _worker_settings(options, address)
+    worker = Worker(settings, on_event=_Narrator().show, discover=_with_first(first))
     changed = asyncio.Event()
+
+    def note(files: frozenset[Path]) -> None:
+        changed.set()
+        if options.root / "pyproject.toml" in files:
+            say("pyproject.toml changed; start again if it was [tool.outlast]", style="yellow")
 
     async def follow() -> None:
         while True:
@@ -158,9 +100,7 @@ async def _work(
             changed.clear()
             await worker.reload()
 
-    watching = asyncio.create_task(
-        watch(options.root, lambda _: changed.set(), poll=options.poll), name="watch"
-    )
+    watching = asyncio.create_task(watch(options.root, note, poll=options.poll), name="watch")
     following = asyncio.create_task(follow(), name="reload")
     try:
         await worker.run(stop, kill=kill)
@@ -168,6 +108,18 @@ async def _work(
         for task in (watching, following):
             task.cancel()
         await asyncio.gather(watching, following, return_exceptions=True)
+
+
+def _with_first(
+    first: "asyncio.Task[Findings]",
+) -> Callable[[WorkerSettings], Awaitable[Findings]]:
+    """Return a discovery that answers once with what was begun before there was a server."""
+    begun = [first]
+
+    async def discover(settings: WorkerSettings) -> Findings:
+        return await begun.pop() if begun else await find(settings)
+
+    return discover
 
 
 def _worker_settings(options: Options, address: Address) -> WorkerSettings:

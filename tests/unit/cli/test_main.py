@@ -54,7 +54,7 @@ def test_listing_commands_loads_neither_server_nor_database() -> None:
         check=True,
     )
 
-    assert {"asyncpg", "fastapi", "uvicorn", "websockets", "httpx", "pydantic"}.isdisjoint(
+    assert {"asyncpg", "fastapi", "uvicorn", "websockets", "httpx", "watchfiles"}.isdisjoint(
         listed.stdout.split()
     )
 

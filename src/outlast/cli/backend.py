@@ -1,0 +1,109 @@
+"""The server side of `outlast dev`: database, engine, API and pages in this process."""
+
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from outlast.cli.folder import Address, Folder
+from outlast.cli.identity import introduce
+from outlast.cli.pages import dashboard, is_private
+from outlast.cli.terminal import Stop, progress, say
+from outlast.engine.engine import Engine, EngineSettings
+from outlast.server.app import create_app
+from outlast.server.listening import bind, listening
+from outlast.server.run import let_go
+from outlast.server.settings import ServerSettings, SettingsError
+
+_PORTS_TRIED = 50
+
+
+@asynccontextmanager
+async def backend(
+    root: Path, folder: Folder, *, host: str, port: int, database_url: str | None
+) -> AsyncIterator[Address]:
+    """Serve the project's API for the length of the block; `dev.json` says where meanwhile."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(_database(folder, database_url))
+        settings = ServerSettings(
+            database_url=url,
+            encryption_keys=_encryption_keys() or (folder.encryption_key(),),
+            host=host,
+            port=port,
+            drain_seconds=0,
+        )
+        with progress("opening the database"):
+            engine = await _engine(settings)
+        stack.push_async_callback(engine.close)
+        identity = await introduce(engine, folder, root)
+        listener = stack.enter_context(_listener(settings))
+        pages = dashboard(identity.secret_key) if is_private(host) else None
+        app = create_app(settings, engine, pages=pages)
+        bound = await stack.enter_async_context(listening(app, listener))
+        address = Address(
+            api_url=bound.url,
+            dashboard_url=f"{bound.url}/",
+            project_ref=identity.project_ref,
+            secret_key=identity.secret_key,
+        )
+        folder.announce(address)
+        stack.callback(folder.withdraw)
+        stack.push_async_callback(let_go, app.state.services)
+        say()
+        say(f"  API        {address.api_url}")
+        if pages is not None:
+            say(f"  Dashboard  {address.dashboard_url}")
+        else:
+            say(f"  Dashboard  left out on {host}: it has no login yet", style="yellow")
+        yield address
+
+
+@asynccontextmanager
+async def _database(folder: Folder, given: str | None) -> AsyncIterator[str]:
+    if given:
+        yield given
+        return
+    from outlast.engine.embedded import embedded
+
+    async with AsyncExitStack() as stack:
+        with progress("starting PostgreSQL"):
+            url = await stack.enter_async_context(embedded(folder.path))
+        yield url
+
+
+def _encryption_keys() -> tuple[str, ...]:
+    given = os.environ.get("OUTLAST_ENCRYPTION_KEYS", "")
+    return tuple(key.strip() for key in given.split(",") if key.strip())
+
+
+async def _engine(settings: ServerSettings) -> Engine:
+    return await Engine.open(
+        EngineSettings(
+            database_url=settings.database_url,
+            server_id=settings.server_id,
+            encryption_keys=settings.encryption_keys,
+        )
+    )
+
+
+@contextlib.contextmanager
+def _listener(settings: ServerSettings) -> Iterator[socket.socket]:
+    """Bind the port, or the next free one."""
+    for port in range(settings.port, settings.port + _PORTS_TRIED):
+        try:
+            found = bind(replace(settings, port=port))
+        except SettingsError:
+            continue
+        if port != settings.port:
+            say(f"port {settings.port} is taken; this is {port}", style="yellow")
+        with found:
+            yield found
+        return
+    last = settings.port + _PORTS_TRIED - 1
+    raise Stop(
+        f"no port from {settings.port} to {last} can be had on {settings.host}; "
+        "choose another --host or --port"
+    )
