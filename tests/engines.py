@@ -15,7 +15,9 @@ KEY = KeyRing.generate()
 class Platform:
     """Servers on one database, and the environment that a test works in."""
 
-    def __init__(self, url: str, environment: Environment, open_engine: Callable[[], Awaitable[Engine]]) -> None:
+    def __init__(
+        self, url: str, environment: Environment, open_engine: Callable[[], Awaitable[Engine]]
+    ) -> None:
         self.url = url
         self.environment = environment
         self._open = open_engine
@@ -44,7 +46,10 @@ async def platform(url: str, slug: str = "dev") -> AsyncIterator[Platform]:
             count += 1
             engine = await Engine.open(
                 EngineSettings(
-                    database_url=url, server_id=f"server-{count}", encryption_keys=(KEY,), migrate=False
+                    database_url=url,
+                    server_id=f"server-{count}",
+                    encryption_keys=(KEY,),
+                    migrate=False,
                 )
             )
             stack.push_async_callback(engine.close)

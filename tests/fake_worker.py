@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import msgspec
 
 from outlast.engine.engine import Engine
+from outlast.engine.sessions import held_digest
 from outlast.engine.tenancy import Environment
 from outlast.protocol import frames
 from outlast.protocol.frames import Frame, Heartbeat, Held, Hello, Kind, frame
@@ -13,6 +15,7 @@ from outlast.protocol.manifests import Manifest, QueueManifest, RetryPolicy, Tas
 from outlast.protocol.outcomes import Outcome, RunError
 
 DEADLINE = 10.0
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 def manifest(
@@ -21,7 +24,7 @@ def manifest(
     queues: tuple[QueueManifest, ...] = (),
     queue: str | None = None,
     retry: RetryPolicy = RetryPolicy(),
-    executor: str = "shared",
+    executor: Literal["shared", "dedicated"] = "shared",
 ) -> Manifest:
     """Return a manifest that offers tasks of these ids."""
     return Manifest(
@@ -29,7 +32,7 @@ def manifest(
         tasks=tuple(
             TaskManifest(
                 id=task,
-                executor=executor,  # type: ignore[arg-type]
+                executor=executor,
                 file=f"trigger/{task}.py",
                 function=task,
                 queue=queue or f"task/{task}",
@@ -79,15 +82,18 @@ class Claimed:
         return await self.ack(self.send(Kind.CALL, body), frames.Called)
 
     async def suspend(self, *keys: str) -> bool:
-        held = (await self.ack(self.send(Kind.SUSPEND, frames.Suspend(keys)), frames.Suspended)).held
+        held = (
+            await self.ack(self.send(Kind.SUSPEND, frames.Suspend(keys)), frames.Suspended)
+        ).held
         if held:
             self.worker.park(self)
         return held
 
-    async def ack(self, number: int, body: type[msgspec.Struct]) -> object:  # type: ignore[misc]
+    async def ack(self, number: int, body: type[Body]) -> Body:
         found = await self.worker.next(
-            lambda f: f.kind == Kind.ACK
-            and (f.run, f.token, f.number) == (self.run, self.token, number)
+            lambda f: (
+                f.kind == Kind.ACK and (f.run, f.token, f.number) == (self.run, self.token, number)
+            )
         )
         return msgspec.msgpack.decode(found.body, type=body)
 
@@ -183,11 +189,7 @@ class FakeWorker:
 
     async def beat(self) -> frames.Beat:
         held = tuple(Held(run, token) for run, token in self.held.items())
-        from outlast.engine.sessions import held_digest
-
-        return await self.engine.heartbeat(
-            self.hello.session, Heartbeat(held_digest(held), held)
-        )
+        return await self.engine.heartbeat(self.hello.session, Heartbeat(held_digest(held), held))
 
     @property
     def claims_waiting(self) -> int:

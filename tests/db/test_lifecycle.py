@@ -9,6 +9,7 @@ from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
 
 from outlast.engine.engine import Engine
+from outlast.engine.turn import NewRun, Resumption
 from outlast.protocol.frames import Crash, Held, Kind, Step, frame
 from outlast.protocol.manifests import QueueManifest
 from outlast.protocol.outcomes import Outcome, RunError
@@ -273,13 +274,14 @@ async def test_a_stale_token_is_refused_and_told_to_drop(place: Platform, engine
 async def test_poison_costs_only_its_own_item(place: Platform, engine: Engine) -> None:
     await engine.catalogue.register(place.environment.id, manifest("job"))
     cycle = engine._cycle(place.environment.id)
-    admitted = await engine.admission.admit(place.environment, [Trigger(task="job")] * 499)
+    answers = await engine.admission.admit(place.environment, [Trigger(task="job")] * 499)
+    admitted = [one for one in answers if isinstance(one, NewRun)]
     poison = msgspec.structs.replace(admitted[0], run="run_poison", payload="\x00")
     asks = [cycle.ask(item) for item in (*admitted[:250], poison, *admitted[250:])]
 
-    answers = await asyncio.gather(*asks, return_exceptions=True)
+    tellings = await asyncio.gather(*asks, return_exceptions=True)
 
-    assert sum(isinstance(a, BaseException) for a in answers) == 1
+    assert sum(isinstance(told, BaseException) for told in tellings) == 1
     [row] = await place.sql("select count(*) from outlast.run")
     assert row["count"] == 499
 
@@ -358,3 +360,31 @@ async def test_a_worker_that_moves_to_another_server_keeps_its_runs(place: Platf
     assert await two.wait_end(place.environment, made.run_id, 5)
     [row] = await place.sql("select attempt, token, rescues from outlast.run_state")
     assert (row["attempt"], row["rescues"]) == (1, 0)
+
+
+async def test_a_pinned_run_goes_on_with_the_current_version_when_nobody_offers_its_own(
+    fresh_url: str,
+) -> None:
+    async with platform(fresh_url, "prod") as place:
+        engine = await place.server()
+        engine._versions._grace = 0.0
+        old = await FakeWorker.open(engine, place.environment, manifest("job"))
+        [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+        run = await old.claim(made.run_id)
+        await run.step("step:a#0", "1")
+        new = await FakeWorker.open(
+            engine, place.environment, manifest("job", digest="digest-2"), session="session_b"
+        )
+
+        await engine.close_session("session_a", goodbye=True)
+        await engine._cycle(place.environment.id).ask(Resumption(run=made.run_id))
+        assert new.claims_waiting == 0
+        await engine._versions.run_once()
+        again = await new.claim(made.run_id)
+
+        assert again.claim.resume == "cold"
+        assert again.claim.facts.version.endswith(".2")
+        again.complete()
+        assert await engine.wait_end(place.environment, made.run_id, 5)
+        events = await place.sql("select kind from outlast.event order by number")
+        assert [event["kind"] for event in events] == ["rescued", "version left"]

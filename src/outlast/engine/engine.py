@@ -30,6 +30,7 @@ from outlast.engine.sessions import Deliver, Session, Sessions, held_digest
 from outlast.engine.tenancy import Environment, Tenancy
 from outlast.engine.tokens import Tokens
 from outlast.engine.turn import Cancellation, Item, NewRun, Resumption, Telling
+from outlast.engine.versions import GRACE_SECONDS, Versions
 from outlast.engine.workers import Workers
 from outlast.protocol.frames import Beat, Frame, Heartbeat, Hello, Welcome
 from outlast.protocol.ids import Prefix, new_id
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 MOST_TURNS_IN_FLIGHT = 8
 _POLL_SECONDS = 1.0
 _AUDIT_SECONDS = 60.0
+_VERSIONS_SECONDS = 5.0
 _MISMATCHES_BEFORE_LIST = 2
 
 
@@ -51,6 +53,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     encryption_keys: tuple[str, ...]
     migrate: bool = True
     pooler: bool = False
+    version_grace: float | None = GRACE_SECONDS
+    """Seconds that runs wait for a worker of their version; None: for ever."""
     clock: Callable[[], datetime | None] | None = None
     """Tests own durable time through this; None: the database's clock."""
 
@@ -73,6 +77,7 @@ class Engine:
         self._beats = Beats(database)
         self._sweep = Sweep(database, submit=self._submit)
         self._audit = Audit(database)
+        self._versions = Versions(database, submit=self._submit, grace=settings.version_grace)
         self._turns = asyncio.Semaphore(MOST_TURNS_IN_FLIGHT)
         self._cycles: dict[str, Cycle] = {}
         self._links: dict[str, Link] = {}
@@ -315,6 +320,7 @@ class Engine:
         self._notices.start()
         self._agents.repeat("poll", self._poll, _POLL_SECONDS)
         self._agents.repeat("sweep", self._sweep.run_once, _POLL_SECONDS)
+        self._agents.repeat("versions", self._versions.run_once, _VERSIONS_SECONDS)
         self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
 
     async def _poll(self) -> None:

@@ -125,6 +125,12 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
     run: str
 
 
+class Freeing(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that nobody offers: what is pinned to it goes on with the current one."""
+
+    version: str
+
+
 class Rescue(Holding, frozen=True, kw_only=True):
     """A run whose executor is gone."""
 
@@ -142,7 +148,7 @@ class Wake(Holding, frozen=True, kw_only=True):
 
 
 Item = (
-    Ending | Suspension | Wake | Rescue | Gone | Start | Cancellation | Resumption | Called | NewRun
+    Ending | Suspension | Wake | Rescue | Gone | Start | Cancellation | Resumption | Freeing | Called | NewRun
 )
 
 
@@ -196,6 +202,7 @@ async def play(
         starts=_json(items, Start),
         cancels=_json(items, Cancellation),
         resumes=_json(items, Resumption),
+        frees=_json(items, Freeing),
         calls=calls,
         runs=runs,
         pools=_encoder.encode(pools).decode() if pools else "[]",

@@ -70,3 +70,12 @@ select pg_notify('outlast', :payload::text)
 
 -- name: milliseconds
 select (extract(epoch from clock_timestamp()) * 1000)::bigint
+
+-- name: absent_versions
+select distinct l.environment_id, split_part(l.route, '/', 1) as version_id
+from outlast.lane l
+where l.queued > 0 and l.open and l.route not like 'current/%'
+  and not exists (
+    select from outlast.session s
+    where s.environment_id = l.environment_id and s.lost_at is null
+      and s.version_id = split_part(l.route, '/', 1))

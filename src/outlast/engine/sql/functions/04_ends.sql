@@ -146,6 +146,28 @@ begin
     where s.run_id = any (runs) and s.environment_id = env and s.status = 'waiting' and s.reason is not null));
 end $$;
 
+-- Runs pinned to versions that nobody offers any more go on with the current one, by replay.
+create function turn_frees(
+  env text, moment timestamptz, floor double precision, pins boolean, versions text[]
+) returns void language plpgsql as $$
+declare
+  moved entering[];
+  runs text[];
+begin
+  select array_agg(row(s.run_id, r.rank, r.at, r.fresh, null, null)::entering), array_agg(s.run_id)
+  into moved, runs
+  from outlast.run_state s
+  join outlast.ready r on r.lane_id = s.lane_id and r.rank = s.ready_rank and r.at = s.ready_at and r.run_id = s.run_id
+  where s.environment_id = env and s.status = 'queued' and s.version_id = any (versions);
+  if moved is null then return; end if;
+  perform withdraw(env, runs);
+  insert into outlast.event (run_id, at, kind, detail)
+  select s.run_id, moment, 'version left', coalesce(v.name, s.version_id)
+  from outlast.run_state s left join outlast.version v on v.id = s.version_id where s.run_id = any (runs);
+  update outlast.run_state s set version_id = null where s.run_id = any (runs);
+  perform enter(env, moment, floor, pins, moved);
+end $$;
+
 -- Runs whose executor is gone go back to `ready` on the same attempt, journal kept; parked ones stay
 -- waiting and only lose their home. A requested cancel ends them instead.
 create function rescue(

@@ -2,7 +2,7 @@
 
 create function play(
   env text, clock timestamptz, ends json, suspends json, wakes json, rescues json, gones json, starts json,
-  cancels json, resumes json, calls json, runs json, pools json, homes text[]
+  cancels json, resumes json, frees json, calls json, runs json, pools json, homes text[]
 ) returns setof told language plpgsql as $$
 declare
   moment timestamptz;
@@ -34,6 +34,10 @@ begin
   if resumes is not null then
     perform turn_resumes(env, moment, floor, place.pins_versions,
       array(select run from json_to_recordset(resumes) as r (run text)));
+  end if;
+  if frees is not null then
+    perform turn_frees(env, moment, floor, place.pins_versions,
+      array(select version from json_to_recordset(frees) as f (version text)));
   end if;
   if rescues is not null then
     return query select * from rescue(env, moment, floor, place.pins_versions, array(
@@ -106,7 +110,7 @@ create function turn(
   env text,
   clock timestamptz,  -- null: the database's; tests own it
   ends json, suspends json, wakes json, rescues json, gones json, starts json, cancels json,
-  resumes json, calls json, runs json, pools json, homes text[], server text
+  resumes json, frees json, calls json, runs json, pools json, homes text[], server text
 ) returns setof told
 language plpgsql
 set search_path from current
@@ -121,7 +125,7 @@ begin
   return query
     with heard as (
       select * from play(env, clock, ends, suspends, wakes, rescues, gones, starts, cancels,
-        resumes, calls, runs, pools, homes)
+        resumes, frees, calls, runs, pools, homes)
     ), posted as (
       insert into outlast.mail (session_id, kind, run_id, token, data)
       select h.session, h.kind, h.run, h.token, h.data
