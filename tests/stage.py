@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -35,8 +35,10 @@ from outlast.protocol.outcomes import Outcome, RunError
 from outlast.protocol.triggers import Trigger, Triggered
 from outlast.sdk import runtime
 from outlast.sdk.errors import StepError, run_error
+from outlast.sdk.registry import Registry
 from outlast.worker import scopes
 from outlast.worker.executor import Executor
+from outlast.worker.pipe import Pipe
 from outlast.worker.processes import Config
 
 BODIES: dict[int, type[msgspec.Struct]] = {
@@ -59,7 +61,9 @@ class StubTask:
     def decode_payload(self, text: str | None, payload_type: str) -> object:
         return None if text is None else json.loads(text)
 
-    def arguments(self, payload: object, context: object) -> tuple[tuple[object, ...], dict]:
+    def arguments(
+        self, payload: object, context: object
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
         return (context,), {}
 
     def encode_output(self, value: object) -> str | None:
@@ -74,7 +78,7 @@ class StubRegistry:
     tasks: dict[str, StubTask] = field(default_factory=dict)
 
 
-class Pipe:
+class StubPipe:
     def __init__(self, receive: Callable[[Frame], None]) -> None:
         self.send = receive
 
@@ -125,12 +129,13 @@ class Server:
         self.generation = generation
 
         def receive(each: Frame) -> None:
-            loop.call_soon(lambda: self.generation is generation and self.receive(each))
+            loop.call_soon(self._receive_from, generation, each)
 
         def leave() -> None:
             self.left = True
 
-        executor = Executor(config, self.registry, Pipe(receive), loop, leave)
+        registry, pipe = cast("Registry", self.registry), cast("Pipe", StubPipe(receive))
+        executor = Executor(config, registry, pipe, loop, leave)
         executor.receive([frame(Kind.BEAT, Beat())])
         return executor
 
@@ -251,6 +256,10 @@ class Server:
     def kinds(self) -> list[Kind]:
         return [kind for kind, _ in self.frames]
 
+    def _receive_from(self, generation: object, each: Frame) -> None:
+        if self.generation is generation:
+            self.receive(each)
+
     def receive(self, each: Frame) -> None:
         kind = Kind(each.kind)
         body = msgspec.msgpack.decode(each.body, type=BODIES.get(kind, Empty))
@@ -261,7 +270,9 @@ class Server:
             self.executor.receive([ack])
         self.changed.set()
 
-    def _apply(self, each: Frame, kind: Kind, body: Any) -> msgspec.Struct | None:
+    def _apply(  # noqa: C901, PLR0912 - one case per kind
+        self, each: Frame, kind: Kind, body: Any
+    ) -> msgspec.Struct | None:
         run = each.run
         entries = self.entries.setdefault(run, {})
         if each.token != self.tokens[run] and kind is not Kind.GONE:

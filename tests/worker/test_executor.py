@@ -1,6 +1,7 @@
 """Executor processes: started as the supervisor starts them, running tasks of a project."""
 
 import asyncio
+import functools
 import os
 import socket
 import textwrap
@@ -169,7 +170,7 @@ async def test_a_def_task_goes_cold_without_unwinding(boot: Boot, tmp_path: Path
     for number in (1, 2):
         (key,) = await server.suspended()
         left = remote(server)
-        await until(lambda left=left: left.code is not None)
+        await until(functools.partial(_has_left, left))
         assert left.code == 0
         server.parked.pop("run_1")
         server.finish_cold(key, number)
@@ -252,6 +253,10 @@ async def test_a_goodbye_ends_an_executor_once_its_runs_wait(boot: Boot) -> None
     server.executor.receive([frame(Kind.GOODBYE, Goodbye("retired"))])
     await until(lambda: remote(server).code is not None)
     assert remote(server).code == 0
+
+
+def _has_left(left: Remote) -> bool:
+    return left.code is not None
 
 
 def _is_alive(pid: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from outlast.sdk.errors import RunFailed
 from stage import Server, child, sleep, step, trigger
 
 
@@ -148,7 +149,7 @@ async def test_a_task_group_whose_member_failed_fails_again(server: Server) -> N
             async with asyncio.TaskGroup() as group:
                 group.create_task(_named("good"))
                 group.create_task(_named("bad"))
-        except* Exception as errors:
+        except* RunFailed as errors:
             kind = type(errors.exceptions[0]).__name__
         await sleep()
         return kind

@@ -4,13 +4,19 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from outlast.protocol.frames import Kind, MetadataOperation
 from outlast.sdk import runtime
-from outlast.sdk.errors import AbortTaskRunError, ForeignCallError, OutsideRunError, WaitInStepError
+from outlast.sdk.errors import (
+    AbortTaskRunError,
+    ForeignCallError,
+    OutsideRunError,
+    StepError,
+    WaitInStepError,
+)
 from outlast.worker.reports import capture_logs
 from stage import Server, child, sleep, step, trigger
 
@@ -67,7 +73,7 @@ async def test_a_retry_keeps_a_failure_that_the_code_handled(server: Server) -> 
     async def job(ctx: Any) -> str:
         try:
             paid = await step("charge", charge, "a")
-        except Exception:
+        except StepError:
             paid = await step("charge", charge, "b")
         if ctx.attempt.number == 1:
             raise RuntimeError("the mail server is down")
@@ -94,8 +100,8 @@ async def test_a_retry_does_again_what_ended_the_attempt(server: Server) -> None
     async def job(ctx: Any) -> str:
         first = await step("before", str, "kept")
         try:
-            return first + str(await step("charge", flaky, 1))
-        except Exception as error:
+            return str(first) + str(await step("charge", flaky, 1))
+        except StepError as error:
             raise RuntimeError("cannot charge") from error
 
     task = server.task(job)
@@ -164,8 +170,9 @@ async def test_sys_exit_fails_its_run_and_no_other(server: Server, where: str) -
     async def bad(ctx: Any) -> None:
         if where == "the task":
             sys.exit(3)
-        asyncio.create_task(leave())
+        leaving = asyncio.create_task(leave())
         await sleep()
+        await leaving
 
     async def good(ctx: Any) -> str:
         await sleep()
@@ -339,7 +346,7 @@ async def test_logs_are_muted_while_a_scope_replays(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.Logger, "callHandlers", logging.Logger.callHandlers)
-    capture_logs(lambda: runtime.current())  # type: ignore[arg-type, return-value]
+    capture_logs(cast("Any", runtime.current))
 
     async def job(ctx: Any) -> None:
         log = logging.getLogger("job")

@@ -50,7 +50,6 @@ class AsyncRun(Run, Owner):
 
     def start(self) -> None:
         """Begin: the function is called as soon as the lease is fresh."""
-        variables = contextvars.Context()
         with runtime.entered(self):
             variables = contextvars.copy_context()
         self._main = self._loop.create_task(
@@ -183,9 +182,9 @@ class AsyncRun(Run, Owner):
     # Its life
 
     async def _execute_function(self) -> str | None:
-        await self._host.admit()
+        await self.admit()
         self.entered()
-        payload = self.task.decode_payload(self.claim.payload, self.claim.payload_type)
+        payload = self.take_payload()
         args, named = self.task.arguments(payload, self.context)
         return self.task.encode_output(await self.task.function(*args, **named))
 
@@ -195,7 +194,9 @@ class AsyncRun(Run, Owner):
             ending = asyncio.CancelledError("the task canceled itself")
         else:
             ending = main.exception() or Returned(main.result())
-        if self.state is not State.ENDED:
+        if self.state is State.EXECUTING and not self._tasks:
+            self.finish_now(ending)
+        elif self.state is not State.ENDED:
             self._closing = self._loop.create_task(
                 self._close(ending), context=contextvars.Context()
             )
@@ -224,7 +225,7 @@ class AsyncRun(Run, Owner):
 
     def _look(self) -> Stillness:
         stillness = look(self._tasks, self._tasks.__contains__)
-        if self._steps and stillness is Stillness.STILL:
+        if self.steps and stillness is Stillness.STILL:
             return Stillness.FOREIGN
         return stillness
 

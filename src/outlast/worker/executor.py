@@ -6,11 +6,14 @@ one task at a time: a `def` function on its main thread, while its loop lives on
 
 import argparse
 import asyncio
+import contextlib
 import functools
+import io
 import logging
 import os
 import queue
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +77,6 @@ class Executor:
         self._leave = leave
         self._beat: float | None = None
         self._beaten = asyncio.Event()
-        self._frozen = 0
         self._retiring = False
         self._cold: dict[str, asyncio.TimerHandle] = {}
 
@@ -86,14 +88,10 @@ class Executor:
 
     async def admit(self) -> None:
         """Wait for a fresh lease. Once this executor retires, for ever."""
-        while not self._may_begin():
+        while not self.may_begin():
             self._beaten.clear()
-            self._frozen += 1
             self._retire_if_idle()
-            try:
-                await self._beaten.wait()
-            finally:
-                self._frozen -= 1
+            await self._beaten.wait()
 
     def parked(self, run: Run) -> None:
         """Keep a run that waits; in a dedicated executor not for long."""
@@ -155,21 +153,31 @@ class Executor:
             run.drop()
         task = self._registry.tasks.get(claim.facts.task)
         if task is None:
-            message = (
+            self._refuse(
+                each,
+                "UnknownTask",
                 f"task {claim.facts.task} is not in the code of this worker; "
-                "deploy a version that declares it"
+                "deploy a version that declares it",
             )
-            failure = Fail(RunError("system", "UnknownTask", message))
-            self.send(frame(Kind.FAIL, failure, run=each.run, token=each.token, number=1))
             return
         kind = AsyncRun if task.is_async else functools.partial(SyncRun, jobs=self.jobs)
-        begun = kind(claim, each.token, task, self)
+        try:
+            begun = kind(claim, each.token, task, self)
+        except Exception as error:
+            logger.exception("run %s cannot begin", each.run)
+            self._refuse(each, type(error).__name__, f"the run cannot begin here: {error}")
+            return
         self.runs[begun.id] = begun
         begun.start()
 
+    def _refuse(self, claim: Frame, kind: str, message: str) -> None:
+        failure = Fail(RunError("system", kind, message))
+        self.send(frame(Kind.FAIL, failure, run=claim.run, token=claim.token, number=1))
+
     # Leaving
 
-    def _may_begin(self) -> bool:
+    def may_begin(self) -> bool:
+        """Say whether the lease is fresh, and this executor stays."""
         fresh = self._beat is not None and boot_seconds() - self._beat < FENCE_SECONDS
         return fresh and not self._retiring
 
@@ -177,12 +185,14 @@ class Executor:
         """Leave, once asked to, when no run can get any further here."""
         if not self._retiring:
             return
-        active = sum(run.state is not State.PARKED for run in self.runs.values())
-        if active <= self._frozen:
+        if all(run.is_stuck for run in self.runs.values()):
             self.loop.call_soon(self._go_cold)
 
     def _go_cold(self) -> None:
         """End the process without unwinding: no `finally` of the user runs at a wait."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
         self._pipe.send_now()
         self._leave()
 
@@ -197,6 +207,8 @@ def main() -> None:
     sock = socket.socket(fileno=arguments.fd)
     os.set_inheritable(arguments.fd, False)
     watch(sock)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a process that is killed flushes nothing
     capture_logs(_reporter)
     scopes.keep_order()
     found = import_tasks(Path(config.root), config.dirs)

@@ -19,6 +19,9 @@ class Host(Protocol):
     def send(self, frame: Frame) -> None:
         """Send a frame to the supervisor."""
 
+    def may_begin(self) -> bool:
+        """Say whether something new may start now."""
+
     async def admit(self) -> None:
         """Wait until the lease is fresh: before that nothing new may start."""
 

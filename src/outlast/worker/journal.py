@@ -7,7 +7,7 @@ writes its own entries under keys of its own, so that neither can be taken for t
 
 import hashlib
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -21,7 +21,6 @@ from outlast.worker.scopes import Scope
 
 MAX_KEY = 390
 _KEPT = 350
-MAX_ENTRIES = 10_000
 _NUMBERS_OF_AN_ATTEMPT = 1 << 20
 
 logger = logging.getLogger("outlast.worker")
@@ -88,7 +87,7 @@ class Journal:
         self._places: dict[str, int] = {}  # key -> recorded position
         self._records: defaultdict[str, _Record] = defaultdict(_Record)
         self._slots: dict[str, _Slot] = {}
-        self._equals: Counter[str] = Counter()
+        self._equals: dict[str, int] = {}
         self.items: dict[str, Item] = {}
         self._by_wire: dict[str, Item] = {}
         self._late: dict[str, Outcome] = {}
@@ -214,7 +213,7 @@ class Journal:
     def _content(self, slot: _Slot, arguments: str) -> str:
         """Return what a call is, apart from when it is made: scope, kind, name and arguments."""
         parts = f"{slot.scope.path}\0{slot.kind}\0{slot.name}\0{arguments}"
-        equal = self._equals[parts]
+        equal = self._equals.get(parts, 0)
         self._equals[parts] = equal + 1
         return hashlib.blake2b(f"{parts}\0{equal}".encode(), digest_size=16).hexdigest()
 

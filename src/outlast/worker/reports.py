@@ -86,12 +86,12 @@ def apply(metadata: dict[str, Any], operation: MetadataOperation) -> None:
         case "delete":
             metadata.pop(key, None)
         case "append":
-            held = metadata.get(key)
-            metadata[key] = [*(held if isinstance(held, list) else []), value]
+            held = metadata.get(key, [])
+            metadata[key] = [*(held if isinstance(held, list) else [held]), value]
         case "remove":
             held = metadata.get(key)
-            if isinstance(held, list) and value in held:
-                held.remove(value)
+            if isinstance(held, list):
+                metadata[key] = [each for each in held if each != value]
         case "increment":
             held = metadata.get(key, 0)
             metadata[key] = (held if isinstance(held, int | float) else 0) + value

@@ -5,11 +5,9 @@ the user runs and how it calls in; `ending` says how it ended.
 """
 
 import asyncio
-import contextvars
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,17 +19,15 @@ from outlast.protocol.frames import (
     Claim,
     Entry,
     Kind,
-    MetadataOperation,
     Started,
     Step,
     Stepped,
 )
 from outlast.protocol.outcomes import Outcome
 from outlast.sdk.context import Context
-from outlast.sdk.errors import NonDeterministicReplayError, OutsideRunError, WaitInStepError
-from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
 from outlast.worker import ending
+from outlast.worker.caller import Caller
 from outlast.worker.delivery import Delivery, Hold
 from outlast.worker.host import Host
 from outlast.worker.journal import Item, Journal
@@ -46,12 +42,8 @@ from outlast.worker.source import RunSource
 _PATIENCE = 60.0
 """Seconds a replay waits for the code to give up a wait as it did before."""
 
-_body: contextvars.ContextVar[tuple["Run", Scope, str] | None] = contextvars.ContextVar(
-    "outlast_step", default=None
-)
 
-
-class Run(ABC):
+class Run(Caller):
     """A run that executes or is parked here."""
 
     def __init__(self, claim: Claim, token: int, task: Task[Any, Any], host: Host) -> None:
@@ -76,7 +68,8 @@ class Run(ABC):
         self.context = Context.of(claim.facts, RunSource(self))
         self.root = Scope()
         self._waiting: set[Item] = set()
-        self._steps = 0
+        self.steps = 0
+        self._held_back = 0
         self._held_since: float | None = None
         self._slot = Slot(
             self.sending,
@@ -94,6 +87,11 @@ class Run(ABC):
         """The token of the latest claim."""
         return self.sending.token
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the run waits, or has reached an entry that may not begin here any more."""
+        return self.state is State.PARKED or (self._held_back > 0 and self.steps == 0)
+
     # What a run of either kind adds
 
     @abstractmethod
@@ -103,10 +101,6 @@ class Run(ABC):
     @abstractmethod
     def cancel(self, reason: str) -> None:
         """Unwind the code."""
-
-    @abstractmethod
-    def here(self) -> Scope:
-        """Return the scope of the code that calls."""
 
     @abstractmethod
     def _look(self) -> Stillness:
@@ -145,23 +139,6 @@ class Run(ABC):
         self._abort()
 
     # What the code asks for
-
-    def reserve(self, kind: EntryKind, name: str) -> str:
-        """Return the next key of this kind and name in the caller's scope."""
-        if self.state is State.ENDED:
-            raise self.over()
-        if isinstance(self.lost, NonDeterministicReplayError):
-            raise self.lost
-        if kind != "trigger" and self.body() is not None:
-            raise WaitInStepError(
-                f"a {kind} ({name}) inside a step of run {self.id}: what a step waits for cannot "
-                "be replayed; make the call outside of the step and hand its result in"
-            )
-        try:
-            return self.journal.reserve(self.here(), kind, name)
-        except NonDeterministicReplayError as error:
-            self.lost = error
-            raise
 
     async def ask_step(self, key: str, arguments: str) -> Outcome | None:
         """Return the recorded end of a local entry; None: it may begin now."""
@@ -203,43 +180,6 @@ class Run(ABC):
         """Record a local entry before whatever the run says next."""
         self.sending.put(Kind.STEP, step, answered)
 
-    @contextmanager
-    def step(self, key: str) -> Iterator[None]:
-        """Enter the body of a step: `ctx.step.token` is set, waits are refused."""
-        token = _body.set((self, self.here().body(key), key))
-        self._steps += 1
-        try:
-            yield
-        finally:
-            self._steps -= 1
-            _body.reset(token)
-
-    def body(self) -> tuple[Scope, str] | None:
-        """Return scope and key of the step whose body calls, if one does."""
-        entered = _body.get()
-        return None if entered is None or entered[0] is not self else entered[1:]
-
-    def metadata(self) -> dict[str, object]:
-        """Return the run's metadata as the code has left it."""
-        return self.reports.metadata()
-
-    def operate(self, make: Callable[[str, int], MetadataOperation]) -> None:
-        """Change metadata at the caller's position."""
-        scope = self.here()
-        scope.ordinal += 1
-        self.reports.operate(make(scope.path, scope.ordinal))
-
-    def tag(self, tags: tuple[str, ...]) -> None:
-        """Add tags to the run."""
-        self.reports.tag(tags)
-
-    def over(self) -> OutsideRunError:
-        """Return the error of a call that comes too late."""
-        return OutsideRunError(
-            f"run {self.id} has ended: what its code left behind (a task, a thread, a callback) "
-            "cannot call for it any more; await it before the task returns"
-        )
-
     async def _wait(self, item: Item) -> Item:
         """Wait for the delivery of an entry. Cancelled, it is given up for this attempt."""
         if self.state is State.ENDED:
@@ -264,7 +204,16 @@ class Run(ABC):
         await self._slot.wait()
         if self.state is State.ENDED:
             raise self.over()
-        await self._host.admit()
+        await self.admit()
+
+    async def admit(self) -> None:
+        """Wait for a fresh lease."""
+        if not self._host.may_begin():
+            self._held_back += 1
+            try:
+                await self._host.admit()
+            finally:
+                self._held_back -= 1
 
     # Results
 
@@ -333,7 +282,7 @@ class Run(ABC):
             found.waiter.set_result(None)
             self.settling.kick()
         elif found is Hold.NOTHING:
-            if stillness is Stillness.STILL and not self._steps:
+            if stillness is Stillness.STILL and not self.steps:
                 self._suspend(now)
         else:
             if found is Hold.ABANDONED and self._held_since is None:
@@ -365,14 +314,25 @@ class Run(ABC):
         self.sending.put(Kind.STARTED, Started())
         self.settling.kick()
 
+    def take_payload(self) -> object:
+        """Return what the function is called with; the text of it is forgotten."""
+        claim = self.claim
+        # A parked run costs memory: what has been read is not kept.
+        self.claim = msgspec.structs.replace(claim, payload=None, entries=(), metadata="")
+        return self.task.decode_payload(claim.payload, claim.payload_type)
+
     async def finish(self, result: "ending.Ending") -> None:
         """Say how the run ended, as soon as it may, and forget it."""
         await self._slot.wait()
         if self.state is not State.ENDED:
-            self.reports.flush()
-            self.sending.put(*ending.frame_of(self, result))
-            self.sending.flush()
-            self.end()
+            self.finish_now(result)
+
+    def finish_now(self, result: "ending.Ending") -> None:
+        """Say how the run ended, while it executes, and forget it."""
+        self.reports.flush()
+        self.sending.put(*ending.frame_of(self, result))
+        self.sending.flush()
+        self.end()
 
     def is_muted(self) -> bool:
         """Whether the code that logs repeats what it logged before."""

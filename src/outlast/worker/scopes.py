@@ -8,7 +8,6 @@ libraries start bear other names, so they shift nothing.
 import asyncio
 import functools
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from types import CodeType, FrameType, TracebackType
@@ -32,8 +31,8 @@ class Scope:
         """Calls made, each at its position from 1."""
         self.ordinal = 0
         """Reports made (metadata), each with its ordinal from 1."""
-        self._counts: Counter[str] = Counter()
-        self._children: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
+        self._children: dict[str, int] = {}
 
     def within(self, name: str) -> str:
         """Return the full name of something in this scope."""
@@ -41,14 +40,14 @@ class Scope:
 
     def occurrence(self, name: str) -> int:
         """Return how often the name was counted before, and count it."""
-        seen = self._counts[name]
+        seen = self._counts.get(name, 0)
         self._counts[name] = seen + 1
         return seen
 
     def child(self, name: str) -> "Scope":
         """Return the scope of a task that was created in this one."""
         name = "~" + name.replace("/", "%2F")
-        seen = self._children[name]
+        seen = self._children.get(name, 0)
         self._children[name] = seen + 1
         return Scope(self.within(f"{name}#{seen}"), self)
 

@@ -149,7 +149,7 @@ class SyncRun(Run):
     # Its life
 
     async def _begin(self) -> None:
-        await self._host.admit()
+        await self.admit()
         if self.state is State.ENDED:
             return
         self.entered()
@@ -168,7 +168,7 @@ class SyncRun(Run):
 
     def _call_function(self) -> str | None:
         self._check_interrupted()
-        payload = self.task.decode_payload(self.claim.payload, self.claim.payload_type)
+        payload = self.take_payload()
         args, named = self.task.arguments(payload, self.context)
         value = self.task.function(*args, **named)
         if inspect.isawaitable(value):

@@ -1,0 +1,93 @@
+"""What code asks of its run without waiting: keys, the body of a step, metadata and tags."""
+
+import contextvars
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from outlast.protocol.frames import MetadataOperation
+from outlast.sdk.errors import NonDeterministicReplayError, OutsideRunError, WaitInStepError
+from outlast.sdk.runtime import EntryKind
+from outlast.worker.journal import Journal
+from outlast.worker.reports import Reports
+from outlast.worker.scopes import Scope
+from outlast.worker.slot import State
+
+_body: contextvars.ContextVar[tuple["Caller", Scope, str] | None] = contextvars.ContextVar(
+    "outlast_step", default=None
+)
+
+
+class Caller(ABC):
+    """The part of a run that answers at once."""
+
+    id: str
+    journal: Journal
+    reports: Reports
+    steps: int
+    """Bodies of steps that execute at this moment."""
+    lost: BaseException | None
+    """What ends the run whatever its code makes of it: SystemExit, a replay that cannot be."""
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """Whether the run executes, waits or is over."""
+
+    @abstractmethod
+    def here(self) -> Scope:
+        """Return the scope of the code that calls."""
+
+    def reserve(self, kind: EntryKind, name: str) -> str:
+        """Return the next key of this kind and name in the caller's scope."""
+        if self.state is State.ENDED:
+            raise self.over()
+        if isinstance(self.lost, NonDeterministicReplayError):
+            raise self.lost
+        if kind != "trigger" and self.body() is not None:
+            raise WaitInStepError(
+                f"a {kind} ({name}) inside a step of run {self.id}: what a step waits for cannot "
+                "be replayed; make the call outside of the step and hand its result in"
+            )
+        try:
+            return self.journal.reserve(self.here(), kind, name)
+        except NonDeterministicReplayError as error:
+            self.lost = error
+            raise
+
+    @contextmanager
+    def step(self, key: str) -> Iterator[None]:
+        """Enter the body of a step: `ctx.step.token` is set, waits are refused."""
+        token = _body.set((self, self.here().body(key), key))
+        self.steps += 1
+        try:
+            yield
+        finally:
+            self.steps -= 1
+            _body.reset(token)
+
+    def body(self) -> tuple[Scope, str] | None:
+        """Return scope and key of the step whose body calls, if one does."""
+        entered = _body.get()
+        return None if entered is None or entered[0] is not self else entered[1:]
+
+    def metadata(self) -> dict[str, object]:
+        """Return the run's metadata as the code has left it."""
+        return self.reports.metadata()
+
+    def operate(self, make: Callable[[str, int], MetadataOperation]) -> None:
+        """Change metadata at the caller's position."""
+        scope = self.here()
+        scope.ordinal += 1
+        self.reports.operate(make(scope.path, scope.ordinal))
+
+    def tag(self, tags: tuple[str, ...]) -> None:
+        """Add tags to the run."""
+        self.reports.tag(tags)
+
+    def over(self) -> OutsideRunError:
+        """Return the error of a call that comes too late."""
+        return OutsideRunError(
+            f"run {self.id} has ended: what its code left behind (a task, a thread, a callback) "
+            "cannot call for it any more; await it before the task returns"
+        )
