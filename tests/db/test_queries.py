@@ -1,7 +1,11 @@
 """Named statements are loaded, numbered and refused where they break the rules."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from outlast.engine import queries
 from outlast.engine.database import Database
 from outlast.engine.functions import functions_schema
 from outlast.engine.queries import QueryError, concepts, load, parse
@@ -60,10 +64,19 @@ def test_a_wrong_set_of_values_names_both() -> None:
 
 
 @pytest.mark.parametrize("concept", concepts())
+def test_every_statement_is_used(concept: str) -> None:
+    code = "\n".join(path.read_text() for path in Path(queries.__file__).parent.glob("*.py"))
+
+    unused = [name for name in load(concept).statements if not re.search(rf"\.{name}\b", code)]
+
+    assert unused == [] or all(f'"{name}"' in code for name in unused)
+
+
+@pytest.mark.parametrize("concept", concepts())
 async def test_postgresql_can_describe_every_statement(database: Database, concept: str) -> None:
-    queries = load(concept)
+    found = load(concept)
 
     async with database.acquire() as executor:
-        for statement in queries.statements.values():
+        for statement in found.statements.values():
             prepared = await executor.connection.prepare(statement.sql)
             assert len(prepared.get_parameters()) == len(statement.parameters)

@@ -122,7 +122,7 @@ async def test_another_environments_run_is_not_found(desk: Desk, database: Datab
 
     for reading in (desk.runs.retrieve, desk.runs.detail, desk.runs.has_ended, desk.runs.logs):
         with pytest.raises(NotFound):
-            await reading(other.id, run_id)  # type: ignore[operator]
+            await reading(other.id, run_id)
     assert (await desk.runs.page(other.id)).runs == ()
     assert await desk.runs.standing(other.id, run_id) is None
 
@@ -220,6 +220,27 @@ async def test_every_filter_chooses(desk: Desk) -> None:
     assert failed not in await desk.listed(statuses=(Status.QUEUED,))
     assert await desk.listed(versions=(offer.version.name,)) == [failed]
     assert await desk.listed(versions=("20200101.1",)) == []
+
+
+async def test_a_tag_that_many_runs_have_is_found_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlast.engine.runs._MOST_TAGGED", 1)
+    made = await desk.trigger(*(Trigger(task="one", tags=("x",)) for _ in range(3)))
+    await desk.trigger(Trigger(task="one"))
+    [late_tagged] = await desk.trigger(Trigger(task="one"))
+    await desk.set("tag", run=late_tagged, tag="x")
+
+    assert await desk.listed(tags=("x",)) == [late_tagged, *sorted(made, reverse=True)]
+
+
+async def test_a_task_queue_holds_its_own_runs_and_those_sent_there(desk: Desk) -> None:
+    [own] = await desk.trigger(Trigger(task="one"))
+    [sent] = await desk.trigger(Trigger(task="two", queue="task/one"))
+    [slow] = await desk.trigger(Trigger(task="one", queue="slow"))
+
+    assert await desk.listed(queues=("task/one",)) == [sent, own]
+    assert await desk.listed(queues=("task/one", "slow")) == [slow, sent, own]
 
 
 async def test_a_range_of_time_chooses_by_the_moment_of_creation(desk: Desk) -> None:
