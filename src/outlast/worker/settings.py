@@ -4,12 +4,13 @@ import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 import msgspec
 
 from outlast.protocol.manifests import RetryPolicy
 from outlast.sdk.durations import seconds
+from outlast.sdk.errors import UsageError
 
 SHARED_CONCURRENCY = 500
 WARM_WAIT = 600.0
@@ -55,6 +56,17 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"WorkerSettings({', '.join(self.api_urls)}, {self.project_root})"
 
 
+class Overrides(TypedDict, total=False):
+    """Fields of `WorkerSettings` that a command line may say; None means "not said"."""
+
+    name: str | None
+    loops: int | None
+    processes: int | None
+    drain: float | None
+    replay_always: bool | None
+    executor_command: tuple[str, ...] | None
+
+
 class _Retries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_attempts: int = 3
     factor: float = 2.0
@@ -97,28 +109,28 @@ def load_settings(
     api_urls: Sequence[str],
     secret_key: str,
     dirs: Sequence[str] | None = None,
-    **overrides: Any,
+    **overrides: Unpack[Overrides],
 ) -> WorkerSettings:
     """Return the settings of the project at `root`: arguments win over `[tool.outlast]`.
 
-    `overrides` are further fields of `WorkerSettings`; None means "not said". Raises `ValueError`
-    that names the field of pyproject.toml to correct.
+    Raises `ValueError` that names the field of pyproject.toml to correct.
     """
     project = _read(root / "pyproject.toml")
-    declared = {
-        "project": project.project,
-        "dirs": tuple(dirs or project.dirs or _default_dirs(root)),
-        "retry": project.retries.policy(),
-        "max_duration": _seconds(project.max_duration, "max_duration"),
-        "log_level": project.log_level,
-    }
+    try:
+        settings = WorkerSettings(
+            api_urls=tuple(api_urls),
+            secret_key=secret_key,
+            project_root=root.resolve(),
+            project=project.project,
+            dirs=tuple(dirs or project.dirs or _default_dirs(root)),
+            retry=project.retries.policy(),
+            max_duration=_seconds(project.max_duration, "max_duration"),
+            log_level=project.log_level,
+        )
+    except UsageError as error:
+        raise ValueError(str(error)) from error
     said = {name: value for name, value in overrides.items() if value is not None}
-    return WorkerSettings(
-        api_urls=tuple(api_urls),
-        secret_key=secret_key,
-        project_root=root.resolve(),
-        **{**declared, **said},
-    )
+    return msgspec.structs.replace(settings, **said)
 
 
 def _default_dirs(root: Path) -> tuple[str, ...]:
