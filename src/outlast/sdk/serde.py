@@ -67,10 +67,15 @@ class Codec(Generic[T]):
             adapter = _adapter(annotation)
         except TypeError:  # unhashable annotation: Annotated with a list, for example
             adapter = _build(annotation)
-        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation) as error:
+        except PydanticSchemaGenerationError as error:
             raise UsageError(
                 f"{self._subject} of {self._owner} is annotated {annotation!r}, which has no JSON "
                 "form; use a pydantic model, a dataclass, a TypedDict or plain types"
+            ) from error
+        except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+            raise UsageError(
+                f"{self._subject} of {self._owner} is annotated {annotation!r}, which pydantic "
+                f"cannot use: {error.message}"
             ) from error
         forbid_secrets(annotation, self._subject, self._owner)
         return adapter
@@ -268,7 +273,8 @@ def _lost(tree: object, whole: object, path: str) -> Iterator[str]:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).replace(".[key]", " (the key)")
 
 
 def _rule(error: PydanticSerializationError) -> str:

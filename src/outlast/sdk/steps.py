@@ -46,7 +46,6 @@ class Step(Generic[T]):
 
     def sync(self, name: str, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Do a step in a `def` task; `fn` is a plain function, called on this thread."""
-        check_blocking("step_sync()", "step()")
         if inspect.iscoroutinefunction(fn):
             raise UsageError(f"step {name}: {_name(fn)} is async; use `await step(...)`")
         if self._timeout is not None:
@@ -54,6 +53,7 @@ class Step(Generic[T]):
         run = runtime.current()
         if run is None:
             return cast("T", fn(*args, **kwargs))
+        check_blocking("step_sync()", "step()")
         codec = self._codec(name, fn)
         key = run.reserve("step", name)
         digest = _digest(args, kwargs)

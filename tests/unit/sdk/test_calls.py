@@ -1,0 +1,230 @@
+"""Calls take their place when made, and run when driven."""
+
+import asyncio
+import gc
+from collections.abc import Coroutine
+
+import pytest
+
+from fake_runtime import FakeRuntime
+from outlast import (
+    BatchItem,
+    BatchTriggerError,
+    OutsideRunError,
+    RunCanceled,
+    RunFailed,
+    RunTimedOut,
+    UsageError,
+    WaitTimeoutError,
+    idempotency_keys,
+    metadata,
+    tags,
+    task,
+    wait,
+)
+from outlast.protocol.outcomes import ErrorKind, Outcome, RunError
+from outlast.protocol.triggers import Refusal, Triggered
+from outlast.sdk import runtime
+from outlast.sdk.errors import UnprocessableError
+from outlast.sdk.task import Task
+
+
+@pytest.fixture
+def double() -> Task[int, list[int]]:
+    @task("double")
+    async def double(payload: int) -> list[int]:
+        return [payload, payload]
+
+    return double
+
+
+def failed(kind: ErrorKind) -> Outcome:
+    error = RunError(kind=kind, type="CardError", message="declined", data='{"code":1}')
+    return Outcome(ok=False, error=error, run_id="run_9", task="double")
+
+
+async def test_a_child_gives_its_output_by_the_tasks_types(double: Task[int, list[int]]) -> None:
+    run = FakeRuntime()
+    run.answers["double"] = Outcome(ok=True, value="[4,4]", run_id="run_9")
+    with runtime.entered(run):
+        assert await double.trigger_and_wait(4).unwrap() == [4, 4]
+        result = await double.trigger_and_wait(4, timeout="1h")
+
+    assert (result.ok, result.output, result.id, result.task) == (True, [4, 4], "run_9", "double")
+    call = run.calls[1]
+    assert (call.key, call.kind, call.timeout) == ("child:double#1", "child", 3600.0)
+    assert (call.items[0].task, call.items[0].payload) == ("double", "4")
+    assert run.calls[0].arguments == call.arguments != ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("raised", RunFailed), ("canceled", RunCanceled), ("timed_out", RunTimedOut)],
+)
+async def test_a_failed_child_is_a_value_until_it_is_unwrapped(
+    double: Task[int, list[int]], kind: ErrorKind, expected: type[RunFailed]
+) -> None:
+    run = FakeRuntime()
+    run.answers["double"] = failed(kind)
+    with runtime.entered(run):
+        result = await double.trigger_and_wait(4)
+        with pytest.raises(expected, match="CardError: declined") as raised:
+            await double.trigger_and_wait(4).unwrap()
+
+    assert not result.ok
+    assert isinstance(result.error, expected)
+    assert (raised.value.type, raised.value.data, raised.value.run_id) == (
+        "CardError",
+        '{"code":1}',
+        "run_9",
+    )
+
+
+async def test_gather_and_task_groups_take_calls_in_the_order_made(
+    double: Task[int, list[int]],
+) -> None:
+    run = FakeRuntime()
+    run.answers["double"] = Outcome(ok=True, value="[1]")
+    with runtime.entered(run):
+        calls = [double.trigger_and_wait(number).unwrap() for number in range(3)]
+        assert run.reserved == [f"child:double#{number}" for number in range(3)]
+        assert all(isinstance(call, Coroutine) for call in calls)
+        assert await asyncio.gather(*reversed(calls)) == [[1]] * 3
+        async with asyncio.TaskGroup() as group:
+            one = group.create_task(double.trigger_and_wait(9).unwrap())
+
+    assert one.result() == [1]
+
+
+async def test_a_call_that_is_never_awaited_warns(double: Task[int, list[int]]) -> None:
+    with pytest.warns(RuntimeWarning, match=r"double\.trigger was never awaited"):
+        await _forget(double)
+
+
+async def _forget(double: Task[int, list[int]]) -> None:
+    double.trigger(1)
+    gc.collect()
+
+
+async def test_a_call_works_once(double: Task[int, list[int]]) -> None:
+    with runtime.entered(FakeRuntime()):
+        call = double.trigger_and_wait(1)
+        unwrapped = call.unwrap()
+        with pytest.raises(UsageError, match="unwrapped"):
+            await call
+        unwrapped.close()
+
+
+def test_outside_a_run_children_and_waits_name_what_to_use(
+    double: Task[int, list[int]],
+) -> None:
+    with pytest.raises(OutsideRunError, match=r"handle\.result"):
+        double.trigger_and_wait(1)
+    with pytest.raises(OutsideRunError, match=r"handle\.result_sync"):
+        double.trigger_and_wait_sync(1)
+    with pytest.raises(OutsideRunError, match=r"asyncio\.sleep"):
+        wait.for_("1s")
+
+
+async def test_a_trigger_inside_a_run_goes_through_its_journal(
+    double: Task[int, list[int]],
+) -> None:
+    run = FakeRuntime()
+    with runtime.entered(run):
+        handle = await double.trigger(4, tags="x", idempotency_key="once")
+        with pytest.raises(UsageError, match="trigger_and_wait"):
+            await handle.result()
+
+    call = run.calls[0]
+    hashed = idempotency_keys.hash_of(["once", "run_1"])
+    assert handle.id == "run_child_0"
+    assert call.key == f"trigger:double[{hashed[:16]}]#0"
+    assert (call.items[0].idempotency_key, call.items[0].tags) == (hashed, ("x",))
+    assert call.items[0].request_key is None
+
+
+async def test_a_refused_trigger_raises(double: Task[int, list[int]]) -> None:
+    run = FakeRuntime()
+    run.made = lambda call: (Triggered(error=Refusal(422, "unknown_queue", "no such queue")),)
+    with runtime.entered(run), pytest.raises(UnprocessableError, match="no such queue"):
+        await double.trigger(4)
+
+
+async def test_a_batch_resolves_to_all_of_its_ends(double: Task[int, list[int]]) -> None:
+    run = FakeRuntime()
+    members = (Outcome(ok=True, value="[1]", run_id="run_a"), failed("raised"))
+    run.answers["double"] = Outcome(ok=True, members=members)
+    with runtime.entered(run):
+        batch = await double.batch_trigger_and_wait([1, BatchItem(2, tags=["b"])])
+        with pytest.raises(RunFailed):
+            await double.batch_trigger_and_wait([1, 2]).unwrap()
+        nothing = await double.batch_trigger_and_wait([])
+
+    assert [result.ok for result in batch] == [True, False]
+    assert (batch[0].output, batch.ok, len(batch), len(nothing)) == ([1], False, 2, 0)
+    assert run.calls[0].kind == "batch"
+    assert [item.tags for item in run.calls[0].items] == [(), ("b",)]
+    assert len(run.calls) == 2
+
+
+async def test_a_batch_with_refused_items_names_them(double: Task[int, list[int]]) -> None:
+    run = FakeRuntime()
+    run.made = lambda call: (Triggered(run_id="run_1"), Triggered(error=Refusal(429, "full", "no")))
+    with runtime.entered(run), pytest.raises(BatchTriggerError, match="1 of 2") as refused:
+        await double.batch_trigger([1, 2])
+
+    assert refused.value.refusals == ((1, "full", "no"),)
+
+
+def test_waits_say_how_long(run: FakeRuntime) -> None:
+    wait.for_sync("1h30m")
+    wait.for_sync(days=1, hours=2)
+    wait.until_sync(run.now(), timeout=5)
+
+    assert [(call.name, call.seconds, call.until, call.timeout) for call in run.calls] == [
+        ("for", 5_400.0, None, None),
+        ("for", 93_600.0, None, None),
+        ("until", None, run.now().timestamp(), 5.0),
+    ]
+
+
+def test_waits_refuse_what_is_ambiguous(run: FakeRuntime) -> None:
+    with pytest.raises(UsageError, match="not both"):
+        wait.for_sync("1h", hours=1)
+    with pytest.raises(UsageError, match="time zone"):
+        wait.until_sync(run.now().replace(tzinfo=None))
+    with pytest.raises(UsageError, match="past"):
+        wait.until_sync(run.now().replace(year=2020), raise_if_past=True)
+
+
+def test_a_wait_that_timed_out_raises(run: FakeRuntime) -> None:
+    error = RunError(kind="timed_out", type="TimeoutError", message="the wait timed out")
+    run.answers["for"] = Outcome(ok=False, error=error)
+    with pytest.raises(WaitTimeoutError, match="the wait timed out"):
+        wait.for_sync("1h", timeout="1m")
+
+
+def test_metadata_and_tags_reach_the_run(run: FakeRuntime) -> None:
+    metadata.set("done", 1).increment("done", 2).append("log", "x").del_("old")
+    metadata.parent.increment("children")
+    metadata.root.replace({"a": 1})
+    tags.add("x", "y")
+
+    assert [(one.type, one.key, one.value, one.target) for one in run.operations] == [
+        ("set", "done", "1", "self"),
+        ("increment", "done", "2", "self"),
+        ("append", "log", '"x"', "self"),
+        ("delete", "old", "null", "self"),
+        ("increment", "children", "1", "parent"),
+        ("update", "", '{"a":1}', "root"),
+    ]
+    assert run.tags == ["x", "y"]
+    assert metadata.get("log") == "x"
+
+
+def test_outside_a_run_metadata_and_tags_do_nothing() -> None:
+    metadata.set("a", 1).increment("b")
+    tags.add("x")
+
+    assert metadata.current() == {}
+    assert metadata.get("a", 5) == 5
