@@ -104,6 +104,8 @@ class Stub:
         match task:
             case "quick":
                 self.send(self.say(Kind.COMPLETE, Complete("1"), run, token))
+            case "huge":
+                self.send(self.say(Kind.COMPLETE, Complete("1" * 17_000_000), run, token))
             case "wait" | "leave":
                 self.send(self.say(Kind.SUSPEND, Suspend(("wait:for#0",)), run, token))
             case "crash":

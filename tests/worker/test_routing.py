@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from fake_server import FakeServer, claim
-from outlast.protocol.frames import Crash, Empty, Kind, frame
+from outlast.protocol.frames import Crash, Empty, Fail, Kind, frame
 from outlast.worker import events
 from outlast.worker.findings import Findings
 from polling import until
@@ -242,4 +242,26 @@ async def test_a_drop_kills_the_dedicated_process_without_a_word(dedicated: Rig)
     await until(lambda: not alive(pid))
     await dedicated.server.push(claim("run_2", "quick", executor="dedicated"))
     await dedicated.server.heard(Kind.COMPLETE, "run_2")
+    assert not dedicated.server.said(Kind.CRASH)
+
+
+async def test_a_message_that_fits_no_link_costs_its_own_run(rig: Rig) -> None:
+    await rig.server.push(claim("run_1", "huge"), claim("run_2", "quick"))
+
+    await rig.server.heard(Kind.COMPLETE, "run_2")
+    failed = await rig.server.heard(Kind.FAIL, "run_1")
+    assert "17 MB" in msgspec.msgpack.decode(failed.body, type=Fail).error.message
+    await rig.noted("DROP", "run_1")
+    assert len(rig.server.hellos) == 1
+
+
+async def test_a_claim_that_replaces_an_older_one_ends_that(dedicated: Rig) -> None:
+    await dedicated.server.push(claim("run_1", "hang", executor="dedicated"))
+    pid = (await dedicated.noted("CLAIM", "run_1"))["pid"]
+
+    await dedicated.server.push(claim("run_1", "quick", 2, resume="cold", executor="dedicated"))
+
+    complete = await dedicated.server.heard(Kind.COMPLETE, "run_1")
+    assert complete.token == 2
+    await until(lambda: not alive(pid))
     assert not dedicated.server.said(Kind.CRASH)

@@ -72,6 +72,7 @@ async def test_silence_costs_the_runs_and_the_session(tmp_path: Path) -> None:
         server.refusal = Refusal(500, "internal", "the server is ill")
 
         await until(lambda: rig.told(events.Fenced))
+        assert rig.told(events.Fenced) == [events.Fenced(runs=1)]
         await until(lambda: not alive(pid))
         server.beats, server.refusal = True, None
 

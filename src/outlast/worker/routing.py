@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from outlast.protocol.frames import (
+    MAX_FRAME_BYTES,
     Beat,
     Crash,
     Empty,
@@ -36,6 +37,7 @@ _STUCK = 1.0
 """Seconds after which an executor that does not begin a claim is taken for blocked."""
 _FRESH_BEAT = 3.0  # seconds for which a beat is still passed on to a new executor
 _CRASH_GRACE = 1.0  # seconds from an executor's last words to its end
+_MOST_BODY = MAX_FRAME_BYTES - 64 * 1024  # what one message holds, with room for its header
 _MOST_UNSENT = 64 * 1024 * 1024  # bytes that executors may run ahead of the servers
 
 
@@ -136,15 +138,16 @@ class Router:
         if holding is not None and holding.token >= claim.token:
             return  # pushed twice
         peek = msgspec.msgpack.decode(claim.body, type=_Peek)
-        if peek.resume == "warm" and holding is not None and self._is_parked(holding):
+        warm = peek.resume == "warm"
+        if warm and not self._draining and holding is not None and self._is_parked(holding):
             assert holding.place is not None
             holding.renew(claim)
             self.pool.resume(claim.run, holding.place)
             holding.place.send(claim)
             return
         if holding is not None:
-            self._drop(holding, frame(Kind.DROP, Empty(), run=holding.run, token=holding.token))
-        if peek.resume == "warm" or self._draining:
+            self._drop(holding, _drop_frame(holding))
+        if warm or self._draining:
             self._link.send([frame(Kind.GONE, Empty(), run=claim.run, token=claim.token, number=1)])
             return
         self.holdings.add(
@@ -189,6 +192,9 @@ class Router:
         """Stop a run that belongs to somebody else."""
         self.holdings.remove(holding.run)
         self._link.outbox.forget(holding.run, holding.token)
+        self._stop(holding, message)
+
+    def _stop(self, holding: Holding, message: Frame) -> None:
         if holding.place is None:
             self.pool.withdraw(holding.run)
             return
@@ -225,6 +231,9 @@ class Router:
                 continue  # the run was dropped meanwhile
             holding.claim = None
             holding.number = max(holding.number, each.number)
+            if len(each.body) > _MOST_BODY:
+                ours.append(self._refuse(holding, each))
+                continue
             ours.append(each)
             if each.kind == Kind.STARTED:
                 self._on_event(RunStarted(holding.run, holding.task))
@@ -233,6 +242,20 @@ class Router:
             self._paused = True
             for each_place in self.pool.places:
                 each_place.wait()
+
+    def _refuse(self, holding: Holding, message: Frame) -> Frame:
+        """End a run that says more than fits on the link, which would break it for all others."""
+        self.holdings.remove(holding.run)
+        self._stop(holding, _drop_frame(holding))
+        size = len(message.body) // 1_000_000
+        error = RunError(
+            "system",
+            "MessageTooLarge",
+            f"the run sent {size} MB at once, more than a link takes; return less, or store it "
+            "elsewhere and return where",
+        )
+        end = Fail(error)
+        return frame(Kind.FAIL, end, run=message.run, token=message.token, number=message.number)
 
     def _assign(self, run: str, place: Place) -> None:
         holding = self.holdings.get(run)
@@ -322,3 +345,7 @@ class Router:
             self._on_event(
                 RunEnded(holding.run, holding.task, False, seconds, error, fail.retry_in)
             )
+
+
+def _drop_frame(holding: Holding) -> Frame:
+    return frame(Kind.DROP, Empty(), run=holding.run, token=holding.token)

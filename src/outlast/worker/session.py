@@ -34,6 +34,8 @@ class Session:
         self.id = new_id("session", time.time_ns() // 1_000_000)
         self.manifest = manifest
         self.ready = asyncio.Event()
+        self.lost = 0
+        """Runs that were here when the session ended."""
         self._settings = settings
         self._on_event = on_event
         self._draining = False
@@ -60,9 +62,6 @@ class Session:
         )
         self._pool = self._router.pool
 
-    def __len__(self) -> int:
-        return len(self._router.holdings)
-
     # Its life
 
     async def run(self) -> None:
@@ -76,6 +75,7 @@ class Session:
             await self._link.run()
         finally:
             tending.cancel()
+            self.lost = len(self._router.holdings)
             self._pool.kill()
             await self._pool.ended()
 

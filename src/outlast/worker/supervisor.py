@@ -65,7 +65,7 @@ class _Version:
             try:
                 await self.session.run()
             except LeaseLostError:
-                self._on_event(Fenced(len(self.session)))
+                self._on_event(Fenced(self.session.lost))
             else:
                 return
             if self._leaving:
@@ -92,7 +92,7 @@ class Worker:
         self._version: _Version | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._kill = asyncio.Event()
+        self._hurry = asyncio.Event()  # old versions have no time left
         self._reloading = asyncio.Lock()
 
     async def run(
@@ -103,7 +103,6 @@ class Worker:
         Raises `RefusedError` when the server will not have this worker, and, unless it `reloads`,
         `NoTasksError` when there is nothing to execute.
         """
-        self._kill = kill or self._kill
         try:
             findings = await self._start()
             if self._version is None and not reloads:
@@ -111,7 +110,9 @@ class Worker:
             await self._watch(stop)
             if self._version is not None:
                 await self._version.drain(
-                    "the worker stops", seconds=self._settings.drain, kill=self._kill
+                    "the worker stops",
+                    seconds=self._settings.drain,
+                    kill=kill or asyncio.Event(),
                 )
         finally:
             await self._end()
@@ -160,7 +161,7 @@ class Worker:
             async with asyncio.timeout(_READY):
                 await self._version.session.ready.wait()
         leaving = asyncio.create_task(
-            old.drain("the code changed", seconds=RELOAD_DRAIN, kill=self._kill)
+            old.drain("the code changed", seconds=RELOAD_DRAIN, kill=self._hurry)
         )
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
@@ -184,6 +185,7 @@ class Worker:
             stopping.cancel()
 
     async def _end(self) -> None:
+        self._hurry.set()
         if self._leaving:
             await asyncio.gather(*self._leaving, return_exceptions=True)
         if self._version is not None:
