@@ -2,9 +2,10 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
@@ -84,3 +85,21 @@ def handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+@contextmanager
+def running_fake() -> Iterator[FakeServer]:
+    """Run a fake server on a free port."""
+    fake = FakeServer()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler(fake))
+    http.daemon_threads = True
+    http.block_on_close = False
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    fake.url = f"http://127.0.0.1:{http.server_address[1]}"
+    try:
+        yield fake
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join(5)

@@ -83,7 +83,7 @@ def _first(items: list[Trigger], key: idempotency.Key | None) -> Request[BatchCr
     hashed = None if key is None else idempotency.resolve(key)
     if hashed is None:
         return batches.create(len(items))
-    return batches.create(len(items), key=hashed, shown=hashed.shown, scope=hashed.scope)
+    return batches.create(len(items), key=str(hashed), shown=hashed.shown, scope=hashed.scope)
 
 
 def _failed(items: list[Trigger], error: Exception) -> BatchTriggerError:
