@@ -209,7 +209,8 @@ class Server:
     def finish(
         self, key: str, value: object = None, run: str = "run_1", error: str | None = None
     ) -> None:
-        (key,) = (each for each in self.entries[run] if each == key or each.endswith("/" + key))
+        if key not in self.entries[run]:
+            (key,) = (each for each in self.entries[run] if each.endswith("/" + key))
         failed = RunError("raised", "Oops", error) if error else None
         outcome = Outcome(error is None, json.dumps(value), failed)
         entry = self.entries[run][key]
