@@ -1,6 +1,7 @@
 """Which awaits keep a run awake, and which are only its own coordination."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -133,10 +134,13 @@ async def waited_future() -> None:
 
 
 async def connection() -> None:
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    async with server:
-        reader, _ = await asyncio.open_connection(*server.sockets[0].getsockname())
-        await reader.read()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            await reader.read()
+        finally:
+            writer.close()
 
 
 @pytest.mark.parametrize("main", [slept, thread, own_future, waited_future, connection])
