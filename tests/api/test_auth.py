@@ -1,15 +1,17 @@
 """Keys and tokens: who gets in, and what everybody else is told."""
 
 import time
+from typing import Any
 
 import jwt
 import pytest
 
+from api_server import Api
 from outlast.engine.tokens import AUDIENCE, ISSUER
 from outlast.server.scopes import is_scope, reaches, reaches_every
 
 
-def signed(api, key: str | None = None, **changes) -> str:
+def signed(api: Api, key: str | None = None, **changes: Any) -> str:
     claims = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -25,7 +27,7 @@ def signed(api, key: str | None = None, **changes) -> str:
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer ", "Basic x", "Bearer tr_dev_x", "Bearer a.b.c"]
 )
-async def test_who_is_unknown_gets_a_401_that_tells_nothing(api, header: str | None) -> None:
+async def test_who_is_unknown_gets_a_401_that_tells_nothing(api: Api, header: str | None) -> None:
     async with api.with_bearer(None) as client:
         headers = {} if header is None else {"authorization": header}
         reply = await client.post("/api/v1/auth/jwt/claims", headers=headers)
@@ -35,13 +37,13 @@ async def test_who_is_unknown_gets_a_401_that_tells_nothing(api, header: str | N
     assert "tr_dev_x" not in reply.text
 
 
-async def test_a_root_key_gets_the_claims_it_signs(api) -> None:
+async def test_a_root_key_gets_the_claims_it_signs(api: Api) -> None:
     reply = await api.client.post("/api/v1/auth/jwt/claims", headers={"content-length": "0"})
 
     assert reply.json() == {"sub": api.platform.environment.id, "pub": True}
 
 
-async def test_a_token_that_the_caller_signed_is_good(api) -> None:
+async def test_a_token_that_the_caller_signed_is_good(api: Api) -> None:
     async with api.with_bearer(signed(api)) as client:
         reply = await client.post("/api/v1/tasks/hello/trigger", json={})
 
@@ -59,14 +61,14 @@ async def test_a_token_that_the_caller_signed_is_good(api) -> None:
         {"key": "tr_dev_" + "x" * 32},
     ],
 )
-async def test_a_token_that_is_not_right_is_a_401(api, changes) -> None:
+async def test_a_token_that_is_not_right_is_a_401(api: Api, changes: dict[str, Any]) -> None:
     async with api.with_bearer(signed(api, **changes)) as client:
         reply = await client.post("/api/v1/tasks/hello/trigger", json={})
 
     assert reply.status_code == 401
 
 
-async def test_an_additional_key_gets_whole_tokens(api) -> None:
+async def test_an_additional_key_gets_whole_tokens(api: Api) -> None:
     made = await api.engine.keys.create(api.platform.environment.id)
 
     async with api.with_bearer(made.secret) as client:
@@ -90,13 +92,15 @@ async def test_an_additional_key_gets_whole_tokens(api) -> None:
         ({"scopes": ["read:runs"], "expirationTime": 5}, 422),
     ],
 )
-async def test_a_token_request_that_is_wrong_is_refused(api, body, status: int) -> None:
+async def test_a_token_request_that_is_wrong_is_refused(
+    api: Api, body: dict[str, Any], status: int
+) -> None:
     reply = await api.client.post("/api/v1/auth/public-tokens", json=body)
 
     assert reply.status_code == status
 
 
-async def test_a_token_makes_no_tokens(api) -> None:
+async def test_a_token_makes_no_tokens(api: Api) -> None:
     async with api.with_bearer(signed(api)) as client:
         claims = await client.post("/api/v1/auth/jwt/claims")
         token = await client.post("/api/v1/auth/public-tokens", json={"scopes": ["admin"]})
@@ -123,7 +127,9 @@ async def test_a_token_makes_no_tokens(api) -> None:
         ("", "read", {"runs": ["run_1"]}, False),
     ],
 )
-def test_a_scope_reaches_what_it_names(scope, action, resources, expected) -> None:
+def test_a_scope_reaches_what_it_names(
+    scope: str, action: str, resources: dict[str, list[str] | None], expected: bool
+) -> None:
     assert reaches([scope], action, resources) is expected
 
 

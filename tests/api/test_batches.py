@@ -1,22 +1,28 @@
 """Batches over HTTP: two phases, repeated as often as the network wants."""
 
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
+import httpx
 import pytest
+
+from api_server import Api
 
 
 def line(index: int, task: str = "hello", **more: object) -> bytes:
     return json.dumps({"index": index, "task": task, "payload": index, **more}).encode() + b"\n"
 
 
-async def create(api, count: int, **body: object) -> dict:
+async def create(api: Api, count: int, **body: object) -> dict[str, Any]:
     reply = await api.client.post("/api/v3/batches", json={"runCount": count, **body})
     assert reply.status_code == 202, reply.text
-    return reply.json()
+    created: dict[str, Any] = reply.json()
+    return created
 
 
-async def send(api, batch: str, *lines: bytes):
-    async def stream():
+async def send(api: Api, batch: str, *lines: bytes) -> httpx.Response:
+    async def stream() -> AsyncIterator[bytes]:
         for item in lines:
             yield item
 
@@ -27,7 +33,7 @@ async def send(api, batch: str, *lines: bytes):
     )
 
 
-async def test_items_that_stream_in_become_runs_in_order(api) -> None:
+async def test_items_that_stream_in_become_runs_in_order(api: Api) -> None:
     batch = await create(api, 3)
 
     reply = await send(api, batch["id"], line(0), line(1), line(2))
@@ -47,7 +53,7 @@ async def test_items_that_stream_in_become_runs_in_order(api) -> None:
     assert payloads == ["0", "1", "2"]
 
 
-async def test_a_stream_that_is_sent_again_adds_nothing_twice(api) -> None:
+async def test_a_stream_that_is_sent_again_adds_nothing_twice(api: Api) -> None:
     batch = await create(api, 2)
 
     first = await send(api, batch["id"], line(0))
@@ -61,7 +67,7 @@ async def test_a_stream_that_is_sent_again_adds_nothing_twice(api) -> None:
     assert len(found["runs"]) == 2
 
 
-async def test_an_index_that_comes_twice_in_a_stream_counts_once(api) -> None:
+async def test_an_index_that_comes_twice_in_a_stream_counts_once(api: Api) -> None:
     batch = await create(api, 2)
 
     reply = await send(api, batch["id"], line(0), line(0))
@@ -70,7 +76,7 @@ async def test_an_index_that_comes_twice_in_a_stream_counts_once(api) -> None:
     assert reply.json()["sealed"] is False
 
 
-async def test_an_item_that_cannot_run_fails_alone(api) -> None:
+async def test_an_item_that_cannot_run_fails_alone(api: Api) -> None:
     batch = await create(api, 3)
 
     reply = await send(
@@ -87,7 +93,7 @@ async def test_an_item_that_cannot_run_fails_alone(api) -> None:
     assert "delay must be" in errors[2]["error"]
 
 
-async def test_a_line_over_the_limit_fails_alone(api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_line_over_the_limit_fails_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outlast.server.routes.batches.MAX_BODY_BYTES", 1000)
     batch = await create(api, 2)
 
@@ -108,7 +114,9 @@ async def test_a_line_over_the_limit_fails_alone(api, monkeypatch: pytest.Monkey
         ([b'{"index":0,"task":"a","payload":' + b"[" * 300 + b"\n"], 400),
     ],
 )
-async def test_a_stream_that_is_no_items_is_refused(api, lines: list[bytes], status: int) -> None:
+async def test_a_stream_that_is_no_items_is_refused(
+    api: Api, lines: list[bytes], status: int
+) -> None:
     batch = await create(api, 2)
 
     reply = await send(api, batch["id"], *lines)
@@ -116,7 +124,7 @@ async def test_a_stream_that_is_no_items_is_refused(api, lines: list[bytes], sta
     assert reply.status_code == status
 
 
-async def test_items_of_another_content_type_are_refused(api) -> None:
+async def test_items_of_another_content_type_are_refused(api: Api) -> None:
     batch = await create(api, 1)
 
     reply = await api.client.post(f"/api/v3/batches/{batch['id']}/items", json={})
@@ -124,7 +132,7 @@ async def test_items_of_another_content_type_are_refused(api) -> None:
     assert reply.status_code == 415
 
 
-async def test_a_key_answers_with_the_batch_there_is_and_cached_only_when_sealed(api) -> None:
+async def test_a_key_answers_with_the_batch_there_is_and_cached_only_when_sealed(api: Api) -> None:
     first = await create(api, 1, idempotencyKey="k")
     unsealed = await create(api, 1, idempotencyKey="k")
     await send(api, first["id"], line(0))
@@ -134,7 +142,7 @@ async def test_a_key_answers_with_the_batch_there_is_and_cached_only_when_sealed
     assert [first["isCached"], unsealed["isCached"], sealed["isCached"]] == [False, False, True]
 
 
-async def test_the_batch_of_another_environment_is_not_found(api) -> None:
+async def test_the_batch_of_another_environment_is_not_found(api: Api) -> None:
     batch = await create(api, 1)
     other = await api.engine.tenancy.environment("proj_test", "prod")
     [key] = await api.engine.keys.roots(other.id)
@@ -150,7 +158,7 @@ async def test_the_batch_of_another_environment_is_not_found(api) -> None:
     assert (read.status_code, add.status_code) == (404, 404)
 
 
-async def test_results_are_those_of_the_runs_that_ended(api) -> None:
+async def test_results_are_those_of_the_runs_that_ended(api: Api) -> None:
     batch = await create(api, 2)
     await send(api, batch["id"], line(0), line(1))
     runs = (await api.client.get(f"/api/v2/batches/{batch['id']}")).json()["runs"]
@@ -173,13 +181,13 @@ async def test_results_are_those_of_the_runs_that_ended(api) -> None:
     assert bad["ok"] is False
 
 
-async def test_too_large_a_batch_is_a_400(api) -> None:
+async def test_too_large_a_batch_is_a_400(api: Api) -> None:
     reply = await api.client.post("/api/v3/batches", json={"runCount": 1001})
 
     assert reply.status_code == 400
 
 
-async def test_a_token_needs_every_task_of_the_batch(api) -> None:
+async def test_a_token_needs_every_task_of_the_batch(api: Api) -> None:
     token = await api.engine.tokens.mint(
         api.platform.environment, ("batchTrigger:tasks:hello", "read:batch")
     )

@@ -2,10 +2,11 @@
 
 import msgspec
 
+from api_server import Api
 from outlast.protocol.triggers import Trigger, Triggered
 
 
-async def test_a_trigger_makes_a_run_that_a_worker_gets(api) -> None:
+async def test_a_trigger_makes_a_run_that_a_worker_gets(api: Api) -> None:
     reply = await api.client.post(
         "/api/v1/tasks/hello/trigger", json={"payload": {"n": 1}, "options": {"tags": "org_1"}}
     )
@@ -16,7 +17,7 @@ async def test_a_trigger_makes_a_run_that_a_worker_gets(api) -> None:
     assert claimed.claim.facts.tags == ("org_1",)
 
 
-async def test_an_id_with_an_encoded_slash_and_space_is_one_id(api) -> None:
+async def test_an_id_with_an_encoded_slash_and_space_is_one_id(api: Api) -> None:
     reply = await api.client.post("/api/v1/tasks/a%2Fb%20c/trigger", json={})
 
     assert reply.status_code == 200
@@ -24,7 +25,7 @@ async def test_an_id_with_an_encoded_slash_and_space_is_one_id(api) -> None:
     assert claimed.claim.facts.task == "a/b c"
 
 
-async def test_the_answer_carries_a_token_that_reads_the_run(api) -> None:
+async def test_the_answer_carries_a_token_that_reads_the_run(api: Api) -> None:
     reply = await api.client.post("/api/v1/tasks/hello/trigger", json={})
 
     token = await api.engine.tokens.verify(reply.headers["x-trigger-jwt"])
@@ -35,7 +36,7 @@ async def test_the_answer_carries_a_token_that_reads_the_run(api) -> None:
     assert claims["pub"] is True
 
 
-async def test_an_unknown_task_is_a_404_that_names_it(api) -> None:
+async def test_an_unknown_task_is_a_404_that_names_it(api: Api) -> None:
     reply = await api.client.post("/api/v1/tasks/helo/trigger", json={})
 
     assert reply.status_code == 404
@@ -44,7 +45,7 @@ async def test_an_unknown_task_is_a_404_that_names_it(api) -> None:
     assert reply.headers["x-should-retry"] == "false"
 
 
-async def test_an_idempotency_key_answers_with_the_run_there_is(api) -> None:
+async def test_an_idempotency_key_answers_with_the_run_there_is(api: Api) -> None:
     body = {"options": {"idempotencyKey": "order-1"}}
 
     first = await api.client.post("/api/v1/tasks/hello/trigger", json=body)
@@ -54,7 +55,7 @@ async def test_an_idempotency_key_answers_with_the_run_there_is(api) -> None:
     assert second.json() == {"id": first.json()["id"], "isCached": True}
 
 
-async def test_a_repeated_request_is_the_same_request(api) -> None:
+async def test_a_repeated_request_is_the_same_request(api: Api) -> None:
     headers = {"x-trigger-request-idempotency-key": "request-1"}
 
     first = await api.client.post("/api/v1/tasks/hello/trigger", json={}, headers=headers)
@@ -63,7 +64,7 @@ async def test_a_repeated_request_is_the_same_request(api) -> None:
     assert second.json() == first.json()
 
 
-async def test_a_limit_is_a_422_that_names_the_field(api) -> None:
+async def test_a_limit_is_a_422_that_names_the_field(api: Api) -> None:
     tags = [str(number) for number in range(11)]
 
     reply = await api.client.post("/api/v1/tasks/hello/trigger", json={"options": {"tags": tags}})
@@ -72,32 +73,32 @@ async def test_a_limit_is_a_422_that_names_the_field(api) -> None:
     assert reply.json()["param"] == "tags"
 
 
-async def test_coalesced_triggers_have_their_own_answers(api) -> None:
+async def test_coalesced_triggers_have_their_own_answers(api: Api) -> None:
     wanted = [
         Trigger(task="hello", payload="1", request_key="a"),
         Trigger(task="nobody"),
         Trigger(task="hello", payload="2", request_key="b"),
     ]
 
-    reply = await api.client.post(
-        "/api/outlast/v1/triggers", content=msgspec.json.encode(wanted)
-    )
+    reply = await api.client.post("/api/outlast/v1/triggers", content=msgspec.json.encode(wanted))
 
     answers = msgspec.json.decode(reply.content, type=list[Triggered])
     assert [answer.error is None for answer in answers] == [True, False, True]
-    assert answers[1].error.code == "unknown_task"
+    refusal = answers[1].error
+    assert refusal is not None
+    assert refusal.code == "unknown_task"
     for answer, payload in ((answers[0], "1"), (answers[2], "2")):
         assert (await api.worker.claim(answer.run_id)).claim.payload == payload
 
 
-async def test_a_coalesced_request_that_is_none_is_a_400(api) -> None:
+async def test_a_coalesced_request_that_is_none_is_a_400(api: Api) -> None:
     for content in (b"{", b"{}", b'[{"task": 1}]', b""):
         reply = await api.client.post("/api/outlast/v1/triggers", content=content)
 
         assert reply.status_code == 400
 
 
-async def test_too_many_coalesced_triggers_are_refused_whole(api) -> None:
+async def test_too_many_coalesced_triggers_are_refused_whole(api: Api) -> None:
     content = msgspec.json.encode([Trigger(task="hello")] * 257)
 
     reply = await api.client.post("/api/outlast/v1/triggers", content=content)
@@ -105,13 +106,13 @@ async def test_too_many_coalesced_triggers_are_refused_whole(api) -> None:
     assert reply.status_code == 413
 
 
-async def test_no_triggers_are_no_problem(api) -> None:
+async def test_no_triggers_are_no_problem(api: Api) -> None:
     reply = await api.client.post("/api/outlast/v1/triggers", content=b"[]")
 
     assert reply.json() == []
 
 
-async def test_a_token_may_trigger_the_task_it_names_once(api) -> None:
+async def test_a_token_may_trigger_the_task_it_names_once(api: Api) -> None:
     token = await api.engine.tokens.mint(
         api.platform.environment, ("trigger:tasks:hello",), one_time=True
     )

@@ -78,6 +78,8 @@ class Gate:
             return Problem(
                 421, "unknown_host", "this server is not configured for the host of the request"
             )
+        if "\0" in scope["path"]:
+            return Problem(404, "not_found", "Not Found")  # nothing that is stored has this name
         if scope["query_string"] and _CREDENTIAL.search(scope["query_string"]):
             return Problem(
                 400,

@@ -1,14 +1,44 @@
 """A run as the API shows it: status in the words of the caller, and what follows from it."""
 
+from datetime import datetime
 from typing import TypedDict
 
 import msgspec
 
-from outlast.protocol.bodies import ResultError, RunErrorBody, RunResult
+from outlast.engine.payloads import SUPER_JSON, TEXT
+from outlast.engine.runs import Contents, Run
+from outlast.engine.tenancy import Environment
+from outlast.protocol.bodies import (
+    ListedRun,
+    RelatedRun,
+    RelatedRuns,
+    ResultError,
+    RunDetail,
+    RunEnvironment,
+    RunErrorBody,
+    RunResult,
+    TriggerFunction,
+)
 from outlast.protocol.outcomes import RunError
 from outlast.protocol.statuses import FAILED_ENDS, FINAL, NAMES, Status
 
+_FUNCTIONS: dict[str, TriggerFunction] = {
+    "trigger": "trigger",
+    "triggerAndWait": "triggerAndWait",
+    "batchTrigger": "batchTrigger",
+    "batchTriggerAndWait": "batchTriggerAndWait",
+}
+
+
+class _SuperJson(msgspec.Struct):
+    json: msgspec.Raw
+
+
 _errors = msgspec.json.Decoder(RunError)
+_raw = msgspec.json.Decoder(msgspec.Raw)
+_super = msgspec.json.Decoder(_SuperJson)
+_objects = msgspec.json.Decoder(dict[str, object])
+_encoder = msgspec.json.Encoder()
 
 
 class Flags(TypedDict):
@@ -27,6 +57,28 @@ class Flags(TypedDict):
     is_cancelled: bool
 
 
+class _Shared(Flags):
+    id: str
+    status: str
+    task_identifier: str
+    is_test: bool
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    delayed_until: datetime | None
+    expired_at: datetime | None
+    tags: tuple[str, ...]
+    duration_ms: float
+    idempotency_key: str | None
+    version: str | None
+    ttl: str | None
+    metadata: dict[str, object] | None
+    queue: str
+    concurrency_key: str | None
+    reason: str | None
+
+
 def flags(status: Status) -> Flags:
     """Return the booleans of a status."""
     shown = NAMES[status].api
@@ -41,21 +93,68 @@ def flags(status: Status) -> Flags:
     )
 
 
-def run_error(text: str | None) -> RunErrorBody | None:
-    """Return a stored error as the API shows it."""
-    if text is None:
-        return None
-    error = _errors.decode(text)
-    return RunErrorBody(
-        message=error.message,
-        name=error.type,
-        stack_trace=error.stack or None,
-        causes=error.causes or None,
-        kind=error.kind,
+def listed(run: Run, environment: Environment, *, legacy: bool) -> ListedRun:
+    """Return a run of a list."""
+    return ListedRun.model_validate(
+        {
+            **_shared(run, legacy=legacy),
+            "env": RunEnvironment(id=environment.id, name=environment.slug),
+        }
     )
 
 
-def run_result(
+def related(run: Run, *, legacy: bool) -> RelatedRun:
+    """Return a run above or below another one."""
+    return RelatedRun.model_validate(_family(run, legacy=legacy))
+
+
+def detail(
+    run: Run,
+    contents: Contents,
+    *,
+    legacy: bool,
+    family: RelatedRuns | None = None,
+    standing: str | None = None,
+) -> bytes:
+    """Return the JSON text of everything about a run.
+
+    Payload and output are put in as the JSON they were stored as: nothing is lost on the way.
+    """
+    body = RunDetail.model_validate(
+        {
+            **_family(run, legacy=legacy),
+            "reason": standing,
+            "attempt_count": run.attempt,
+            "related_runs": family or RelatedRuns(),
+            "batch_id": run.batch_id,
+            "error": _error_body(contents.error),
+        }
+    )
+    fields = body.model_dump(mode="json", exclude_none=True)
+    if contents.payload is not None:
+        fields["payload"] = plain(contents.payload, contents.payload_type)
+    if run.status is Status.COMPLETED and contents.output is not None:
+        fields["output"] = plain(contents.output, "application/json")
+    return _encoder.encode(fields)
+
+
+def plain(text: str, media_type: str) -> msgspec.Raw | str:
+    """Return stored text as the plain JSON value it stands for, or as a string if it is none."""
+    if media_type == TEXT:
+        return text
+    try:
+        raw = _super.decode(text).json if media_type == SUPER_JSON else _raw.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return msgspec.Raw(bytes(raw))
+
+
+def metadata(text: str | None) -> dict[str, object]:
+    """Return a run's metadata; there is always an object."""
+    return {} if text is None else _objects.decode(text)
+
+
+def result(
     run_id: str, task: str, status: str, output: str | None, failure: str | None
 ) -> RunResult:
     """Return how a run ended, for callers that wait for its value."""
@@ -77,4 +176,51 @@ def run_result(
             message=error.message if error is not None else f"the run ended as {status}",
             stack_trace=error.stack if error is not None else "",
         ),
+    )
+
+
+def _shared(run: Run, *, legacy: bool) -> _Shared:
+    names = NAMES[run.status]
+    return _Shared(
+        **flags(run.status),
+        id=run.id,
+        status=names.legacy if legacy else names.api,
+        task_identifier=run.task,
+        is_test=run.is_test,
+        created_at=run.created_at,
+        updated_at=run.updated_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        delayed_until=run.delay_until,
+        expired_at=run.finished_at if run.status is Status.EXPIRED else None,
+        tags=run.tags,
+        duration_ms=round(run.active_seconds * 1000),
+        idempotency_key=run.idempotency_shown or run.idempotency_key,
+        version=run.version,
+        ttl=f"{run.ttl:g}s" if run.ttl else None,
+        metadata=None if run.metadata is None else metadata(run.metadata),
+        queue=run.queue,
+        concurrency_key=run.concurrency_key,
+        reason=run.reason,
+    )
+
+
+def _family(run: Run, *, legacy: bool) -> dict[str, object]:
+    return {
+        **_shared(run, legacy=legacy),
+        "depth": run.depth,
+        "trigger_function": _FUNCTIONS.get(run.trigger_function, "trigger"),
+    }
+
+
+def _error_body(text: str | None) -> RunErrorBody | None:
+    if text is None:
+        return None
+    error = _errors.decode(text)
+    return RunErrorBody(
+        message=error.message,
+        name=error.type,
+        stack_trace=error.stack or None,
+        causes=error.causes or None,
+        kind=error.kind,
     )

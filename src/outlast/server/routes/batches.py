@@ -25,7 +25,7 @@ from outlast.server.gate import MAX_BODY_BYTES
 from outlast.server.intake import hashed, make_trigger, read_item
 from outlast.server.lines import read_lines
 from outlast.server.problems import Problem
-from outlast.server.run_bodies import run_result
+from outlast.server.run_bodies import result
 from outlast.server.services import services
 
 MAX_ITEMS = 1000
@@ -131,7 +131,7 @@ async def results(request: Request, batch_id: str) -> Response:
     await engine.batches.retrieve(caller.environment.id, batch_id)
     items = await engine.batches.items(caller.environment.id, batch_id)
     ended = tuple(
-        run_result(item.run_id, item.task, item.status, item.output, item.failure)
+        result(item.run_id, item.task, item.status, item.output, item.failure)
         for item in items
         if item.run_id is not None and item.status is not None
     )
