@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import msgspec
@@ -69,7 +70,8 @@ async def running(settings: ServerSettings) -> AsyncIterator[Running]:
         serve(settings, stop=stop, started=bound.set_result, listener=listener)
     )
     try:
-        await asyncio.wait({task, bound}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {task, bound}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             await task
         yield Running(bound.result(), stop, task)
@@ -112,7 +114,7 @@ async def test_a_server_serves_until_it_is_stopped(fresh_url: str) -> None:
     assert ready.status_code == 200
     assert environment.json()["slug"] == "dev"
     assert foreign.status_code == 421
-    with pytest.raises(OSError, match="refused|Connect"):
+    with pytest.raises(OSError, match=r"refused|Connect"):
         await asyncio.open_connection(server.bound.host, server.bound.port)
 
 
