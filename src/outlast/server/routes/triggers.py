@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from outlast.engine.tokens import Tokens
 from outlast.protocol.bodies import TriggerBody, TriggerReply
 from outlast.protocol.triggers import Trigger
 from outlast.server.auth import authenticate
