@@ -37,8 +37,9 @@ USER = "user_ada"
 POLL_SECONDS = 0.05
 PATIENCE = 120.0
 """Seconds without a finished page after which the demo gives up."""
-LARGE, LARGEST = 5_000, 1_000_000
-"""From so many rows on, a page has 500 of them; and what the journal of one run can take."""
+LARGE, LARGEST = 1_000, 250_000
+"""From so many rows on, an export has 50 pages of any size; and that size has a limit."""
+PAGES_OF_LARGE = 50
 
 
 class DemoError(Exception):
@@ -59,8 +60,10 @@ class Plan:
         text = environ.get("ROWS") or str(ORGANIZATION.invoices)
         if not text.isdecimal() or not 1 <= int(text) <= LARGEST:
             raise DemoError(f"ROWS must be a number from 1 to {LARGEST}, not {text!r}")
-        is_large = int(text) >= LARGE
-        return cls(int(text), 500 if is_large else 25, 0.05 if is_large else 0.25)
+        rows = int(text)
+        if rows >= LARGE:
+            return cls(rows, -(-rows // PAGES_OF_LARGE), page_pause=0.1)
+        return cls(rows, 25, page_pause=0.25)
 
     @property
     def pages(self) -> int:

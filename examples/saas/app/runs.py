@@ -25,7 +25,7 @@ class RunState:
     pages_done: int
     pages_total: int | None
     pages: tuple[PageRun, ...]
-    """First page first."""
+    """First page first; the platform names the hundred newest children."""
     error: str | None
 
 

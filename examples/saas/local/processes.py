@@ -30,7 +30,7 @@ class Program:
     def start(
         cls, name: str, arguments: list[str], *, cwd: Path, env: Mapping[str, str], log: Path
     ) -> "Program":
-        """Start the process with an empty log, and out of reach of Ctrl-C: who starts it stops it."""
+        """Start the process with an empty log, out of reach of Ctrl-C: its owner stops it."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - a list of our own, no shell

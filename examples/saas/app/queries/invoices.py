@@ -23,7 +23,7 @@ async def count_invoices(session: AsyncSession, organization_id: UUID) -> Invoic
     counted = select(func.count(), func.coalesce(func.max(Invoice.number), 0)).where(
         Invoice.organization_id == organization_id
     )
-    rows, last_number = (await session.execute(counted)).one().tuple()
+    rows, last_number = (await session.execute(counted)).one()
     return InvoiceCount(rows, last_number)
 
 
