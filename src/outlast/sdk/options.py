@@ -14,6 +14,7 @@ from outlast.sdk.queue import Queue
 from outlast.sdk.retry import MAX_ATTEMPTS
 from outlast.sdk.serde import Codec
 from outlast.sdk.tags import Tags, check
+from outlast.telemetry.traces import traceparent
 
 MAX_METADATA_BYTES = 256 * 1024
 
@@ -82,8 +83,9 @@ def build(
     allowed: type = TriggerOptions,
 ) -> Trigger:
     """Return the trigger that a call asks for. Raises `UsageError`, naming the option."""
+    trace = traceparent()
     if not options:
-        return Trigger(task=task, payload=payload, request_key=request_key)
+        return Trigger(task=task, payload=payload, request_key=request_key, trace_context=trace)
     known = allowed.__annotations__
     for name in options:
         if name not in known:
@@ -94,7 +96,9 @@ def build(
         if given is not None and name in _READERS
         for field, value in _READERS[name](given).items()
     }
-    return Trigger(task=task, payload=payload, request_key=request_key, **fields)
+    return Trigger(
+        task=task, payload=payload, request_key=request_key, trace_context=trace, **fields
+    )
 
 
 def unknown(name: str, known: Mapping[str, object], where: str) -> UsageError:
