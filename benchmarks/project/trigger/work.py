@@ -1,0 +1,46 @@
+"""The tasks that the benchmarks run: as little work as there can be."""
+
+import os
+import time
+from pathlib import Path
+
+from outlast import step, task
+
+_STARTS = os.environ.get("BENCH_STARTS", "")
+
+
+@task("noop")
+async def noop(payload: int) -> int:
+    return payload
+
+
+@task("noop-def")
+def noop_def(payload: int) -> int:
+    return payload
+
+
+@task("tell-start")
+async def tell_start(payload: float) -> None:
+    """Write down how long the trigger took to get here."""
+    line = f"{time.time() - payload}\n"
+    with Path(_STARTS).open("a", encoding="ascii") as file:
+        file.write(line)
+
+
+@task("ten-steps")
+async def ten_steps(payload: int) -> int:
+    for number in range(10):
+        await step(f"step-{number}", _nothing)
+    return payload
+
+
+@task("fan-out")
+async def fan_out(payload: int) -> float:
+    """Return seconds from the first child's trigger until all have answered."""
+    began = time.perf_counter()
+    await noop.batch_trigger_and_wait(list(range(payload)))
+    return time.perf_counter() - began
+
+
+def _nothing() -> None:
+    return None
