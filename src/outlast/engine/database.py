@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from types import TracebackType
+from types import GenericAlias, TracebackType
 from typing import Self, TypeAlias, TypeVar
 
 import asyncpg
@@ -56,7 +56,7 @@ class Executor:
         """Return every row, decoded by column name."""
         with translated(statement.name):
             records = await self.connection.fetch(statement.sql, *statement.arguments(values))
-        return [msgspec.convert(dict(record), row) for record in records]
+        return _decode(records, row)
 
     async def fetch_values(
         self, row: type[Row], statement: Statement, values: Sequence[object]
@@ -64,7 +64,7 @@ class Executor:
         """Return every row of a composed statement, whose values come in the order of `$n`."""
         with translated(statement.name):
             records = await self.connection.fetch(statement.sql, *values)
-        return [msgspec.convert(dict(record), row) for record in records]
+        return _decode(records, row)
 
     async def fetch_one(self, row: type[Row], statement: Statement, **values: object) -> Row | None:
         """Return the first row, or None."""
@@ -141,7 +141,9 @@ class Database:
     async def acquire(self) -> AsyncIterator[Executor]:
         """Lend a connection for several statements that need no common transaction."""
         with translated("connect"):
-            connection = await self._pool.acquire(timeout=self.settings.connect_timeout)
+            # Cheaper than the pool's own timeout, which starts a task.
+            async with asyncio.timeout(self.settings.connect_timeout):
+                connection = await self._pool.acquire()
         try:
             yield Executor(connection)
         finally:
@@ -198,6 +200,14 @@ def translated(what: str) -> Iterator[None]:
         raise _translate(what, error) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError) as error:
         raise ConnectionLost(f"{what}: the database connection was lost: {error!r}") from error
+
+
+def _decode(records: Sequence[asyncpg.Record], row: type[Row]) -> list[Row]:
+    """Decode all rows in one call, which costs half of one call each."""
+    rows: list[Row] = msgspec.convert(
+        [dict(record) for record in records], GenericAlias(list, (row,))
+    )
+    return rows
 
 
 def touched(tag: str) -> int:
