@@ -14,6 +14,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 
 class Show:
@@ -78,4 +79,4 @@ class Show:
     def _print(self, text: str, style: str) -> None:
         # Through the console of the bar, so that lines stand above it.
         console = self._progress.console if self._progress is not None else self._console
-        console.print(text, style=style or None, markup=False)
+        console.print(Text(text, style))
