@@ -43,6 +43,15 @@ TASKS = """
         finally:
             note("finally")
 
+    @task("sleeps")
+    async def sleeps() -> str:
+        try:
+            await step("note", note, "step")
+            await wait.for_(days=1)
+            return "woke"
+        finally:
+            note("finally")
+
     @task("hidden")
     def hidden():
         async def inside() -> None: ...
@@ -186,6 +195,19 @@ async def test_replay_always_leaves_at_every_wait(boot: Boot) -> None:
     await server.suspended()
     await until(lambda: remote(server).code is not None)
     assert remote(server).code == 0
+
+
+async def test_an_async_task_goes_cold_in_a_dedicated_executor(boot: Boot, tmp_path: Path) -> None:
+    server = boot("dedicated", replay_always=True)
+    server.claim("sleeps")
+    (key,) = await server.suspended()
+    await until(functools.partial(_has_left, remote(server)))
+    server.parked.pop("run_1")
+    server.finish_cold(key, None)
+    boot("dedicated", server, replay_always=True)
+    server.claim("sleeps", resume="cold")
+    assert await server.end() == "woke"
+    assert (tmp_path / "notes").read_text().split() == ["step", "finally"]
 
 
 async def test_a_def_that_hides_a_coroutine_is_told_so(boot: Boot) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from outlast.protocol.frames import Entry
 from outlast.protocol.outcomes import Outcome
-from outlast.sdk.errors import NonDeterministicReplayError
+from outlast.sdk.errors import NonDeterministicReplayError, UsageError
 from outlast.worker.delivery import Delivery, Hold
 from outlast.worker.journal import Item, Journal
 from outlast.worker.scopes import Scope
@@ -74,6 +74,31 @@ def test_another_call_at_a_position_is_no_replay(name: str) -> None:
     replay, scope = Journal("run_1", 1, resumed=True, entries=entries), Scope()
     with pytest.raises(NonDeterministicReplayError, match=r"call 1 of the task was step:a#0"):
         ask(replay, scope, name)
+
+
+def test_other_arguments_of_a_child_are_a_warning_or_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    journal = fresh()
+    made = journal.ask(journal.reserve(Scope(), "child", "mail"), "today")
+    for strict in (False, True):
+        replay = Journal("run_1", 1, resumed=True, entries=[entry(made)], strict=strict)
+        key = replay.reserve(Scope(), "child", "mail")
+        if strict:
+            with pytest.raises(NonDeterministicReplayError, match="other arguments"):
+                replay.ask(key, "tomorrow")
+        else:
+            assert replay.ask(key, "tomorrow").outcome == DONE
+            assert "the recorded answer stands" in caplog.text
+
+
+def test_a_journal_has_a_limit_that_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outlast.worker.journal.MAX_ENTRIES", 2)
+    journal, root = fresh(), Scope()
+    for name in "ab":
+        ask(journal, root, name)
+    with pytest.raises(UsageError, match="batch_trigger_and_wait"):
+        ask(journal, root, "c")
 
 
 def test_a_new_attempt_finds_by_content_whatever_the_order() -> None:

@@ -7,6 +7,7 @@ one task at a time: a `def` function on its main thread, while its loop lives on
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import functools
 import io
 import logging
@@ -104,6 +105,7 @@ class Executor:
         """Forget a run."""
         if self.runs.get(run.id) is run:
             del self.runs[run.id]
+        self._keep_warm(run)
         self._retire_if_idle()
 
     # Frames
@@ -145,8 +147,7 @@ class Executor:
             if run is None:
                 self.send(frame(Kind.GONE, Empty(), run=each.run, token=each.token, number=1))
                 return
-            if (timer := self._cold.pop(run.id, None)) is not None:
-                timer.cancel()
+            self._keep_warm(run)
             run.resume(each.token, claim.entries)
             return
         if run is not None:
@@ -176,6 +177,15 @@ class Executor:
 
     # Leaving
 
+    @property
+    def strict(self) -> bool:
+        """Whether a replay with other arguments is an error, not a warning."""
+        return self._config.replay_always
+
+    def _keep_warm(self, run: Run) -> None:
+        if (timer := self._cold.pop(run.id, None)) is not None:
+            timer.cancel()
+
     def may_begin(self) -> bool:
         """Say whether the lease is fresh, and this executor stays."""
         fresh = self._beat is not None and boot_seconds() - self._beat < FENCE_SECONDS
@@ -190,6 +200,8 @@ class Executor:
 
     def _go_cold(self) -> None:
         """End the process without unwinding: no `finally` of the user runs at a wait."""
+        if not all(run.is_stuck for run in self.runs.values()):
+            return
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -207,6 +219,7 @@ def main() -> None:
     sock = socket.socket(fileno=arguments.fd)
     os.set_inheritable(arguments.fd, False)
     watch(sock)
+    faulthandler.enable()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a process that is killed flushes nothing
     capture_logs(_reporter)

@@ -16,6 +16,10 @@ class Host(Protocol):
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop of the executor."""
 
+    @property
+    def strict(self) -> bool:
+        """Whether a replay with other arguments is an error, not a warning."""
+
     def send(self, frame: Frame) -> None:
         """Send a frame to the supervisor."""
 

@@ -14,13 +14,20 @@ from dataclasses import dataclass, field
 from outlast.protocol.frames import Entry
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
-from outlast.sdk.errors import NonDeterministicReplayError
+from outlast.sdk.errors import NonDeterministicReplayError, UsageError
 from outlast.sdk.runtime import EntryKind
 from outlast.worker.quiescence import EntryFuture
 from outlast.worker.scopes import Scope
 
 MAX_KEY = 390
 _KEPT = 350
+MAX_ENTRIES = 10_000
+"""Entries of one run; a cold resume loads them all."""
+_MANY_ENTRIES = 8_000
+_WAYS_OUT = (
+    "wait for many children in one entry with batch_trigger_and_wait, or trigger a run that goes "
+    "on with the rest"
+)
 _NUMBERS_OF_AN_ATTEMPT = 1 << 20
 
 logger = logging.getLogger("outlast.worker")
@@ -76,8 +83,18 @@ class _Record:
 class Journal:
     """The entries of one run in one executor."""
 
-    def __init__(self, run: str, attempt: int, *, resumed: bool, entries: Iterable[Entry]) -> None:
+    def __init__(
+        self,
+        run: str,
+        attempt: int,
+        *,
+        resumed: bool,
+        entries: Iterable[Entry],
+        strict: bool = False,
+    ) -> None:
         self._run = run
+        self._strict = strict
+        self._size = 0
         self._attempt = attempt
         self._suffix = f"@{attempt}" if attempt > 1 else ""
         self.base = (attempt - 1) * _NUMBERS_OF_AN_ATTEMPT
@@ -92,6 +109,7 @@ class Journal:
         self._by_wire: dict[str, Item] = {}
         self._late: dict[str, Outcome] = {}
         for entry in entries:
+            self._size += 1
             self._take(entry, resumed=resumed)
 
     def recorded(self) -> list[tuple[int, str, bool]]:
@@ -122,17 +140,14 @@ class Journal:
         if entry is None:
             entry = self._cache.pop(content, None)
         elif entry.arguments and entry.arguments != content and slot.kind in {"child", "batch"}:
-            logger.warning(
-                "run %s: %s was recorded with other arguments; the recorded answer stands. "
-                "Take times from ctx.now() and chance from ctx.random(), or compute them in a step",
-                self._run,
-                key,
-            )
+            self._differs(key)
         item = Item(
             key, key + self._suffix, slot.kind, slot.name, slot.scope, slot.position, content
         )
         if entry is not None:
             self._answer(item, entry)
+        else:
+            self._grow()
         self.items[key] = item
         self._by_wire[item.wire] = item
         return item
@@ -209,6 +224,30 @@ class Journal:
             f"the code now makes it {key}; "
             "bring the old order of calls back, or finish the run with the version it began on"
         )
+
+    def _differs(self, key: str) -> None:
+        told = (
+            f"run {self._run}: {key} was recorded with other arguments. Take times from ctx.now() "
+            "and chance from ctx.random(), or compute them in a step"
+        )
+        if self._strict:
+            raise NonDeterministicReplayError(told)
+        logger.warning("%s; the recorded answer stands", told)
+
+    def _grow(self) -> None:
+        self._size += 1
+        if self._size == _MANY_ENTRIES:
+            logger.warning(
+                "run %s has made %d of %d journal entries: %s",
+                self._run,
+                self._size,
+                MAX_ENTRIES,
+                _WAYS_OUT,
+            )
+        if self._size > MAX_ENTRIES:
+            raise UsageError(
+                f"run {self._run} has made its {MAX_ENTRIES:,} journal entries: {_WAYS_OUT}"
+            )
 
     def _content(self, slot: _Slot, arguments: str) -> str:
         """Return what a call is, apart from when it is made: scope, kind, name and arguments."""

@@ -59,11 +59,15 @@ class Run(Caller):
         self._loop = host.loop
         self._thread = threading.get_ident()
         self.journal = Journal(
-            self.id, self.attempt, resumed=claim.resume == "cold", entries=claim.entries
+            self.id,
+            self.attempt,
+            resumed=claim.resume == "cold",
+            entries=claim.entries,
+            strict=host.strict,
         )
         self._delivery = Delivery(self.journal)
         self.sending = Sending(self.id, token, host.send)
-        self.settling = Settling(host.loop, self._look, self._settled, self.sending.flush)
+        self.settling = Settling(host.loop, self._look, self._settled, self._flush)
         self.reports = Reports(claim, self.sending, self._reported)
         self.context = Context.of(claim.facts, RunSource(self))
         self.root = Scope()
@@ -263,10 +267,13 @@ class Run(Caller):
         """Deliver the next result, or give the slot back: the code stands still."""
         if self.state is State.EXECUTING:
             self._advance(stillness)
-        self.reports.flush()
-        self.sending.flush()
+        self._flush()
         if stillness is Stillness.FOREIGN and self._waiting:
             self.settling.again()
+
+    def _flush(self) -> None:
+        self.reports.flush()
+        self.sending.flush()
 
     def _advance(self, stillness: Stillness) -> None:
         now = self._loop.time()
