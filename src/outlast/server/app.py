@@ -35,6 +35,8 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
+        # It would trace whole paths, and paths can hold secrets.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = Services(settings=settings, engine=engine, links=Links(engine))
     app.router.routes.extend(triggers.coalesced)
