@@ -120,8 +120,9 @@ async def test_a_version_that_nobody_serves_gives_way(
     new = await office.catalogue.register(prod.id, manifest("new"))
     await database.execute(SESSION["open"], environment=prod.id, version=old.version.id)
 
-    assert await office.catalogue.elect(prod.id)
-    assert not await office.catalogue.elect(prod.id)
+    assert await office.catalogue.elect() == []
+    assert await office.catalogue.elect(grace=0) == [prod.id]
+    assert await office.catalogue.elect(grace=0) == []
 
     offer = await office.catalogue.offer(prod.id)
     assert offer is not None

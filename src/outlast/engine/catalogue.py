@@ -23,6 +23,8 @@ MAX_TASK_CHARS = 512
 MAX_QUEUE_CHARS = 200
 MAX_NAME_BYTES = 600
 """Names stand in indexes, whose rows hold 2,704 bytes."""
+ELECTION_SECONDS = 60.0
+"""How long a current version may have no worker before another one takes its place."""
 _MAX_TASKS = 10_000
 _CURRENT_SECONDS = 2.0
 _VERSION_SECONDS = 600.0  # versions never change
@@ -83,6 +85,10 @@ class _TaskRow(msgspec.Struct, frozen=True):
     manifest: str
 
 
+class _Id(msgspec.Struct, frozen=True):
+    id: str
+
+
 class _Name(msgspec.Struct, frozen=True):
     name: str
 
@@ -137,12 +143,16 @@ class Catalogue:
         self.forget(environment_id)
         return offer.version
 
-    async def elect(self, environment_id: str) -> bool:
-        """Let a version that somebody works on replace a current one that nobody works on."""
-        changed = await self._database.execute(CATALOGUE.elect, environment_id=environment_id)
-        if changed:
-            self.forget(environment_id)
-        return bool(changed)
+    async def elect(self, *, grace: float = ELECTION_SECONDS) -> list[str]:
+        """Replace current versions that nobody works on by ones that somebody does.
+
+        Returns the environments that changed. An agent calls this every few seconds: without it new
+        runs wait for ever once a deployment went back to older code.
+        """
+        rows = await self._database.fetch(_Id, CATALOGUE.elect, grace=grace)
+        for row in rows:
+            self.forget(row.id)
+        return [row.id for row in rows]
 
     async def offer(
         self, environment_id: str, name: str | None = None, *, fresh: bool = False

@@ -321,6 +321,8 @@ class Engine:
         self._agents.repeat("poll", self._poll, _POLL_SECONDS)
         self._agents.repeat("sweep", self._sweep.run_once, _POLL_SECONDS)
         self._agents.repeat("versions", self._versions.run_once, _VERSIONS_SECONDS)
+        self._agents.repeat("elect", self.catalogue.elect, _VERSIONS_SECONDS)
+        self._agents.repeat("tokens", self.tokens.prune, _AUDIT_SECONDS)
         self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
 
     async def _poll(self) -> None:

@@ -51,14 +51,21 @@ update outlast.environment set current_version_id = :version_id::text
 where id = :environment_id::text and current_version_id is distinct from :version_id
 
 -- name: elect
--- Nobody works on the current version: the newest one that somebody works on takes its place.
+-- Where nobody has worked on the current version for a minute, the newest that somebody works on
+-- takes its place: after going back to older code, and when the newest was taken away.
 update outlast.environment e set current_version_id = v.id
 from (
-  select max(s.version_id) as id from outlast.session s
-  where s.environment_id = :environment_id::text and s.lost_at is null) v
-where e.id = :environment_id and v.id is not null and not exists (
-  select from outlast.session s where s.environment_id = e.id and s.lost_at is null
-    and s.version_id = e.current_version_id)
+  select environment_id, max(version_id) as id from outlast.session
+  where lost_at is null group by environment_id) v
+where e.id = v.environment_id and e.current_version_id <> v.id
+  and not exists (
+    select from outlast.session s where s.environment_id = e.id and s.version_id = e.current_version_id
+      and (s.lost_at is null
+           or s.lost_at > clock_timestamp() - make_interval(secs => :grace::double precision)))
+  and not exists (
+    select from outlast.version c where c.id = e.current_version_id
+      and c.created_at > clock_timestamp() - make_interval(secs => :grace))
+returning e.id
 
 -- name: upsert_queues
 -- Rows that stay as they are are not written; the rows that come back need their lanes looked at.
