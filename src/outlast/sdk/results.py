@@ -1,5 +1,6 @@
 """How a child run or a batch ended, as a value."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar, overload
 
@@ -8,11 +9,16 @@ from outlast.sdk.errors import RunError, run_error
 
 Out_co = TypeVar("Out_co", covariant=True)
 
+_log = logging.getLogger("outlast")
+
 
 class Result(Generic[Out_co]):
-    """The end of one run: `ok` with `output`, or `error`."""
+    """The end of one run: `ok` with `output`, or `error`.
 
-    __slots__ = ("_output", "error", "id", "task")
+    A failure that nobody looks at is logged as a warning: it would be lost otherwise.
+    """
+
+    __slots__ = ("_error", "_output", "_seen", "id", "task")
 
     def __init__(
         self,
@@ -24,17 +30,28 @@ class Result(Generic[Out_co]):
     ) -> None:
         self.id = id
         self.task = task
-        self.error = error
+        self._error = error
+        self._seen = error is None
         self._output = output
 
     def __repr__(self) -> str:
-        end = "ok" if self.error is None else f"error={self.error!r}"
+        end = "ok" if self._error is None else f"error={self._error!r}"
         return f"Result({self.id}, {self.task}, {end})"
+
+    def __del__(self) -> None:
+        if not getattr(self, "_seen", True):
+            _log.warning("nobody looked at a failure: %s", self._error)
 
     @property
     def ok(self) -> bool:
         """Whether the run completed."""
         return self.error is None
+
+    @property
+    def error(self) -> RunError | None:
+        """Why there is no output; None: there is one."""
+        self._seen = True
+        return self._error
 
     @property
     def output(self) -> Out_co:
@@ -43,8 +60,9 @@ class Result(Generic[Out_co]):
 
     def unwrap(self) -> Out_co:
         """Return the output, or raise the error."""
-        if self.error is not None:
-            raise self.error
+        error = self.error
+        if error is not None:
+            raise error
         return self._output  # type: ignore[return-value]  # None only when Out allows it
 
 

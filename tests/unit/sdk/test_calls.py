@@ -228,3 +228,20 @@ def test_outside_a_run_metadata_and_tags_do_nothing() -> None:
 
     assert metadata.current() == {}
     assert metadata.get("a", 5) == 5
+
+
+async def test_a_failure_that_nobody_looks_at_is_logged(
+    double: Task[int, list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = FakeRuntime()
+    run.answers["double"] = failed("raised")
+    with runtime.entered(run):
+        seen = await double.trigger_and_wait(1)
+        assert not seen.ok
+        del seen
+        await double.trigger_and_wait(2)
+        gc.collect()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "nobody looked at a failure: run run_9 of double failed: CardError: declined"
+    ]
