@@ -8,8 +8,9 @@ import pytest
 
 from fake_server import FakeServer, claim
 from outlast.protocol.frames import Crash, Empty, Fail, Kind, frame
-from outlast.worker import events
+from outlast.worker import events, pool, routing
 from outlast.worker.findings import Findings
+from outlast.worker.holdings import digest
 from polling import until
 from worker_rig import SECRET, Rig, alive, free_is, manifest
 
@@ -265,3 +266,49 @@ async def test_a_claim_that_replaces_an_older_one_ends_that(dedicated: Rig) -> N
     assert complete.token == 2
     await until(lambda: not alive(pid))
     assert not dedicated.server.said(Kind.CRASH)
+
+
+async def test_long_parked_runs_retire_their_executor(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "PARKED_RUNS", 2)
+    async with Rig(server, tmp_path, warm_wait=0.0).running() as rig:
+        await server.push(claim("run_1", "wait"), claim("run_2", "wait"))
+        await rig.noted("GOODBYE")
+        await server.push(claim("run_1", "wait", 2, resume="warm"), claim("run_3", "quick"))
+
+        await server.heard(Kind.GONE, "run_1")
+        await server.heard(Kind.COMPLETE, "run_3")
+        await until(lambda: server.heartbeats[-1].digest == digest(()))
+
+    assert len({each["pid"] for each in rig.notes("CLAIM")}) == 2
+    assert not server.said(Kind.CRASH)
+
+
+async def test_a_worn_dedicated_executor_is_replaced(
+    dedicated: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "REUSES", 2)
+    for number in range(5):
+        await dedicated.server.push(claim(f"run_{number}", "quick", executor="dedicated"))
+        await dedicated.server.heard(Kind.COMPLETE, f"run_{number}")
+
+    pids = [each["pid"] for each in dedicated.notes("CLAIM")]
+    assert max(map(pids.count, pids)) == 2
+    assert not dedicated.server.said(Kind.CRASH)
+
+
+async def test_an_executor_ahead_of_the_servers_waits_and_loses_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing, "_MOST_UNSENT", 20_000)
+    rig.server.acknowledges = False
+    await rig.server.push(claim("run_1", "crash"))
+    await rig.server.heard(Kind.STEP, "run_1", count=10)
+    rig.server.acknowledges = True
+    rig.server.sockets[-1].transport.abort()
+
+    await rig.server.heard(Kind.CRASH)
+
+    numbers = {each.number for each in rig.server.said(Kind.STEP, "run_1")}
+    assert numbers == set(range(2, 202))

@@ -187,7 +187,8 @@ class Process:
 
     def _watch(self) -> None:
         """Wait in a thread for the end, and take the group along before its id can be reused."""
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with self._lock:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -221,3 +222,18 @@ def describe_exit(code: int) -> str:
         name = f"signal {-code}"
     hint = " (out of memory, or killed by hand)" if -code == signal.SIGKILL else ""
     return f"{name}{hint}"
+
+
+def reap_orphans() -> None:
+    """Take note of the end of processes that lost their parent, as process 1 of a container must.
+
+    Our own children lead their group or belong to ours, and are left to who waits for them.
+    """
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or os.getpgid(found.si_pid) in (found.si_pid, os.getpgid(0)):
+            return
+        os.waitpid(found.si_pid, 0)

@@ -7,12 +7,14 @@ entries.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 
 from outlast.protocol.manifests import Manifest
 from outlast.worker.events import Fenced, Rejected, Warned, WorkerEvent
 from outlast.worker.findings import Findings, Problem, find
 from outlast.worker.link import LeaseLostError
+from outlast.worker.processes import reap_orphans
 from outlast.worker.session import Session
 from outlast.worker.settings import WorkerSettings
 
@@ -103,6 +105,7 @@ class Worker:
         Raises `RefusedError` when the server will not have this worker, and, unless it `reloads`,
         `NoTasksError` when there is nothing to execute.
         """
+        reaping = asyncio.create_task(_reap(), name="reap")
         try:
             findings = await self._start()
             if self._version is None and not reloads:
@@ -115,6 +118,7 @@ class Worker:
                     kill=kill or asyncio.Event(),
                 )
         finally:
+            reaping.cancel()
             await self._end()
 
     async def reload(self) -> bool:
@@ -190,6 +194,13 @@ class Worker:
             await asyncio.gather(*self._leaving, return_exceptions=True)
         if self._version is not None:
             await self._version.end()
+
+
+async def _reap() -> None:
+    """Do the duty of process 1, when this is it."""
+    while os.getpid() == 1:
+        await asyncio.sleep(1.0)
+        reap_orphans()
 
 
 async def run_worker(
