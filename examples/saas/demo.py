@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -225,13 +225,14 @@ def _expected_numbers(rows: int) -> list[str]:
 
 
 async def _stay(show: Show, stack: Stack, mailbox: Mailbox) -> None:
-    """Leave everything running until Ctrl-C."""
+    """Leave everything running until Ctrl-C, which is a good end here."""
     show.title("Running until Ctrl-C")
     show.line(f"platform  {stack.api_url}")
     show.line(f"mailbox   {stack.smtp_url}, mails in {mailbox.folder}")
     show.line(f"exports   {FOLDER / 'exports'}")
     show.line(f"logs      {FOLDER / 'logs'}")
-    await asyncio.Event().wait()
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
 
 
 @contextmanager
@@ -268,7 +269,8 @@ if __name__ == "__main__":
     try:
         asyncio.run(_until_ended())
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("stopped")
+        print("demo: stopped before its end", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:  # noqa: BLE001 - whatever it is, the demo has failed and says why
         print(f"demo: {type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
