@@ -205,6 +205,28 @@ async def test_a_cancel_unwinds_and_ends_as_canceled(server: Server) -> None:
     assert cleaned == ["up"]
 
 
+async def test_a_parked_run_that_something_outside_moves_asks_for_its_slot(
+    server: Server,
+) -> None:
+    outside = asyncio.Event()
+
+    async def listen() -> str:
+        await outside.wait()
+        return "heard"
+
+    async def job(ctx: Any) -> list[Any]:
+        return list(await asyncio.gather(child("c"), listen()))
+
+    server.claim(server.task(job))
+    await server.suspended()
+    assert server.kinds().count(Kind.WAKE) == 0
+    outside.set()
+    await server.until(lambda: server.kinds().count(Kind.SUSPEND) == 2)
+    assert server.kinds().count(Kind.WAKE) == 1
+    server.finish("child:c#0", "done")
+    assert await server.end() == ["done", "heard"]
+
+
 async def test_what_a_run_leaves_behind_is_canceled_and_named(server: Server) -> None:
     ended: list[bool] = []
 

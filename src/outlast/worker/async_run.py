@@ -77,6 +77,15 @@ class AsyncRun(Run, Owner):
             self._tasks[task] = within.child(scopes.name_of(coro))
         task.add_done_callback(self._task_done)
 
+    @property
+    def rests(self) -> bool:
+        """Whether the run has given its slot back."""
+        return self.slot.rests
+
+    def stir(self) -> None:
+        """Ask for the slot back: something from outside made the code go on."""
+        self.slot.wake()
+
     def left(self, error: BaseException) -> BaseException:
         """Make the run fail of SystemExit or KeyboardInterrupt; return what is raised instead."""
         if self.lost is None:

@@ -75,7 +75,7 @@ class Run(Caller):
         self.steps = 0
         self._held_back = 0
         self._held_since: float | None = None
-        self._slot = Slot(
+        self.slot = Slot(
             self.sending,
             on_parked=lambda: host.parked(self),
             on_executing=self.settling.kick,
@@ -84,7 +84,7 @@ class Run(Caller):
     @property
     def state(self) -> State:
         """Whether the run executes, waits or is over."""
-        return self._slot.state
+        return self.slot.state
 
     @property
     def token(self) -> int:
@@ -121,11 +121,11 @@ class Run(Caller):
         for entry in entries:
             if entry.outcome is not None:
                 self.resolved(entry.key, entry.outcome)
-        self._slot.renew(token)
+        self.slot.renew(token)
 
     def resolved(self, wire: str, outcome: Outcome) -> None:
         """Take the end of an entry."""
-        self._slot.changed()
+        self.slot.changed()
         item = self.journal.find(wire)
         if item is None:
             self.journal.arrived(wire, outcome)
@@ -205,7 +205,7 @@ class Run(Caller):
 
     async def _admit(self) -> None:
         """Wait for the slot and for a fresh lease, before anything new starts."""
-        await self._slot.wait()
+        await self.slot.wait()
         if self.state is State.ENDED:
             raise self.over()
         await self.admit()
@@ -260,7 +260,7 @@ class Run(Caller):
             number = self._delivery.number() if item.number is None else None
             self.sending.abandoned(item.wire, number)
         self.journal.settled(item)
-        self._slot.wake()
+        self.slot.wake()
         self.settling.kick()
 
     def _settled(self, stillness: Stillness) -> None:
@@ -302,11 +302,11 @@ class Run(Caller):
         local = any(item.kind in {"step", "hook", "trigger"} for item in waiting)
         if not waiting or local or any(item.outcome for item in waiting):
             return
-        if not self._slot.may_give_back(now):
+        if not self.slot.may_give_back(now):
             self.settling.again()
             return
         self.reports.flush()
-        self._slot.give_back(tuple(sorted(item.wire for item in waiting)), now)
+        self.slot.give_back(tuple(sorted(item.wire for item in waiting)), now)
 
     def _reported(self) -> None:
         if threading.get_ident() == self._thread:
@@ -330,7 +330,7 @@ class Run(Caller):
 
     async def finish(self, result: "ending.Ending") -> None:
         """Say how the run ended, as soon as it may, and forget it."""
-        await self._slot.wait()
+        await self.slot.wait()
         if self.state is not State.ENDED:
             self.finish_now(result)
 
@@ -348,6 +348,6 @@ class Run(Caller):
     def end(self) -> None:
         """Be over here: calls raise, nothing is sent any more."""
         if self.state is not State.ENDED:
-            self._slot.end()
+            self.slot.end()
             self.settling.close()
             self._host.ended(self)

@@ -63,6 +63,15 @@ class Owner(ABC):
     def adopt(self, task: asyncio.Task[Any], coro: Steps, parent: asyncio.Task[Any] | None) -> None:
         """Take in a task that was made in the run's context."""
 
+    @property
+    @abstractmethod
+    def rests(self) -> bool:
+        """Whether the run has given its slot back."""
+
+    @abstractmethod
+    def stir(self) -> None:
+        """Take note that code of the run goes on by itself."""
+
     @abstractmethod
     def left(self, error: BaseException) -> BaseException:
         """Take SystemExit or KeyboardInterrupt of user code; return what to raise instead."""
@@ -83,6 +92,8 @@ class Boundary(Steps):
 
     def send(self, value: Any) -> Any:
         """Run to the next suspension."""
+        if self.owner.rests:
+            self.owner.stir()
         try:
             return self.inner.send(value)
         except (SystemExit, KeyboardInterrupt) as error:

@@ -23,6 +23,9 @@ class State(Enum):
     ENDED = "ended"
 
 
+_RESTING = frozenset({State.SUSPENDING, State.PARKED})
+
+
 class Slot:
     """The slot of one run. `on_parked` and `on_executing` follow its changes."""
 
@@ -41,6 +44,11 @@ class Slot:
         self._refused_at: float | None = None
         self._decided = asyncio.Event()
         self._decided.set()
+
+    @property
+    def rests(self) -> bool:
+        """Whether the slot is given back, or about to be."""
+        return self.state in _RESTING
 
     async def wait(self) -> None:
         """Return when the run executes or has ended; ask for its slot back if need be."""
