@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, overload
 
-from outlast.protocol.manifests import ScheduleManifest
 from outlast.sdk.context import Context
 from outlast.sdk.durations import Duration, seconds
 from outlast.sdk.errors import UsageError
@@ -129,13 +128,6 @@ def task(
             isolated=isolated,
         ),
     )
-
-
-def scheduled(
-    task_id: str | None, schedule: ScheduleManifest, options: dict[str, Any]
-) -> TaskDecorator:
-    """Return the decorator of a task with a schedule."""
-    return TaskDecorator(task_id, {**_checked(**options), "schedule": schedule})
 
 
 def _checked(

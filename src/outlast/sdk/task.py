@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from outlast.protocol.manifests import ExecutorKind, RetryPolicy, ScheduleManifest, TaskManifest
+from outlast.protocol.manifests import ExecutorKind, RetryPolicy, TaskManifest
 from outlast.sdk.annotations import Shape, hints, payload_hint, shape
 from outlast.sdk.context import Context
 from outlast.sdk.errors import PayloadError, UsageError
@@ -51,7 +51,6 @@ class Task(Triggerable[In, Out]):
         machine: str | None = None,
         description: str = "",
         isolated: bool = False,
-        schedule: ScheduleManifest | None = None,
         names: dict[str, Any] | None = None,
     ) -> None:
         self.id = id
@@ -66,7 +65,6 @@ class Task(Triggerable[In, Out]):
         self.ttl: Final = ttl
         self.machine: Final = machine
         self.description: Final = description or inspect.getdoc(function) or ""
-        self.schedule: Final = schedule
         self._names = names
         self._shape: Shape = shape(function, f"task {id}")
         self._payload = payload_codec(self._payload_annotation, f"task {id}")
@@ -169,7 +167,6 @@ class Task(Triggerable[In, Out]):
             ttl=self.ttl,
             machine=self.machine,
             payload_schema=self._schema(),
-            schedule=self.schedule,
         )
 
     def _schema(self) -> str | None:
