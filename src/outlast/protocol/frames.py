@@ -1,9 +1,9 @@
 """The worker link: frames between server, supervisor and executor.
 
-A message is a msgpack array of frames. A frame is `[kind, run, token, number, body]`: the supervisor
-routes by the first four and never decodes the body. `number` counts the frames an executor sends for
-a (run, token); the server answers each with `ACK` of the same number, and applying one twice is the
-same as once. Frames of one run apply in the order sent.
+A message is a msgpack array of frames. A frame is `[kind, run, token, number, body]`: the
+supervisor routes by the first four and never decodes the body. `number` counts the frames an
+executor sends for a (run, token); the server answers each with `ACK` of the same number, and
+applying one twice is the same as once. Frames of one run apply in the order sent.
 """
 
 from enum import IntEnum
@@ -26,7 +26,7 @@ FENCE_SECONDS = 10.0
 
 
 class Kind(IntEnum):
-    """What a frame says. Below 20: executor to server. 20–39: server to executor. 40+: session."""
+    """What a frame says. Below 20: executor to server; below 40: server to executor; else session."""
 
     STARTED = 1  # Started
     STEP = 2  # Step: journal write, outside the cycle
@@ -267,7 +267,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Stop the run: unwind, then end. After `seconds` the cycle ends it and the process is killed."""
+    """Stop the run: unwind, then end. After `seconds` the cycle ends it and kills the process."""
 
     reason: str
     seconds: float = 30.0
@@ -281,7 +281,7 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """The first frame of a socket. The session outlives its socket: the same id takes its runs along."""
+    """The first frame of a socket. A session outlives its socket: its id takes its runs along."""
 
     protocol: int
     session: str
@@ -306,7 +306,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """The worker lives. `held` is sent when `digest` (of the sorted pairs) changed or was asked for."""
+    """The worker lives. `held` comes when `digest` (of the sorted pairs) changed or was asked for."""
 
     digest: str
     held: tuple[Held, ...] | None = None

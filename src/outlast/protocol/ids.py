@@ -15,7 +15,8 @@ def new_id(prefix: Prefix, milliseconds: int) -> str:
 
     The moment comes from the database's clock, so that ids of several servers interleave.
     """
-    return f"{prefix}_{_encode(milliseconds, _TIME_CHARS)}{_encode(secrets.randbits(80), _RANDOM_CHARS)}"
+    chance = _encode(secrets.randbits(80), _RANDOM_CHARS)
+    return f"{prefix}_{_encode(milliseconds, _TIME_CHARS)}{chance}"
 
 
 def id_floor(prefix: Prefix, milliseconds: int) -> str:

@@ -8,7 +8,7 @@ ExecutorKind = Literal["shared", "dedicated"]
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """When a failed attempt is tried again (features.md B2). Times in seconds."""
+    """When a failed attempt is tried again. Times in seconds."""
 
     max_attempts: int = 3
     factor: float = 2.0

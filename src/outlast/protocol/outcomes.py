@@ -18,9 +18,9 @@ ErrorKind = Literal[
 ]
 
 MAX_MESSAGE = 1_000
-"""Longest error message that is stored, in characters (features.md B1)."""
+"""Longest error message that is stored, in characters."""
 MAX_STACK_LINES = 50
-"""Most lines of a stored traceback: the first 5 and the last 45 (features.md B1)."""
+"""Most lines of a stored traceback: the first 5 and the last 45."""
 
 
 class RunError(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -67,7 +67,7 @@ FINAL: frozenset[Status] = _ENDS
 """No transition leaves these."""
 
 FAILED_ENDS: frozenset[Status] = _ENDS - {Status.COMPLETED, Status.CANCELED}
-"""Ends that free the run's idempotency key (features.md B3: completed and canceled keep it)."""
+"""Ends that free the run's idempotency key; completed and canceled ones keep it."""
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.DELAYED: frozenset({Status.QUEUED, Status.CANCELED, Status.EXPIRED}),

@@ -7,7 +7,7 @@ from outlast.sdk.durations import Duration, seconds
 from outlast.sdk.errors import UsageError
 
 MAX_ATTEMPTS = 250
-"""No run has more attempts than this (features.md B2)."""
+"""No run has more attempts than this."""
 
 
 @dataclass(frozen=True, slots=True)
