@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import JsonValue, ValidationError
 from starlette.requests import Request
 
-from outlast.protocol.bodies import Body, RunBody, RunDetail, RunPage
+from outlast.protocol.bodies import Body, JournalBody, LogsBody, RunBody, RunDetail, RunPage
 
 _Body = TypeVar("_Body", bound=Body)
 Fetch = Callable[[str], Awaitable[tuple[int, bytes]]]
@@ -26,6 +26,7 @@ _FILTERS = {
     "before": "page[before]",
 }
 _SHOWN_CHARS = 100_000
+_SHOWN_LINES = 500
 _STATUSES = (
     "QUEUED", "DELAYED", "PENDING_VERSION", "DEQUEUED", "EXECUTING", "WAITING", "COMPLETED",
     "FAILED", "CANCELED", "CRASHED", "SYSTEM_FAILURE", "TIMED_OUT", "EXPIRED",
@@ -65,7 +66,12 @@ async def run_page(fetch: Fetch, request: Request) -> str:
     """Show one run with what it was given, what it made of it, and its family."""
     run_id = quote(request.path_params["run_id"], safe="")
     run = await _get(fetch, f"/api/v3/runs/{run_id}", RunDetail)
-    return _render("run.html", run=run, live=not run.is_completed)
+    own = f"/api/outlast/v1/runs/{run_id}"
+    journal = await _get(fetch, f"{own}/journal", JournalBody)
+    logs = await _get(fetch, f"{own}/logs?limit={_SHOWN_LINES}", LogsBody)
+    return _render(
+        "run.html", run=run, entries=journal.entries, logs=logs, live=not run.is_completed
+    )
 
 
 def render_problem(problem: NotShown) -> str:
@@ -112,10 +118,11 @@ def _since(moment: datetime) -> str:
 
 
 def _took(run: RunBody) -> str:
-    if run.started_at is None:
-        return ""
-    end = run.finished_at or datetime.now(UTC)
-    return _span((end - run.started_at).total_seconds())
+    return "" if run.started_at is None else _between(run.started_at, run.finished_at)
+
+
+def _between(start: datetime, end: datetime | None) -> str:
+    return _span(((end or datetime.now(UTC)) - start).total_seconds())
 
 
 def _span(seconds: float) -> str:
@@ -155,6 +162,7 @@ _templates.filters.update(
     pretty=_pretty,
     since=_since,
     took=_took,
+    until=_between,
     progress=_progress,
     segment=lambda text: quote(text, safe=""),
 )

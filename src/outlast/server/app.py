@@ -4,13 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.routing import Match, Mount
+from starlette.types import ASGIApp, Scope
 
 from outlast.engine.engine import Engine
 from outlast.server import problems
-from outlast.server.gate import Gate
+from outlast.server.gate import API_PATHS, Gate
 from outlast.server.links import Links
-from outlast.server.routes import auth, batches, environment, gateway, health, runs, triggers
+from outlast.server.routes import (
+    auth,
+    batches,
+    environment,
+    gateway,
+    health,
+    runs,
+    timeline,
+    triggers,
+)
 from outlast.server.services import Services
 from outlast.server.settings import ServerSettings
 
@@ -41,12 +51,21 @@ def create_app(
     app.state.services = Services(settings=settings, engine=engine, links=Links(engine))
     app.router.routes.extend(triggers.coalesced)
     app.router.routes.extend(gateway.routes)
-    for room in (health, triggers, batches, runs, auth, environment):
+    for room in (health, triggers, batches, runs, timeline, auth, environment):
         app.include_router(room.router)
     if pages is not None:
-        app.mount("/", pages(app))
+        app.router.routes.append(_Pages("/", pages(app)))
     problems.install(app)
     return app
+
+
+class _Pages(Mount):
+    """Pages under every path but the API's, whose unknown paths get the API's answers."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] == "websocket" or scope["path"].startswith(API_PATHS):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class _Gated(FastAPI):

@@ -18,7 +18,8 @@ from outlast.server.problems import Problem, respond
 MAX_BODY_BYTES = 2 * MAX_PAYLOAD_BYTES + 512 * 1024
 """Largest request body: a payload is text inside JSON, where escapes can double it."""
 
-_API = ("/api/", "/realtime/")
+API_PATHS = ("/api/", "/realtime/")
+"""What belongs to the API; every other path is a page."""
 _OWN_API = "/api/outlast/"  # not for browsers of other origins
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CREDENTIAL = re.compile(
@@ -58,7 +59,7 @@ class Gate:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        if path.startswith(_API):
+        if path.startswith(API_PATHS):
             _hide_cookies(scope)
             if scope["method"] == "OPTIONS" and not path.startswith(_OWN_API):
                 await _preflight(headers, send)
@@ -119,7 +120,7 @@ def _changes_a_page(scope: Scope) -> bool:
 
     Not so on the API: it takes no cookies, and a bearer key is nothing that a browser adds.
     """
-    return scope["method"] not in _SAFE_METHODS and not scope["path"].startswith(_API)
+    return scope["method"] not in _SAFE_METHODS and not scope["path"].startswith(API_PATHS)
 
 
 def _same_origin(headers: Headers, host: str) -> bool:
@@ -197,7 +198,7 @@ async def _preflight(headers: Headers, send: Send) -> None:
 
 def _with_headers(send: Send, path: str) -> Send:
     """Put the security headers on the response, unless the page has stricter words of its own."""
-    api = path.startswith(_API)
+    api = path.startswith(API_PATHS)
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -127,7 +127,7 @@ def detail(
             "attempt_count": run.attempt,
             "related_runs": family or RelatedRuns(),
             "batch_id": run.batch_id,
-            "error": _error_body(contents.error),
+            "error": None if contents.error is None else error_body(_errors.decode(contents.error)),
         }
     )
     fields = body.model_dump(mode="json", exclude_none=True)
@@ -147,6 +147,17 @@ def plain(text: str, media_type: str) -> msgspec.Raw | str:
     except (msgspec.DecodeError, RecursionError):
         return text
     return msgspec.Raw(bytes(raw))
+
+
+def error_body(error: RunError) -> RunErrorBody:
+    """Return a stored error as the API shows it."""
+    return RunErrorBody(
+        message=error.message,
+        name=error.type,
+        stack_trace=error.stack or None,
+        causes=error.causes or None,
+        kind=error.kind,
+    )
 
 
 def metadata(text: str | None) -> dict[str, object]:
@@ -211,16 +222,3 @@ def _family(run: Run, *, legacy: bool) -> dict[str, object]:
         "depth": run.depth,
         "trigger_function": _FUNCTIONS.get(run.trigger_function, "trigger"),
     }
-
-
-def _error_body(text: str | None) -> RunErrorBody | None:
-    if text is None:
-        return None
-    error = _errors.decode(text)
-    return RunErrorBody(
-        message=error.message,
-        name=error.type,
-        stack_trace=error.stack or None,
-        causes=error.causes or None,
-        kind=error.kind,
-    )

@@ -41,10 +41,15 @@ class Api:
         self.status = status
         self.body = body
         self.asked: list[str] = []
+        self.sides: dict[str, dict[str, Any]] = {
+            "journal": {"entries": []},
+            "logs": {"lines": []},
+        }
 
     async def __call__(self, path: str) -> tuple[int, bytes]:
         self.asked.append(path)
-        return self.status, json.dumps(self.body).encode()
+        side = self.sides.get(path.partition("?")[0].rpartition("/")[2])
+        return self.status, json.dumps(self.body if side is None else side).encode()
 
 
 async def get(api: Api, path: str, **headers: str) -> httpx.Response:
@@ -123,6 +128,44 @@ async def test_a_run_shows_what_it_was_given_and_what_it_made() -> None:
     assert "&#34;n&#34;: 1" in reply.text
     assert "run_2" in reply.text
     assert "data-live" not in reply.text  # it ended: nothing to refresh
+
+
+async def test_a_run_shows_what_it_did_and_said() -> None:
+    api = Api(body=run_body())
+    api.sides = {
+        "journal": {
+            "entries": [
+                {
+                    "key": "child:mail#0",
+                    "kind": "child",
+                    "name": NASTY,
+                    "attempt": 1,
+                    "status": "FAILED",
+                    "runs": ["run_2"],
+                    "error": {"message": NASTY},
+                    "createdAt": "2026-01-01T00:00:00.000Z",
+                    "finishedAt": "2026-01-01T00:00:01.500Z",
+                }
+            ]
+        },
+        "logs": {
+            "lines": [
+                {
+                    "number": 1,
+                    "at": "2026-01-01T00:00:00.000Z",
+                    "level": "WARNING",
+                    "message": NASTY,
+                }
+            ]
+        },
+    }
+
+    reply = await get(api, "/runs/run_1")
+
+    assert "1.5 s" in reply.text
+    assert 'href="/runs/run_2"' in reply.text
+    assert '<li class="warning">' in reply.text
+    assert "<script>alert" not in reply.text
 
 
 async def test_a_path_of_a_run_cannot_leave_its_segment() -> None:

@@ -36,7 +36,7 @@ async def retrieve(request: Request, run_id: str) -> Response:
     """Return everything about a run."""
     caller, engine = await authenticate(request), services(request).engine
     found = await engine.runs.detail(caller.environment.id, run_id)
-    _require(caller, "read", found.run)
+    require_run(caller, "read", found.run)
     legacy = _is_legacy(request)
     body = run_bodies.detail(
         found.run,
@@ -76,7 +76,7 @@ async def cancel(request: Request, run_id: str) -> Response:
     """Cancel a run and what it triggered; one that has ended is left alone."""
     caller, engine = await authenticate(request), services(request).engine
     if caller.token is not None:
-        _require(caller, "write", await engine.runs.retrieve(caller.environment.id, run_id))
+        require_run(caller, "write", await engine.runs.retrieve(caller.environment.id, run_id))
     await engine.cancel(caller.environment, run_id, reason="canceled through the API")
     return Response(IdReply(id=run_id).to_json(), media_type=_JSON)
 
@@ -95,7 +95,7 @@ async def result(request: Request, run_id: str) -> Response:
     """Return how a run ended; 404 until it has."""
     caller, engine = await authenticate(request), services(request).engine
     run = await engine.runs.retrieve(caller.environment.id, run_id)
-    _require(caller, "read", run)
+    require_run(caller, "read", run)
     if not run.has_ended:
         raise not_found("Run result")
     [contents] = await engine.runs.contents(caller.environment.id, [run_id])
@@ -108,7 +108,7 @@ async def metadata(request: Request, run_id: str) -> Response:
     """Return a run's metadata, as an object."""
     caller, engine = await authenticate(request), services(request).engine
     run = await engine.runs.retrieve(caller.environment.id, run_id)
-    _require(caller, "read", run)
+    require_run(caller, "read", run)
     body = MetadataReply.model_validate({"metadata": run_bodies.metadata(run.metadata)})
     return Response(body.to_json(), media_type=_JSON)
 
@@ -118,7 +118,7 @@ async def wait(request: Request, run_id: str, seconds: float = _DEFAULT_WAIT) ->
     """Wait for a run's end: 200 with the run, or 202 when the time passed before it."""
     caller, engine = await authenticate(request), services(request).engine
     if caller.token is not None:
-        _require(caller, "read", await engine.runs.retrieve(caller.environment.id, run_id))
+        require_run(caller, "read", await engine.runs.retrieve(caller.environment.id, run_id))
     patience = min(max(0.0, seconds), LONGEST_WAIT)  # in this order a NaN becomes 0
     stopping = services(request).stopping
     if not await _ended(engine, caller, run_id, patience, stopping):
@@ -156,7 +156,7 @@ def _is_legacy(request: Request) -> bool:
     return "x-trigger-api-version" not in request.headers
 
 
-def _require(caller: Caller, action: str, run: Run) -> None:
+def require_run(caller: Caller, action: str, run: Run) -> None:
     """Let pass who may do this to a run: by its id, its task, a tag or its batch."""
     resources: dict[str, tuple[str, ...]] = {"runs": (run.id,), "tasks": (run.task,)}
     if action == "read":

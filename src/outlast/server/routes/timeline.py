@@ -1,0 +1,107 @@
+"""What a run did: its journal, its log lines, what happened to it."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from outlast.engine.runs import JournalLine
+from outlast.protocol.bodies import (
+    EventBody,
+    EventsBody,
+    JournalBody,
+    JournalEntryBody,
+    LogLineBody,
+    LogsBody,
+)
+from outlast.protocol.outcomes import Outcome
+from outlast.protocol.triggers import Triggered
+from outlast.server.auth import authenticate
+from outlast.server.routes.runs import require_run
+from outlast.server.run_bodies import error_body
+from outlast.server.services import services
+
+MAX_LINES = 1000
+_JSON = "application/json"
+_LAST = 2**63 - 1
+
+router = APIRouter(tags=["runs"])
+
+_outcomes = msgspec.json.Decoder(Outcome)
+_triggered = msgspec.json.Decoder(tuple[Triggered, ...])
+
+After = Annotated[int, Query(ge=0, le=_LAST)]
+EntryStatus = Literal["OPEN", "FINISHED", "FAILED", "ABANDONED"]
+
+
+@router.get("/api/outlast/v1/runs/{run_id}/journal", response_model=JournalBody)
+async def journal(request: Request, run_id: str) -> Response:
+    """Return what a run called, in order, and what became of it."""
+    caller, engine = await authenticate(request), services(request).engine
+    run = await engine.runs.retrieve(caller.environment.id, run_id)
+    require_run(caller, "read", run)
+    lines = await engine.runs.journal(caller.environment.id, run_id)
+    body = JournalBody(entries=tuple(map(_entry, lines)))
+    return Response(body.to_json(), media_type=_JSON)
+
+
+@router.get("/api/outlast/v1/runs/{run_id}/logs", response_model=LogsBody)
+async def logs(
+    request: Request,
+    run_id: str,
+    after: After = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LINES)] = MAX_LINES,
+) -> Response:
+    """Return the lines that a run printed or logged after a certain one."""
+    caller, engine = await authenticate(request), services(request).engine
+    run = await engine.runs.retrieve(caller.environment.id, run_id)
+    require_run(caller, "read", run)
+    found = await engine.runs.logs(caller.environment.id, run_id, after=after, limit=limit)
+    lines = tuple(
+        LogLineBody(number=line.number, at=line.at, level=line.level, message=line.message)
+        for line in found
+    )
+    body = LogsBody(lines=lines, next=lines[-1].number if len(lines) == limit else None)
+    return Response(body.to_json(), media_type=_JSON)
+
+
+@router.get("/api/v1/runs/{run_id}/events", response_model=EventsBody)
+async def events(request: Request, run_id: str, after: After = 0) -> Response:
+    """Return what happened to a run: rescues, moves to another version."""
+    caller, engine = await authenticate(request), services(request).engine
+    run = await engine.runs.retrieve(caller.environment.id, run_id)
+    require_run(caller, "read", run)
+    found = await engine.runs.events(caller.environment.id, run_id, after=after)
+    body = EventsBody(
+        events=tuple(
+            EventBody(number=one.number, at=one.at, kind=one.kind, detail=one.detail)
+            for one in found
+        )
+    )
+    return Response(body.to_json(), media_type=_JSON)
+
+
+def _entry(line: JournalLine) -> JournalEntryBody:
+    outcome = None if line.outcome is None else _outcomes.decode(line.outcome)
+    runs = () if line.runs is None else _triggered.decode(line.runs)
+    ids = tuple(one.run_id for one in runs if one.run_id)
+    return JournalEntryBody(
+        key=line.key,
+        kind=line.kind,
+        name=line.name,
+        attempt=line.attempt,
+        status=_status(line, outcome),
+        preview=line.preview or None,
+        runs=ids or None,
+        error=None if outcome is None or outcome.error is None else error_body(outcome.error),
+        created_at=line.created_at,
+        finished_at=line.finished_at,
+    )
+
+
+def _status(line: JournalLine, outcome: Outcome | None) -> EntryStatus:
+    if line.is_abandoned:
+        return "ABANDONED"
+    if outcome is None:
+        return "OPEN"
+    return "FINISHED" if outcome.ok else "FAILED"
