@@ -52,6 +52,13 @@ TASKS = """
         finally:
             note("finally")
 
+    @task("steps")
+    async def steps() -> None:
+        while True:
+            await step("note", note, "begun")
+            await asyncio.sleep(0.02)
+            await step("note", note, "ended")
+
     @task("hidden")
     def hidden():
         async def inside() -> None: ...
@@ -275,6 +282,17 @@ async def test_a_goodbye_ends_an_executor_once_its_runs_wait(boot: Boot) -> None
     server.executor.receive([frame(Kind.GOODBYE, Goodbye("retired"))])
     await until(lambda: remote(server).code is not None)
     assert remote(server).code == 0
+
+
+async def test_a_goodbye_lets_a_run_reach_its_next_entry(boot: Boot, tmp_path: Path) -> None:
+    server = boot("shared")
+    server.claim("steps")
+    await server.called("step:note#2")
+    server.executor.receive([frame(Kind.GOODBYE, Goodbye("retired"))])
+    await until(lambda: remote(server).code is not None)
+    assert remote(server).code == 0
+    recorded = len(server.entries["run_1"])
+    assert len((tmp_path / "notes").read_text().split()) == recorded
 
 
 def _has_left(left: Remote) -> bool:

@@ -92,23 +92,32 @@ class Program:
 
 
 @pytest.mark.parametrize("seed", range(PROGRAMS))
-async def test_a_program_that_is_killed_goes_on_as_before(server: Server, seed: int) -> None:
+@pytest.mark.parametrize("failures", [0, 1])
+async def test_a_program_that_is_killed_goes_on_as_before(
+    server: Server, seed: int, failures: int
+) -> None:
     chance = random.Random(seed)
     program = Program(seed)
 
     async def job(ctx: Any) -> int:
         program.received = []
         await program.block(random.Random(seed), 3)
+        if ctx.attempt.number <= failures:
+            raise RuntimeError("the end of an attempt")
         return len(program.received)
 
     passes: list[tuple[list[str], int]] = []
     task = server.task(job)
     server.claim(task)
-    for kill in range(KILLS + 1):
-        last = kill == KILLS
+    for kill in range(KILLS + 1 + failures):
+        last = kill >= KILLS
         await play(server, task, chance, turns=100_000 if last else chance.randint(1, 60))
         if "run_1" in server.ended:
-            break
+            if server.attempts["run_1"] > failures:
+                break
+            passes.clear()
+            server.retry(task)
+            continue
         before, durable = program.received, server.order()
         given_up = {key for key, each in server.entries["run_1"].items() if each.abandoned}
         certain = min(len(before), len([key for key in durable if key not in given_up]))
