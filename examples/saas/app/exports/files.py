@@ -1,6 +1,7 @@
 """Finished files: written beside their name and renamed, so nobody ever reads half of one."""
 
 import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def download_url(run_id: str) -> str:
 def write_atomically(path: Path, parts: Iterable[str]) -> int:
     """Write the parts to `path`, all or nothing, and return the size in bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with unfinished.open("w", encoding="utf-8", newline="") as file:
         file.writelines(parts)
         file.flush()
