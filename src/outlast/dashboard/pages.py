@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import JsonValue, ValidationError
 from starlette.requests import Request
 
-from outlast.protocol.bodies import Body, JournalBody, LogsBody, RunBody, RunDetail, RunPage
+from outlast.protocol.bodies import Body, RunBody, RunDetail, RunPage
+from outlast.protocol.timeline import JournalBody, LogsBody
 
 _Body = TypeVar("_Body", bound=Body)
 Fetch = Callable[[str], Awaitable[tuple[int, bytes]]]

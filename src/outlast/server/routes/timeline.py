@@ -6,7 +6,8 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from outlast.engine.runs import JournalLine
-from outlast.protocol.bodies import (
+from outlast.protocol.outcomes import Outcome
+from outlast.protocol.timeline import (
     EventBody,
     EventsBody,
     JournalBody,
@@ -14,7 +15,6 @@ from outlast.protocol.bodies import (
     LogLineBody,
     LogsBody,
 )
-from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.server.auth import authenticate
 from outlast.server.routes.runs import require_run
