@@ -148,7 +148,17 @@ class Wake(Holding, frozen=True, kw_only=True):
 
 
 Item = (
-    Ending | Suspension | Wake | Rescue | Gone | Start | Cancellation | Resumption | Freeing | Called | NewRun
+    Ending
+    | Suspension
+    | Wake
+    | Rescue
+    | Gone
+    | Start
+    | Cancellation
+    | Resumption
+    | Freeing
+    | Called
+    | NewRun
 )
 
 

@@ -26,7 +26,7 @@ FENCE_SECONDS = 10.0
 
 
 class Kind(IntEnum):
-    """What a frame says. Below 20: executor to server; below 40: server to executor; else session."""
+    """What a frame says. Below 20 executor to server, below 40 server to executor, else session."""
 
     STARTED = 1  # Started
     STEP = 2  # Step: journal write, outside the cycle
@@ -306,7 +306,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """The worker lives. `held` comes when `digest` (of the sorted pairs) changed or was asked for."""
+    """The worker lives. `held` comes when `digest` (of sorted pairs) changed or was asked for."""
 
     digest: str
     held: tuple[Held, ...] | None = None

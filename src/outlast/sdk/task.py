@@ -18,7 +18,7 @@ from outlast.sdk.serde import decode_packet, output_codec, payload_codec
 from outlast.sdk.triggerable import In, Out, Triggerable
 
 DEFAULT_MAX_DURATION = 3600.0
-"""Seconds of active time an attempt has when nothing else is said (DESIGN.md §10)."""
+"""Seconds of active time an attempt has when nothing else is said."""
 
 
 class Unset(Enum):
