@@ -32,6 +32,8 @@ from local.stack import Databases, Stack
 from scripts.seed import SeedOrganization, email_of, organization, seed
 
 from outlast import tasks
+from outlast.engine.audit import Audit, Finding
+from outlast.engine.database import Database, DatabaseSettings
 
 pytestmark = [
     pytest.mark.processes,
@@ -99,6 +101,12 @@ class Saas:
             for program in self.stack.programs
         )
 
+    async def audit(self) -> list[Finding]:
+        """Return what the platform's own invariants find wrong."""
+        settings = DatabaseSettings(url=self.stack.databases.platform_url, pool_size=1)
+        async with await Database.open(settings) as database:
+            return await Audit(database).run_once()
+
     async def replace_worker(self) -> None:
         """Kill the worker, as a power cut would, and start another."""
         self.stack.programs[-1].kill()
@@ -162,6 +170,7 @@ async def assert_one_whole_export(
     assert saas.mailbox.about(run_id) == [email_of(user_id)]
     assert await audit_rows(of, run_id) == ["export.invoices.completed"]
     assert await export_rows(of, user_id) == [("completed", run_id, of.invoices)]
+    assert await saas.audit() == []
     return run
 
 
