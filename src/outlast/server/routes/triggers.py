@@ -25,14 +25,14 @@ _triggers = msgspec.json.Decoder(list[Trigger])
 _encoder = msgspec.json.Encoder()
 
 
+# The body is read raw, so the schema is told by hand; its own id makes its references its own.
+_BODY_SCHEMA = {"$id": "urn:outlast:trigger", **TriggerBody.model_json_schema()}
+
+
 @router.post(
     "/api/v1/tasks/{task_id:path}/trigger",
     response_model=TriggerReply,
-    openapi_extra={
-        "requestBody": {
-            "content": {"application/json": {"schema": TriggerBody.model_json_schema()}}
-        }
-    },
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": _BODY_SCHEMA}}}},
 )
 async def trigger(request: Request, task_id: str) -> Response:
     """Create a run of a task. The id may hold an encoded slash."""
