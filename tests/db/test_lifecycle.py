@@ -388,3 +388,35 @@ async def test_a_pinned_run_goes_on_with_the_current_version_when_nobody_offers_
         assert await engine.wait_end(place.environment, made.run_id, 5)
         events = await place.sql("select kind from outlast.event order by number")
         assert [event["kind"] for event in events] == ["rescued", "version left"]
+
+
+async def test_runs_of_a_crashed_executor_run_alone_until_the_guilty_one_is_known(
+    place: Platform, engine: Engine
+) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"), dedicated=1)
+    made = await engine.trigger(place.environment, [Trigger(task="job")] * 3)
+    runs = [await worker.claim(one.run_id) for one in made]
+    death = RunError(kind="crashed", type="ExecutorDied", message="signal 11")
+    held = tuple(Held(run.run, run.token) for run in runs)
+    for run in runs:
+        worker.forget(run)
+
+    worker.send(frame(Kind.CRASH, Crash(held, None, death)))
+    suspect = await worker.claim()
+    waiting = worker.claims_waiting
+    worker.forget(suspect)
+    guilty = (Held(suspect.run, suspect.token),)
+    worker.send(frame(Kind.CRASH, Crash(guilty, suspect.run, death)))
+    cleared = [await worker.claim(), await worker.claim()]
+
+    assert suspect.claim.executor == "dedicated"
+    assert suspect.claim.resume == "cold"
+    assert waiting == 0
+    assert [run.claim.executor for run in cleared] == ["shared", "shared"]
+    assert {run.claim.facts.attempt for run in cleared} == {1}
+    for run in cleared:
+        run.complete()
+    again = await worker.claim(suspect.run)
+    assert (again.claim.executor, again.claim.facts.attempt) == ("dedicated", 2)
+    again.complete()
+    assert await engine.wait_end(place.environment, suspect.run, 5)

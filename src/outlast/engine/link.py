@@ -6,6 +6,7 @@ waits for the run's journal writes; runs do not wait for each other.
 
 import asyncio
 import logging
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
@@ -13,7 +14,7 @@ import msgspec
 
 from outlast import backoff
 from outlast.engine.cycle import Cycle
-from outlast.engine.errors import EngineError
+from outlast.engine.errors import EngineError, Unavailable
 from outlast.engine.journal import JournalWriter
 from outlast.engine.sessions import Holding, Session, drop
 from outlast.engine.turn import (
@@ -37,6 +38,7 @@ from outlast.protocol.statuses import Status
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 
 logger = logging.getLogger(__name__)
+_PAUSE = 0.2
 
 Admit = Callable[[str, Sequence[Trigger]], Awaitable[list[NewRun | Refusal]]]
 
@@ -215,7 +217,7 @@ class Link:
             # It may have been parked in between: the call precedes its own suspend.
             self._session.deliver([drop(item.run, item.token)])
             return
-        admitted = await self._admit(self._session.place.environment, call.items)
+        admitted = await self._admitted(call.items)
         called = self._called(item, call, admitted, holding)
 
         def answer(tellings: list[Telling], error: EngineError | None) -> None:
@@ -229,6 +231,15 @@ class Link:
             self._acknowledge(item, frames.Called(runs=_triggered.decode(tellings[0].data or "[]")))
 
         self._cycle.submit(called, answer)
+
+    async def _admitted(self, items: Sequence[Trigger]) -> list[NewRun | Refusal]:
+        """Check the runs of a call, however long the database is away: the task waits for them."""
+        while True:
+            try:
+                return await self._admit(self._session.place.environment, items)
+            except Unavailable as error:
+                logger.warning("admission repeats", extra={"why": str(error)})
+                await asyncio.sleep(_PAUSE)
 
     def _called(
         self,
@@ -287,17 +298,22 @@ class Link:
         self._crash(crash)
 
     def _crash(self, crash: frames.Crash) -> None:
-        """Take in that an executor died: its guilty run fails its attempt, others are rescued."""
+        """Take in that an executor died: its guilty run fails its attempt, others are rescued.
+
+        When nobody knows which run it was, all of them are suspects and run alone for a while.
+        """
         for held in crash.parked:
             self._session.release(held.run, held.token)
             self._cycle.submit(Gone(run=held.run, token=held.token))
+        crash_id = secrets.token_hex(8) if crash.guilty is None else None
         for held in crash.runs:
             holding = self._session.executing.get(held.run)
             self._session.release(held.run, held.token)
             if held.run == crash.guilty:
                 self._blame(held, crash.error, holding)
             else:
-                self._cycle.submit(Rescue(run=held.run, token=held.token))
+                rescue = Rescue(run=held.run, token=held.token, suspect=crash_id)
+                self._cycle.submit(rescue)
 
     def _blame(self, held: frames.Held, error: RunError, holding: Holding | None) -> None:
         """Fail the attempt of the run that took its process along; its policy says what follows."""

@@ -132,7 +132,9 @@ class Freeing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rescue(Holding, frozen=True, kw_only=True):
-    """A run whose executor is gone."""
+    """A run whose executor is gone. `suspect` names the crash, when nobody knows who is guilty."""
+
+    suspect: str | None = None
 
 
 class Gone(Holding, frozen=True, kw_only=True):

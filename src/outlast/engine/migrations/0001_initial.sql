@@ -165,6 +165,7 @@ create table outlast.run_state (
   awaiting text[],  -- entry keys that a suspended run waits for
   watched boolean not null default false,  -- somebody waits for its end
   rescues int not null default 0,  -- since its last new entry
+  suspect text collate "C",  -- the crash that it may be guilty of: it runs alone
   cancel_at timestamptz,
   reason text,  -- why it stands still, when that is not plain
   started_at timestamptz,
@@ -173,6 +174,7 @@ create table outlast.run_state (
   updated_at timestamptz not null
 ) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, vacuum_truncate = off);
 create index run_state_session_idx on outlast.run_state (session_id) where session_id is not null;
+create index run_state_suspect_idx on outlast.run_state (suspect) where suspect is not null;
 create index run_state_open_idx on outlast.run_state (environment_id, status)
   where status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying');
 

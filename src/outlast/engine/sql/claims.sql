@@ -1,6 +1,7 @@
 -- name: load_claims
 -- What a worker needs to start or go on with claimed runs. Read after the claim's commit, outside the lock.
-select r.id as run_id, r.task, r.queue, r.concurrency_key, r.executor,
+select r.id as run_id, r.task, r.queue, r.concurrency_key,
+  case when s.suspect is null then r.executor else 'dedicated' end as executor,
   coalesce(r.payload, b.data) as payload, r.payload_type, r.retry, r.max_duration, r.seed,
   r.parent_id, r.root_id, r.depth, r.batch_id, r.idempotency_shown, r.is_test, r.replayed_from is not null as is_replay,
   r.trace_context, r.created_at, r.tags || coalesce(g.tags, '{}') as tags,

@@ -23,6 +23,7 @@ create type ending as (
 
 create type suspension as (n int, run text, token bigint, keys text[]);
 create type holding as (n int, run text, token bigint);
+create type rescuing as (run text, token bigint, suspect text);  -- suspect: the crash it was in
 create type cancellation as (n int, run text, reason text);
 
 -- Runs that come (back) to their lanes. `fresh`: the claim begins a new attempt.

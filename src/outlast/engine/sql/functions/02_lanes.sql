@@ -47,30 +47,27 @@ begin
   where q.environment_id = env and q.name = e.queue;
 end $$;
 
--- The route a run needs where versions are pinned: its own version once started, until it is freed from it.
-create function route_of(s outlast.run_state, route text) returns text language sql immutable as $$
-  select case when s.version_id is not null then s.version_id || '/' || split_part(route, '/', 2)
-              when s.attempt = 0 then route
-              else 'current/' || split_part(route, '/', 2) end $$;
+-- The route a run needs: where versions are pinned its own version once started, until it is freed from it;
+-- a suspect runs alone.
+create function route_of(env text, s outlast.run_state, route text, pins boolean) returns text
+language sql stable as $$
+  select case when not pins then split_part(route, '/', 1)
+              when s.version_id is not null then s.version_id
+              when s.attempt = 0 then split_part(route, '/', 1)
+              else 'current' end
+    || '/' || case when s.suspect is not null then 'dedicated' else (
+      select executor from outlast.run r where r.environment_id = env and r.id = s.run_id) end $$;
 
--- Put runs into `ready`. Started runs of an environment that pins versions need their own version's route.
+-- Put runs into `ready`. Most enter the lane they have; pinned and suspect ones may need another route.
 -- A lane that was empty starts at max(own, floor), so that it never catches up at the cost of others.
 create function enter(env text, moment timestamptz, floor double precision, pins boolean, items entering[])
 returns void language plpgsql as $$
 begin
-  if pins then
-    insert into outlast.lane (environment_id, queue, key, route)
-    select distinct env, l.queue, l.key, route_of(s, l.route)
-    from unnest(items) i
-    join outlast.run_state s on s.run_id = i.run
-    join outlast.lane l on l.id = s.lane_id
-    where route_of(s, l.route) <> l.route
-    on conflict do nothing;
-    update outlast.run_state s
-    set lane_id = (select t.id from outlast.lane t where t.environment_id = env and t.queue = l.queue
-                   and t.key = l.key and t.route = route_of(s, l.route))
-    from unnest(items) i, outlast.lane l
-    where s.run_id = i.run and l.id = s.lane_id and route_of(s, l.route) <> l.route;
+  if coalesce(cardinality(items), 0) = 0 then return; end if;
+  if pins or exists (
+    select from unnest(items) i join outlast.run_state s on s.run_id = i.run where s.suspect is not null
+  ) then
+    perform change_lanes(env, pins, array(select run from unnest(items)));
   end if;
   with entered as (
     update outlast.run_state s
@@ -93,4 +90,18 @@ begin
   update outlast.queue q set queued = q.queued + g.count
   from (select queue, sum(count)::int as count from grown group by queue) g
   where q.environment_id = env and q.name = g.queue;
+end $$;
+
+create function change_lanes(env text, pins boolean, runs text[]) returns void language plpgsql as $$
+begin
+  insert into outlast.lane (environment_id, queue, key, route)
+  select distinct env, l.queue, l.key, route_of(env, s, l.route, pins)
+  from outlast.run_state s join outlast.lane l on l.id = s.lane_id
+  where s.run_id = any (runs) and route_of(env, s, l.route, pins) <> l.route
+  on conflict do nothing;
+  update outlast.run_state s
+  set lane_id = (select t.id from outlast.lane t where t.environment_id = env and t.queue = l.queue
+                 and t.key = l.key and t.route = route_of(env, s, l.route, pins))
+  from outlast.lane l
+  where s.run_id = any (runs) and l.id = s.lane_id and route_of(env, s, l.route, pins) <> l.route;
 end $$;

@@ -51,6 +51,7 @@ declare
   lanes bigint[];
   over text[];
   watched text[];
+  crashes text[];
 begin
   with ended as (
     update outlast.run_state s
@@ -62,7 +63,7 @@ begin
         active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
     from unnest(items) i
     where s.run_id = i.run and s.token = i.token and s.status in ('dequeued', 'executing')
-    returning s.run_id, s.lane_id, s.status, s.attempt, s.watched, i.output, i.error, i.retry_in, i.forget, i.n
+    returning s.run_id, s.lane_id, s.status, s.attempt, s.watched, s.suspect, i.output, i.error, i.retry_in, i.forget, i.n
   ), written as (
     insert into outlast.run_end (run_id, status, output, error, attempt, finished_at)
     select run_id, status, output, case when status <> 'completed' then error end, attempt, moment
@@ -84,10 +85,16 @@ begin
     where d.status = 'retrying' and e.run_id = d.run_id and e.key = any (d.forget)
   )
   select array_agg(lane_id), array_agg(run_id) filter (where status not in ('retrying', 'waiting')),
-         array_agg(run_id) filter (where d.watched and status not in ('retrying', 'waiting'))
-  into lanes, over, watched from ended d;
+         array_agg(run_id) filter (where d.watched and status not in ('retrying', 'waiting')),
+         array_agg(d.suspect) filter (where d.suspect is not null and d.error::json ->> 'kind' = 'crashed')
+  into lanes, over, watched, crashes from ended d;
   if lanes is null then return; end if;
   perform release(env, lanes, floor);
+  if crashes is not null then  -- the guilty one is known, and stays alone
+    update outlast.run_state s set suspect = s.run_id
+    from unnest(items) i where s.run_id = i.run and s.suspect is not null;
+    perform clear_suspects(env, moment, floor, crashes);
+  end if;
   return query
     select 'ended', 0, s.run_id, 0::bigint, null::text, s.status
     from outlast.run_state s where s.run_id = any (over);
@@ -168,30 +175,75 @@ begin
   perform enter(env, moment, floor, pins, moved);
 end $$;
 
--- Runs whose executor is gone go back to `ready` on the same attempt, journal kept; parked ones stay
--- waiting and only lose their home. A requested cancel ends them instead.
-create function rescue(
-  env text, moment timestamptz, floor double precision, pins boolean, runs text[], why text
-) returns setof told language plpgsql as $$
+-- Runs that crashed together with the guilty one may run beside others again.
+create function clear_suspects(env text, moment timestamptz, floor double precision, crashes text[])
+returns void language plpgsql as $$
 declare
-  lanes bigint[];
-  again text[];
+  items entering[];
+  runs text[];
 begin
-  update outlast.run_state s set session_id = null
-  where s.run_id = any (runs) and s.status in ('waiting', 'queued');
+  select array_agg(row(s.run_id, r.rank, r.at, r.fresh, null, null)::entering), array_agg(s.run_id)
+  into items, runs
+  from outlast.run_state s
+  join outlast.ready r on r.lane_id = s.lane_id and r.rank = s.ready_rank and r.at = s.ready_at and r.run_id = s.run_id
+  where s.suspect = any (crashes) and s.suspect <> s.run_id and s.status = 'queued';
+  perform withdraw(env, runs);
+  update outlast.run_state s set suspect = null where s.suspect = any (crashes) and s.suspect <> s.run_id;
+  if runs is not null then
+    perform change_lanes(env, (select pins_versions from outlast.environment where id = env), runs);
+    perform enter(env, moment, floor, false, items);
+  end if;
+end $$;
+
+-- Parked and queued runs only lose their home; a resume that stood ready for it is anyone's.
+create function lose_home(runs text[]) returns void language plpgsql as $$
+begin
   update outlast.ready r set home = null, home_until = null
   from outlast.run_state s
   where s.run_id = any (runs) and s.status = 'queued'
     and r.lane_id = s.lane_id and r.rank = s.ready_rank and r.at = s.ready_at and r.run_id = s.run_id;
+  update outlast.run_state s set session_id = null
+  where s.run_id = any (runs) and s.status in ('waiting', 'queued');
+end $$;
+
+-- Runs handed back or lost go to `ready` on the same attempt, journal kept. A requested cancel ends them
+-- instead. `counts`: it was a loss; after three without a new entry the run is a suspect and runs alone, and a
+-- suspect that takes its worker along fails its attempt.
+create function rescue(
+  env text, moment timestamptz, floor double precision, pins boolean, items rescuing[], why text, counts boolean
+) returns setof told language plpgsql as $$
+declare
+  runs text[] := array(
+    select s.run_id from unnest(items) i join outlast.run_state s on s.run_id = i.run where s.token = i.token);
+  lanes bigint[];
+  again text[];
+  failed ending[];
+begin
+  perform lose_home(runs);
   return query select * from force_end(env, moment, floor, pins, (
     select array_agg(s.run_id) from outlast.run_state s
     where s.run_id = any (runs) and s.status in ('dequeued', 'executing') and s.cancel_at is not null),
     'canceled', error_text('canceled', 'Canceled', 'canceled while its worker was lost'));
+  if counts then
+    select array_agg(row(0, s.run_id, s.token,
+      case when s.attempt < (r.retry::json ->> 'max_attempts')::int then 'retrying' else 'crashed' end,
+      null, error_text('crashed', 'WorkerLost', 'took its worker along three times without getting on'),
+      1.0, '{}')::ending)
+    into failed
+    from outlast.run_state s
+    cross join lateral (select retry from outlast.run where environment_id = env and id = s.run_id limit 1) r
+    where s.run_id = any (runs) and s.suspect = s.run_id and s.status in ('dequeued', 'executing');
+    if failed is not null then
+      return query select * from turn_ends(env, moment, floor, pins, failed);
+    end if;
+  end if;
   with lost as (
     update outlast.run_state s
-    set token = s.token + 1, rescues = s.rescues + 1,
+    set token = s.token + 1, rescues = s.rescues + counts::int,
+        suspect = coalesce(s.suspect, i.suspect, case when s.rescues + counts::int >= 3 then s.run_id end),
         active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
-    where s.run_id = any (runs) and s.status in ('dequeued', 'executing')
+    from unnest(items) i
+    where s.run_id = i.run and s.token = i.token and s.status in ('dequeued', 'executing')
     returning s.run_id, s.lane_id
   ), noted as (
     insert into outlast.event (run_id, at, kind, detail) select run_id, moment, 'rescued', why from lost

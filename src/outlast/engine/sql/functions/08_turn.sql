@@ -40,14 +40,12 @@ begin
       array(select version from json_to_recordset(frees) as f (version text)));
   end if;
   if rescues is not null then
-    return query select * from rescue(env, moment, floor, place.pins_versions, array(
-      select s.run_id from json_populate_recordset(null::holding, rescues) i
-      join outlast.run_state s on s.run_id = i.run and s.token = i.token), 'the worker lost it');
+    return query select * from rescue(env, moment, floor, place.pins_versions,
+      array(select i::rescuing from json_populate_recordset(null::rescuing, rescues) i), 'its executor was lost', true);
   end if;
   if gones is not null then
-    return query select * from rescue(env, moment, floor, place.pins_versions, array(
-      select s.run_id from json_populate_recordset(null::holding, gones) i
-      join outlast.run_state s on s.run_id = i.run and s.token = i.token), 'no longer parked at home');
+    return query select * from rescue(env, moment, floor, place.pins_versions,
+      array(select i::rescuing from json_populate_recordset(null::rescuing, gones) i), 'handed back', false);
   end if;
   return query select * from turn_timers(env, moment, floor, place.pins_versions, 500);
   if cancels is not null then

@@ -1,0 +1,92 @@
+"""SIGKILL of every process in the middle of runs with steps and children: nothing is lost or doubled."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fleet import Fleet, fleet
+from polling import until
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(150)]
+
+RUNS = 30
+
+
+@pytest.fixture
+async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with fleet(tmp_path) as made:
+        yield made
+
+
+async def assert_whole(town: Fleet, runs: list[str]) -> None:
+    """Check what must hold after every fault."""
+    await town.all_ended(runs)
+    town.assert_steps_held()
+    children = await town.sql(
+        "select parent_id, count(*) from outlast.run where parent_id is not null group by 1"
+    )
+    assert {row["parent_id"]: row["count"] for row in children} == dict.fromkeys(runs, 3)
+    assert await town.audit() == []
+
+
+async def test_an_executor_killed_costs_no_attempt(town: Fleet) -> None:
+    await town.server()
+    await town.worker()
+    runs = await town.trigger("family", RUNS)
+    await town.some_effects(RUNS)
+
+    for pid in town.executors():
+        os.kill(pid, signal.SIGKILL)
+
+    await assert_whole(town, runs)
+    [row] = await town.sql("select max(attempt) from outlast.run_state")
+    assert row[0] == 1
+
+
+async def test_a_worker_killed_leaves_no_executor_and_another_goes_on(town: Fleet) -> None:
+    await town.server()
+    worker = await town.worker()
+    runs = await town.trigger("family", RUNS)
+    await town.some_effects(RUNS)
+
+    worker.kill()
+    await until(lambda: not town.executors(), seconds=1.0, what="executors outlived their worker")
+    await town.worker()
+
+    await assert_whole(town, runs)
+
+
+async def test_a_server_killed_is_replaced_by_the_other(town: Fleet) -> None:
+    first = await town.server()
+    await town.server()
+    await town.worker()
+    runs = await town.trigger("family", RUNS)
+    await town.some_effects(RUNS // 2)
+
+    first.kill()
+
+    await assert_whole(town, runs)
+
+
+async def test_a_crash_of_postgresql_loses_nothing_acknowledged(town: Fleet) -> None:
+    await town.server()
+    await town.worker()
+    runs = await town.trigger("family", RUNS)
+    await town.some_effects(RUNS // 2)
+
+    await town.crash_database()
+
+    await assert_whole(town, runs)
+
+
+async def test_sys_exit_and_a_segfault_change_the_result_of_no_other_run(town: Fleet) -> None:
+    await town.server()
+    await town.worker()
+    runs = await town.trigger("family", RUNS)
+    await town.trigger("exits", 1)
+    await town.trigger("segfaults", 1)
+
+    await assert_whole(town, runs)

@@ -1,0 +1,286 @@
+"""A fleet of real processes to kill: PostgreSQL of its own, servers, workers, and a record of effects."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import asyncpg
+import httpx
+import msgspec
+
+from outlast.engine.audit import Audit, Finding
+from outlast.engine.database import Database, DatabaseSettings
+from outlast.engine.embedded import EmbeddedServer
+from outlast.engine.keys import KeyRing, Keys
+from outlast.engine.migrations import migrate
+from outlast.engine.tenancy import Tenancy
+from outlast.protocol.triggers import Trigger, Triggered
+from polling import until
+
+TASKS = '''\
+"""Tasks whose effects can be counted: S a step began, R the code received its result."""
+
+import asyncio
+import os
+import uuid
+
+from outlast import step, task
+
+EFFECTS = os.environ["FLEET_EFFECTS"]
+
+
+def note(line: str) -> None:
+    with open(EFFECTS, "a") as file:
+        file.write(line + "\\n")
+
+
+def work(run: str, name: str) -> str:
+    note(f"S {run} {name}")
+    return uuid.uuid4().hex
+
+
+async def stepped(run: str, name: str) -> None:
+    received = await step(name, work, run, name)
+    note(f"R {run} {name} {received}")
+
+
+@task("leaf")
+async def leaf(payload: str, ctx) -> str:
+    await stepped(ctx.run.id, "only")
+    return payload
+
+
+@task("family")
+async def family(payload: int, ctx) -> list[str]:
+    await stepped(ctx.run.id, "first")
+    one = await leaf.trigger_and_wait("one").unwrap()
+    await stepped(ctx.run.id, "second")
+    two, three = await asyncio.gather(
+        leaf.trigger_and_wait("two").unwrap(), leaf.trigger_and_wait("three").unwrap()
+    )
+    await stepped(ctx.run.id, "third")
+    return [one, two, three]
+
+
+@task("exits")
+async def exits(payload: int, ctx) -> None:
+    raise SystemExit(3)
+
+
+@task("segfaults")
+async def segfaults(payload: int, ctx) -> None:
+    os.kill(os.getpid(), 11)
+    await asyncio.Event().wait()
+'''
+
+
+class Fleet:
+    """Processes on one database. Everything started here ends with it."""
+
+    def __init__(self, root: Path, database: EmbeddedServer, url: str, key: str, ring: str) -> None:
+        self.root = root
+        self.database = database
+        self.url = url
+        self.key = key
+        self.effects = root / "effects"
+        self._environ = {
+            **os.environ,
+            "OUTLAST_DATABASE_URL": url,
+            "OUTLAST_ENCRYPTION_KEYS": ring,
+            "OUTLAST_SECRET_KEY": key,
+            "OUTLAST_DRAIN_SECONDS": "0",
+            "FLEET_EFFECTS": str(self.effects),
+        }
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.apis: list[str] = []
+
+    async def server(self) -> "subprocess.Popen[bytes]":
+        """Start a server and wait until it is ready."""
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
+        process = self._start(
+            "server", "--port", str(port), OUTLAST_SERVER_ID=f"fleet-{len(self._processes)}"
+        )
+        api = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                with suppress(httpx.TransportError):
+                    if (await client.get(f"{api}/readyz")).status_code == 200:
+                        break
+                await asyncio.sleep(0.05)
+        self.apis.append(api)
+        return process
+
+    async def worker(self) -> "subprocess.Popen[bytes]":
+        """Start a worker that knows all servers, and wait until it is connected."""
+        before = await self.count("select count(*) from outlast.session")
+        arguments = ["worker", "--dir", str(self.root), "--key", "env:OUTLAST_SECRET_KEY"]
+        for api in self.apis:
+            arguments += ["--api-url", api]
+        process = self._start(*arguments)
+        deadline = time.monotonic() + 30
+        while await self.count("select count(*) from outlast.session") == before:
+            assert time.monotonic() < deadline, self.logs()
+            await asyncio.sleep(0.05)
+        return process
+
+    def _start(self, *arguments: str, **environ: str) -> "subprocess.Popen[bytes]":
+        log = self.root / f"{len(self._processes)}-{arguments[0]}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "outlast", *arguments],
+                env={**self._environ, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def logs(self) -> str:
+        """Return the ends of all logs, for messages."""
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}"
+            for path in sorted(self.root.glob("*.log"))
+        )
+
+    async def trigger(self, task: str, count: int) -> list[str]:
+        """Trigger runs through any server that answers; return their ids once acknowledged."""
+        triggers = [
+            Trigger(task=task, payload=str(number), request_key=f"{task}-{time.time_ns()}-{number}")
+            for number in range(count)
+        ]
+        body = msgspec.json.encode(triggers)
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+            for _ in range(20):
+                for api in self.apis:
+                    with suppress(httpx.TransportError):
+                        answer = await client.post(
+                            f"{api}/api/outlast/v1/triggers",
+                            content=body,
+                            headers={"authorization": f"Bearer {self.key}"},
+                        )
+                        if answer.status_code == 200:
+                            made = msgspec.json.decode(answer.content, type=list[Triggered])
+                            if not any(one.error for one in made):
+                                return [one.run_id for one in made]
+                await asyncio.sleep(0.2)
+        raise AssertionError(f"nothing could be triggered\n{self.logs()}")
+
+    async def all_ended(self, runs: list[str], seconds: float = 60) -> None:
+        """Wait until every run has ended well."""
+        deadline = time.monotonic() + seconds
+        ended = 0
+        while time.monotonic() < deadline:
+            with suppress(OSError, asyncpg.PostgresError):
+                ended = await self.count(
+                    "select count(*) from outlast.run_end where run_id = any($1::text[])", runs
+                )
+                if ended == len(runs):
+                    break
+            await asyncio.sleep(0.1)
+        assert ended == len(runs), f"{ended} of {len(runs)} ended\n{self.logs()}"
+        rows = await self.sql(
+            "select status, count(*) from outlast.run_end where run_id = any($1::text[]) group by 1",
+            runs,
+        )
+        assert {row["status"] for row in rows} == {"completed"}, rows
+
+    async def sql(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """Look behind the curtain."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            return await connection.fetch(statement, *values)
+        finally:
+            await connection.close()
+
+    async def count(self, statement: str, *values: object) -> int:
+        """Return a single number."""
+        [row] = await self.sql(statement, *values)
+        return int(row[0])
+
+    async def audit(self) -> list[Finding]:
+        """Return what the audit finds in all environments."""
+        settings = DatabaseSettings(url=self.url, pool_size=1)
+        async with await Database.open(settings) as database:
+            return await Audit(database).run_once()
+
+    async def crash_database(self) -> None:
+        """Kill one of its processes: PostgreSQL ends all others at once and recovers from its log."""
+        [row] = await self.sql(
+            "select pid from pg_stat_activity where backend_type = 'checkpointer'"
+        )
+        os.kill(row["pid"], signal.SIGKILL)
+
+    def noted(self) -> list[list[str]]:
+        """Return what the tasks wrote down, in order."""
+        if not self.effects.exists():
+            return []
+        return [line.split() for line in self.effects.read_text().splitlines()]
+
+    def assert_steps_held(self) -> None:
+        """Check that no step whose result the code received ran again or gave another one."""
+        received: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for kind, run, name, *value in self.noted():
+            if kind == "S":
+                assert (run, name) not in received, f"step {name} of {run} ran after its result"
+            else:
+                received[run, name].add(value[0])
+        assert {len(values) for values in received.values()} <= {1}
+
+    def executors(self) -> list[int]:
+        """Return the pids of all executors of this fleet."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                command = (entry / "cmdline").read_bytes()
+                if b"outlast.worker.executor" in command and str(self.root).encode() in command:
+                    found.append(int(entry.name))
+        return found
+
+    async def some_effects(self, count: int) -> None:
+        """Wait until the tasks are in the middle of it."""
+        await until(lambda: len(self.noted()) >= count, seconds=30, what=self.logs())
+
+    def close(self) -> None:
+        """End everything that still runs."""
+        for process in self._processes:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGCONT)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for pid in self.executors():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def fleet(root: Path) -> AsyncIterator[Fleet]:
+    """Give a fleet without servers and workers yet, on a PostgreSQL of its own."""
+    (root / "trigger").mkdir()
+    (root / "trigger" / "tasks.py").write_text(TASKS)
+    (root / "pyproject.toml").write_text('[tool.outlast]\nproject = "proj_fleet"\n')
+    async with AsyncExitStack() as stack:
+        database = EmbeddedServer(root / ".outlast")
+        url = await database.start()
+        stack.push_async_callback(database.stop)
+        ring = KeyRing.generate()
+        settings = DatabaseSettings(url=url, pool_size=2)
+        async with await Database.open(settings) as opened:
+            await migrate(opened)
+            tenancy = Tenancy(opened, Keys(opened, KeyRing((ring,))))
+            made = await tenancy.create_project("fleet", ref="proj_fleet")
+        found = Fleet(root, database, url, made.keys["dev"], ring)
+        stack.callback(found.close)
+        yield found
