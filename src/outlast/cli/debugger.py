@@ -31,7 +31,7 @@ def on_port(port: int) -> dict[str, str]:
 
 def executor_command() -> tuple[str, ...]:
     """Return how to start an executor that can be debugged."""
-    return (sys.executable, "-m", "outlast.cli.debugger")
+    return (sys.executable, "-Xfrozen_modules=off", "-m", "outlast.cli.debugger")
 
 
 def pause(*, header: str | None = None) -> None:
