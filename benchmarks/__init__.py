@@ -1,1 +1,1 @@
-"""How fast is it here: workloads W1 to W5 against real processes, the machine's ceiling beside them."""
+"""How fast is it here: workloads against real processes, the machine's ceiling beside them."""

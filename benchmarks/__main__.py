@@ -1,4 +1,4 @@
-"""Print one table: each workload's median, its spread, and the machine's ceiling in the same run."""
+"""Print one table: each workload's median and spread, and the machine's ceiling beside it."""
 
 import argparse
 import asyncio

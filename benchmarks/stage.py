@@ -39,7 +39,7 @@ class Stage:
 
     async def ended(self) -> int:
         """Return how many runs have a committed end."""
-        return int(await self._value("select count(*) from outlast.run_end"))
+        return int(await self.number("select count(*) from outlast.run_end"))
 
     async def until_ended(self, count: int, seconds: float = 300.0) -> None:
         """Wait until `count` ends are committed."""
@@ -61,7 +61,8 @@ class Stage:
         finally:
             await connection.close()
 
-    async def _value(self, statement: str) -> int:
+    async def number(self, statement: str) -> int:
+        """Return what a statement counts."""
         connection = await asyncpg.connect(self.url)
         try:
             return int(await connection.fetchval(statement))
@@ -92,7 +93,8 @@ async def stage(*, servers: int = 1, processes: int = 2) -> AsyncIterator[Stage]
         arguments += ["--processes", str(processes)]
         for api in apis:
             arguments += ["--api-url", api]
-        pid = _start(stack, [*arguments, "--log-level", "warning"], worker_env, folder / "worker.log")
+        arguments += ["--log-level", "warning"]
+        pid = _start(stack, arguments, worker_env, folder / "worker.log")
         made = Stage(url, apis, key, starts, pid)
         await _until_connected(made, folder / "worker.log")
         yield made
@@ -177,7 +179,7 @@ async def _ready(url: str) -> None:
 async def _until_connected(made: Stage, log: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        if await made._value("select count(*) from outlast.session where lost_at is null"):
+        if await made.number("select count(*) from outlast.session where lost_at is null"):
             return
         await asyncio.sleep(0.05)
-    raise TimeoutError(f"the worker did not connect: {log.read_text()[-2000:]}")
+    raise TimeoutError(f"the worker did not connect; see {log}")

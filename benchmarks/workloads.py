@@ -14,7 +14,7 @@ _BATCH = 1_000
 
 
 async def w1a(stage: Stage, count: int = 20_000, task: str = "noop") -> float:
-    """Runs per second, triggered one `await` at a time with 64 in flight."""
+    """Return runs per second, triggered one `await` at a time with 64 in flight."""
     target = await stage.ended() + count
     began = time.perf_counter()
     await _in_flight(count, lambda number: tasks.trigger(task, number))
@@ -23,7 +23,7 @@ async def w1a(stage: Stage, count: int = 20_000, task: str = "noop") -> float:
 
 
 async def w1b(stage: Stage, count: int = 20_000) -> float:
-    """Runs per second, triggered in batches of 1,000."""
+    """Return runs per second, triggered in batches of 1,000."""
     target = await stage.ended() + count
     began = time.perf_counter()
     for first in range(0, count, _BATCH):
@@ -33,7 +33,7 @@ async def w1b(stage: Stage, count: int = 20_000) -> float:
 
 
 async def w2(stage: Stage, count: int = 200, per_second: float = 20.0) -> tuple[float, float]:
-    """Milliseconds from the trigger call to the first line of the task, p50 and p99, idle."""
+    """Return milliseconds from the trigger call to the task's first line, p50 and p99, idle."""
     stage.starts.unlink(missing_ok=True)
     target = await stage.ended() + count
     for _ in range(count):
@@ -45,7 +45,7 @@ async def w2(stage: Stage, count: int = 200, per_second: float = 20.0) -> tuple[
 
 
 async def w3(stage: Stage, count: int = 1_000) -> float:
-    """Steps per second: runs of ten steps, 64 triggers in flight."""
+    """Return steps per second: runs of ten steps, 64 triggers in flight."""
     target = await stage.ended() + count
     began = time.perf_counter()
     await _in_flight(count, lambda number: tasks.trigger("ten-steps", number))
@@ -54,7 +54,7 @@ async def w3(stage: Stage, count: int = 1_000) -> float:
 
 
 async def w4(stage: Stage, children: int = 1_000) -> float:
-    """Seconds from one parent's fan-out until all children have answered."""
+    """Return seconds from one parent's fan-out until all children have answered."""
     handle = await tasks.trigger("fan-out", children)
     output: Any = await handle.result(timeout=120)
     await stage.ended()
@@ -62,7 +62,7 @@ async def w4(stage: Stage, children: int = 1_000) -> float:
 
 
 async def w5(stage: Stage, queued: int = 200_000, lanes: int = 100) -> float:
-    """W1b with many runs queued in lanes of a queue with limit 0."""
+    """Return what W1b gives with many runs queued in lanes of a queue with limit 0."""
     await stage.execute(_backlog(queued, lanes))
     return await w1b(stage)
 
@@ -83,7 +83,8 @@ def _backlog(queued: int, lanes: int) -> str:
         'shared', '1', 'application/json', 'trigger', '{{}}', '\\x00', now()
       from outlast.environment e, generate_series(1, {queued}) n where e.slug = 'dev'
       on conflict do nothing;
-    insert into outlast.run_state (run_id, environment_id, status, lane_id, ready_rank, ready_at, updated_at)
+    insert into outlast.run_state
+        (run_id, environment_id, status, lane_id, ready_rank, ready_at, updated_at)
       select r.id, r.environment_id, 'queued', l.id, 1, r.created_at, now()
       from outlast.run r join outlast.lane l on l.environment_id = r.environment_id
         and l.queue = r.queue and l.key = r.concurrency_key

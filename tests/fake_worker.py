@@ -15,6 +15,7 @@ from outlast.protocol.manifests import Manifest, QueueManifest, RetryPolicy, Tas
 from outlast.protocol.outcomes import Outcome, RunError
 
 DEADLINE = 10.0
+_DEFAULT_RETRY = RetryPolicy()
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 
@@ -23,7 +24,7 @@ def manifest(
     digest: str = "digest-1",
     queues: tuple[QueueManifest, ...] = (),
     queue: str | None = None,
-    retry: RetryPolicy = RetryPolicy(),
+    retry: RetryPolicy = _DEFAULT_RETRY,
     executor: Literal["shared", "dedicated"] = "shared",
 ) -> Manifest:
     """Return a manifest that offers tasks of these ids."""

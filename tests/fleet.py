@@ -1,4 +1,4 @@
-"""A fleet of real processes to kill: PostgreSQL of its own, servers, workers, and a record of effects."""
+"""A fleet of real processes to kill: PostgreSQL, servers, workers, and a record of effects."""
 
 import asyncio
 import os
@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from outlast.engine.audit import Audit, Finding
+from outlast.engine.binaries import wheel_binaries
 from outlast.engine.database import Database, DatabaseSettings
 from outlast.engine.embedded import EmbeddedServer
 from outlast.engine.keys import KeyRing, Keys
@@ -192,8 +193,7 @@ class Fleet:
             await asyncio.sleep(0.1)
         assert ended == len(runs), f"{ended} of {len(runs)} ended\n{self.logs()}"
         rows = await self.sql(
-            "select status, count(*) from outlast.run_end where run_id = any($1::text[]) group by 1",
-            runs,
+            "select distinct status from outlast.run_end where run_id = any($1::text[])", runs
         )
         assert {row["status"] for row in rows} == {"completed"}, rows
 
@@ -217,7 +217,7 @@ class Fleet:
             return await Audit(database).run_once()
 
     async def crash_database(self) -> None:
-        """Kill one of its processes: PostgreSQL ends all others at once and recovers from its log."""
+        """Kill one of its processes: PostgreSQL ends all others and recovers from its log."""
         [row] = await self.sql(
             "select pid from pg_stat_activity where backend_type = 'checkpointer'"
         )
@@ -272,7 +272,7 @@ async def fleet(root: Path) -> AsyncIterator[Fleet]:
     (root / "trigger" / "tasks.py").write_text(TASKS)
     (root / "pyproject.toml").write_text('[tool.outlast]\nproject = "proj_fleet"\n')
     async with AsyncExitStack() as stack:
-        database = EmbeddedServer(root / ".outlast")
+        database = EmbeddedServer(root / ".outlast", binaries=wheel_binaries())
         url = await database.start()
         stack.push_async_callback(database.stop)
         ring = KeyRing.generate()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from outlast.engine.binaries import wheel_binaries
 from outlast.engine.database import Database, DatabaseSettings
 from outlast.engine.embedded import EmbeddedServer
 from outlast.engine.migrations import migrate
@@ -23,13 +24,13 @@ T = TypeVar("T")
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
-    """Give the URL of the server to test with: OUTLAST_TEST_DATABASE_URL, else an own one."""
+    """Give the URL of the server to test with: OUTLAST_TEST_DATABASE_URL, else the wheel's."""
     given = os.environ.get("OUTLAST_TEST_DATABASE_URL")
     if given:
         yield given
         return
     with tempfile.TemporaryDirectory(prefix="outlast-tests-") as folder:
-        server = EmbeddedServer(Path(folder, ".outlast"))
+        server = EmbeddedServer(Path(folder, ".outlast"), binaries=wheel_binaries())
         url = in_own_loop(server.start())
         try:
             yield url

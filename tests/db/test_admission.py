@@ -10,11 +10,12 @@ import pytest
 from offices import Office, manifest, task
 from outlast.engine.admission import MAX_KEY_CHARS, Origin
 from outlast.engine.database import Database
-from outlast.engine.payloads import MAX_DEPTH, MAX_PAYLOAD_BYTES, is_too_deep
+from outlast.engine.payloads import MAX_PAYLOAD_BYTES
 from outlast.engine.queries import parse
 from outlast.engine.tenancy import Environment
 from outlast.engine.turn import NewRun
 from outlast.protocol.manifests import QueueManifest, RetryPolicy
+from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
 from outlast.protocol.triggers import Refusal, Trigger
 
 SCHEMA = json.dumps(

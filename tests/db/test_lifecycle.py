@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+
 from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
-
 from outlast.engine.engine import Engine
 from outlast.engine.turn import NewRun, Resumption
 from outlast.protocol.frames import Crash, Held, Kind, Step, frame

@@ -1,4 +1,4 @@
-"""SIGKILL of every process in the middle of runs with steps and children: nothing is lost or doubled."""
+"""SIGKILL of every process in the middle of runs with steps and children: nothing is lost."""
 
 import os
 import signal

@@ -22,9 +22,7 @@ def noop_def(payload: int) -> int:
 @task("tell-start")
 async def tell_start(payload: float) -> None:
     """Write down how long the trigger took to get here."""
-    line = f"{time.time() - payload}\n"
-    with Path(_STARTS).open("a", encoding="ascii") as file:
-        file.write(line)
+    _write(f"{time.time() - payload}\n")
 
 
 @task("ten-steps")
@@ -44,3 +42,8 @@ async def fan_out(payload: int) -> float:
 
 def _nothing() -> None:
     return None
+
+
+def _write(line: str) -> None:
+    with Path(_STARTS).open("a", encoding="ascii") as file:
+        file.write(line)

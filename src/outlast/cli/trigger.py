@@ -3,6 +3,7 @@
 import sys
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated, Any
 
 import typer
@@ -41,6 +42,8 @@ def trigger(
     key: Key = None,
 ) -> None:
     """Start a run of a task."""
+    from msgspec import structs
+
     from outlast.cli.calls import call
     from outlast.client import triggers
     from outlast.sdk.options import build
@@ -57,7 +60,8 @@ def trigger(
     }
     given = {name: value for name, value in said.items() if value is not None}
     found = connection(api_url, key)
-    item = build(task, _payload(payload), given)
+    # A repeated POST must find the run that the first one made.
+    item = structs.replace(build(task, _payload(payload), given), request_key=token_hex(16))
     [made] = call(found, triggers.trigger([triggers.encode(item)])).answers
     if made.error is not None:
         raise Stop(made.error.message)

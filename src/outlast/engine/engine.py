@@ -18,7 +18,7 @@ from outlast.engine.catalogue import Catalogue
 from outlast.engine.claims import Place
 from outlast.engine.cycle import Cycle
 from outlast.engine.database import Database, DatabaseSettings
-from outlast.engine.errors import EngineError, NotFound, Refused, Unavailable
+from outlast.engine.errors import EngineError, NotFound, Overloaded, Refused, Unavailable
 from outlast.engine.journal import JournalWriter
 from outlast.engine.keys import KeyRing, Keys
 from outlast.engine.link import Link
@@ -382,11 +382,10 @@ class _Environment(msgspec.Struct, frozen=True):
 
 
 def _triggered(answer: list[Telling] | BaseException) -> Triggered:
+    if isinstance(answer, Unavailable | Overloaded) or not isinstance(answer, list | EngineError):
+        raise answer  # nothing is decided: the caller repeats the request under its key
     if isinstance(answer, EngineError):
-        status = 503 if isinstance(answer, Unavailable) else 422
-        return Triggered(error=Refusal(status, answer.code, str(answer)))
-    if isinstance(answer, BaseException):
-        raise answer
+        return Triggered(error=Refusal(422, answer.code, str(answer)))
     return Triggered(answer[0].run or "", is_cached=answer[0].data == "true")
 
 

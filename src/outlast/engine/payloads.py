@@ -1,10 +1,10 @@
 """Texts that callers send: sizes, depth, and what PostgreSQL or JSON cannot hold."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
 from outlast.protocol.triggers import Refusal
 
 JSON = "application/json"
@@ -14,10 +14,7 @@ TYPES = frozenset({JSON, SUPER_JSON, TEXT})
 
 MAX_PAYLOAD_BYTES = 3 * 1024 * 1024
 MAX_METADATA_BYTES = 256 * 1024
-MAX_DEPTH = 100
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
 _decoder = msgspec.json.Decoder()
 
 
@@ -101,18 +98,6 @@ def decode(data: bytes, param: str) -> object:
     except (msgspec.MsgspecError, RecursionError, ValueError):
         raise Unfit(Refusal(422, "invalid_json", f"{param} is not valid JSON", param)) from None
     return value
-
-
-def is_too_deep(data: bytes) -> bool:
-    """Return whether JSON text nests deeper than allowed, without parsing it."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
-        depth += 1 if bracket.group() in b"[{" else -1
-        if depth > MAX_DEPTH:
-            return True
-    return False
 
 
 def _holds_nul(value: object) -> bool:

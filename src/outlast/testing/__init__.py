@@ -1,0 +1,1 @@
+"""For tests of user code: a fake clock, an engine in the process, assertions."""
