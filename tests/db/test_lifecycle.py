@@ -420,3 +420,25 @@ async def test_runs_of_a_crashed_executor_run_alone_until_the_guilty_one_is_know
     assert (again.claim.executor, again.claim.facts.attempt) == ("dedicated", 2)
     again.complete()
     assert await engine.wait_end(place.environment, suspect.run, 5)
+
+
+async def test_a_run_that_works_too_long_is_ended_and_dropped(
+    place: Platform, engine: Engine
+) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [long, short] = await engine.trigger(
+        place.environment,
+        [Trigger(task="job", max_duration=5), Trigger(task="job", max_duration=3600)],
+    )
+    run, other = await worker.claim(long.run_id), await worker.claim(short.run_id)
+    await place.sql("update outlast.run_state set entered_at = entered_at - interval '11 seconds'")
+
+    assert await engine._limits.run_once() == 1
+
+    assert await worker.dropped(long.run_id) == run.token
+    assert await engine.wait_end(place.environment, long.run_id, 5)
+    [row] = await place.sql("select status, error from outlast.run_end")
+    assert row["status"] == "timed_out"
+    assert "MaxDurationExceeded" in row["error"]
+    worker.forget(run)
+    other.complete()

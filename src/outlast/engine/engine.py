@@ -21,6 +21,7 @@ from outlast.engine.database import Database, DatabaseSettings
 from outlast.engine.errors import EngineError, NotFound, Overloaded, Refused, Unavailable
 from outlast.engine.journal import JournalWriter
 from outlast.engine.keys import KeyRing, Keys
+from outlast.engine.limits import Limits
 from outlast.engine.link import Link
 from outlast.engine.liveness import SESSIONS, Beats, Sweep
 from outlast.engine.migrations import check, migrate
@@ -42,6 +43,7 @@ MOST_TURNS_IN_FLIGHT = 8
 _POLL_SECONDS = 1.0
 _AUDIT_SECONDS = 60.0
 _VERSIONS_SECONDS = 5.0
+_LIMITS_SECONDS = 5.0
 _MISMATCHES_BEFORE_LIST = 2
 
 
@@ -78,6 +80,7 @@ class Engine:
         self._sweep = Sweep(database, submit=self._submit)
         self._audit = Audit(database)
         self._versions = Versions(database, submit=self._submit, grace=settings.version_grace)
+        self._limits = Limits(database, submit=self._submit)
         self._turns = asyncio.Semaphore(MOST_TURNS_IN_FLIGHT)
         self._cycles: dict[str, Cycle] = {}
         self._links: dict[str, Link] = {}
@@ -323,6 +326,7 @@ class Engine:
         self._agents.repeat("versions", self._versions.run_once, _VERSIONS_SECONDS)
         self._agents.repeat("elect", self.catalogue.elect, _VERSIONS_SECONDS)
         self._agents.repeat("tokens", self.tokens.prune, _AUDIT_SECONDS)
+        self._agents.repeat("limits", self._limits.run_once, _LIMITS_SECONDS)
         self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
 
     async def _poll(self) -> None:

@@ -131,6 +131,10 @@ class Freeing(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
+class Overtime(Holding, frozen=True, kw_only=True):
+    """A run that worked longer than its max_duration."""
+
+
 class Rescue(Holding, frozen=True, kw_only=True):
     """A run whose executor is gone. `suspect` names the crash, when nobody knows who is guilty."""
 
@@ -159,6 +163,7 @@ Item = (
     | Cancellation
     | Resumption
     | Freeing
+    | Overtime
     | Called
     | NewRun
 )
@@ -215,6 +220,7 @@ async def play(
         cancels=_json(items, Cancellation),
         resumes=_json(items, Resumption),
         frees=_json(items, Freeing),
+        overtimes=_json(items, Overtime),
         calls=calls,
         runs=runs,
         pools=_encoder.encode(pools).decode() if pools else "[]",

@@ -79,3 +79,15 @@ where l.queued > 0 and l.open and l.route not like 'current/%'
     select from outlast.session s
     where s.environment_id = l.environment_id and s.lost_at is null
       and s.version_id = split_part(l.route, '/', 1))
+
+-- name: overdue
+-- From the sessions: what executes is found without looking at what is queued. Waits do not count.
+select s.run_id, s.token, s.environment_id
+from outlast.session x
+join outlast.run_state s on s.session_id = x.id
+cross join lateral (
+  select max_duration from outlast.run r
+  where r.environment_id = s.environment_id and r.id = s.run_id limit 1) r
+where x.lost_at is null and s.status in ('dequeued', 'executing') and s.cancel_at is null
+  and s.active_seconds + extract(epoch from clock_timestamp() - s.entered_at)
+      > r.max_duration + :grace::double precision

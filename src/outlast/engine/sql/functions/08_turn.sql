@@ -2,7 +2,7 @@
 
 create function play(
   env text, clock timestamptz, ends json, suspends json, wakes json, rescues json, gones json, starts json,
-  cancels json, resumes json, frees json, calls json, runs json, pools json, homes text[]
+  cancels json, resumes json, frees json, overtimes json, calls json, runs json, pools json, homes text[]
 ) returns setof told language plpgsql as $$
 declare
   moment timestamptz;
@@ -48,6 +48,14 @@ begin
       array(select i::rescuing from json_populate_recordset(null::rescuing, gones) i), 'handed back', false);
   end if;
   return query select * from turn_timers(env, moment, floor, place.pins_versions, 500);
+  if overtimes is not null then
+    return query select * from force_end(env, moment, floor, place.pins_versions, (
+      select array_agg(s.run_id) from json_populate_recordset(null::holding, overtimes) i
+      join outlast.run_state s on s.run_id = i.run
+      where s.token = i.token and s.status in ('dequeued', 'executing')),
+      'timed_out', error_text('timed_out', 'MaxDurationExceeded',
+                              'worked longer than its max_duration; waits do not count'));
+  end if;
   if cancels is not null then
     return query select * from turn_cancels(env, moment, floor, place.pins_versions,
       array(select i::cancellation from json_populate_recordset(null::cancellation, cancels) i));
@@ -108,7 +116,7 @@ create function turn(
   env text,
   clock timestamptz,  -- null: the database's; tests own it
   ends json, suspends json, wakes json, rescues json, gones json, starts json, cancels json,
-  resumes json, frees json, calls json, runs json, pools json, homes text[], server text
+  resumes json, frees json, overtimes json, calls json, runs json, pools json, homes text[], server text
 ) returns setof told
 language plpgsql
 set search_path from current
@@ -123,7 +131,7 @@ begin
   return query
     with heard as (
       select * from play(env, clock, ends, suspends, wakes, rescues, gones, starts, cancels,
-        resumes, frees, calls, runs, pools, homes)
+        resumes, frees, overtimes, calls, runs, pools, homes)
     ), posted as (
       insert into outlast.mail (session_id, kind, run_id, token, data)
       select h.session, h.kind, h.run, h.token, h.data
