@@ -19,7 +19,7 @@ from outlast.engine.turn import (
 )
 from outlast.protocol.statuses import Status
 
-PAIRS = {
+PAIRS: dict[str, tuple[type[msgspec.Struct], set[str]]] = {
     "new_run": (NewRun, set()),
     "new_call": (NewCall, set()),
     "ending": (Ending, {"n"}),
