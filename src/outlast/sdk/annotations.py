@@ -82,6 +82,11 @@ def forbid_secrets(annotation: object, path: str, owner: str) -> None:
         )
 
 
+def holds_secrets(annotation: object) -> bool:
+    """Say whether `forbid_secrets` would raise."""
+    return any(True for _ in _secrets(annotation, "", {}))
+
+
 def _secrets(annotation: object, path: str, seen: dict[int, object]) -> typing.Iterator[str]:
     if id(annotation) in seen:
         return

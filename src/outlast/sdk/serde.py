@@ -7,14 +7,15 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, lru_cache
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 from pydantic_core import PydanticSerializationError
 
-from outlast.sdk.annotations import forbid_secrets
+from outlast.sdk.annotations import forbid_secrets, holds_secrets
 from outlast.sdk.errors import OutlastError, OutputError, PayloadError, UsageError
 
 T = TypeVar("T")
@@ -28,6 +29,8 @@ _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", hide_inpu
 
 _SUSPECT = re.compile(rb"null|NaN|Infinity")
 """What a number that JSON cannot carry may have become."""
+
+_SCALARS = frozenset({str, int, bool, type(None)})
 
 _PLAIN_KINDS = (
     "bool bytes dataclass dataclass-args dataclass-field date datetime decimal default "
@@ -58,15 +61,25 @@ class Codec(Generic[T]):
         self._subject = subject
         self._owner = owner
         self._error = error
+        self._form: _Form | None = None
 
-    @cached_property
+    @property
     def adapter(self) -> TypeAdapter[Any]:
         """The pydantic adapter. Raises `UsageError` for an annotation that has no JSON form."""
+        return self._known().adapter
+
+    def _known(self) -> "_Form":
+        # not a cached_property: that one takes a lock, and codecs of steps live for one call
+        if self._form is None:
+            self._form = self._find()
+        return self._form
+
+    def _find(self) -> "_Form":
         annotation = self._annotation()
         try:
-            adapter = _adapter(annotation)
+            form = _form(annotation)
         except TypeError:  # unhashable annotation: Annotated with a list, for example
-            adapter = _build(annotation)
+            form = _build(annotation)
         except PydanticSchemaGenerationError as error:
             raise UsageError(
                 f"{self._subject} of {self._owner} is annotated {annotation!r}, which has no JSON "
@@ -77,22 +90,26 @@ class Codec(Generic[T]):
                 f"{self._subject} of {self._owner} is annotated {annotation!r}, which pydantic "
                 f"cannot use: {error.message}"
             ) from error
-        forbid_secrets(annotation, self._subject, self._owner)
-        return adapter
+        if form.has_secrets:
+            forbid_secrets(annotation, self._subject, self._owner)
+        return form
 
     def encode(self, value: object) -> str:
         """Return a value as JSON text that decodes to an equal value."""
-        adapter = self.adapter
+        form = self._known()
         try:
-            value = adapter.validate_python(value)
-            text = adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
+            value = form.adapter.validate_python(value)
+            text = form.adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
         except ValidationError as error:
             raise self._misfit(error) from None
         except PydanticSerializationError as error:
             raise self._error(
                 f"{self._subject} of {self._owner} has no JSON form: {_rule(error)}"
             ) from None
-        if not self._evidently_faithful(value, text):
+        if form.anything:
+            if not _is_plain(value):
+                self._check(value)
+        elif not self._evidently_faithful(value, text):
             self._check(value)
         return text.decode()
 
@@ -122,13 +139,9 @@ class Codec(Generic[T]):
             return None
         return json.dumps(schema, sort_keys=True) if schema else None
 
-    @cached_property
-    def _keys_are_text(self) -> bool:
-        return _only_text_keys(self.adapter.core_schema)
-
     def _evidently_faithful(self, value: object, text: bytes) -> bool:
         """Tell from the text alone that nothing was lost: most values, in a tenth of the time."""
-        if not self._keys_are_text or _SUSPECT.search(text):
+        if not self._known().keys_are_text or _SUSPECT.search(text):
             return False
         try:
             return text == self.adapter.dump_json(
@@ -184,18 +197,54 @@ def decode_packet(codec: Codec[T], text: str | None, kind: str, owner: str) -> T
     raise PayloadError(f"{owner}: payload type {kind!r} is unknown; send application/json")
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What is found out once about an annotation."""
+
+    adapter: TypeAdapter[Any]
+    anything: bool
+    has_secrets: bool
+    keys_are_text: bool
+
+
 @lru_cache(maxsize=1024)
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def _form(annotation: Any) -> _Form:
     return _build(annotation)
 
 
-def _build(annotation: Any) -> TypeAdapter[Any]:
+def _build(annotation: Any) -> _Form:
+    adapter = _adapter(annotation)
+    schema = adapter.core_schema
+    return _Form(
+        adapter,
+        anything=schema == {"type": "any"},
+        has_secrets=holds_secrets(annotation),
+        keys_are_text=_only_text_keys(schema),
+    )
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(annotation, config=_CONFIG)
     except PydanticUserError as error:
         if error.code != "type-adapter-config-unused":
             raise
         return TypeAdapter(annotation)  # models, dataclasses and TypedDicts bring their own
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value that has JSON text is made of what JSON itself knows."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is float:
+        return math.isfinite(cast("float", value))
+    if kind is list:
+        return all(_is_plain(part) for part in cast("list[object]", value))
+    if kind is dict:
+        members = cast("dict[object, object]", value)
+        return all(type(key) is str and _is_plain(part) for key, part in members.items())
+    return False
 
 
 def _only_text_keys(schema: Any) -> bool:

@@ -1,12 +1,14 @@
 """Steps: local side effects that are recorded once, and not done again by a replay."""
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -25,6 +27,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_RESULT_BYTES = 10 * 1024 * 1024
+
+_annotations: Final[WeakKeyDictionary[Callable[..., object], object]] = WeakKeyDictionary()
+"""What functions of steps return: resolving it takes longer than many a step."""
 
 _Finished = tuple[Outcome, BaseException | None]
 
@@ -192,10 +197,18 @@ def _annotation(fn: Callable[..., object], name: str) -> object:
         fn = fn.func
     if isinstance(fn, type):
         return fn
+    plain = getattr(fn, "__func__", fn)  # a bound method is made anew each time it is looked up
     try:
-        return hints(fn, f"step {name}").get("return", Any)
+        return _annotations[plain]
+    except (KeyError, TypeError):  # TypeError: has no hash, or cannot be referred to weakly
+        pass
+    try:
+        found = hints(fn, f"step {name}").get("return", Any)
     except TypeError:  # a builtin or a callable object: nothing is declared
-        return Any
+        found = Any
+    with contextlib.suppress(TypeError):
+        _annotations[plain] = found
+    return found
 
 
 def _digest(args: tuple[object, ...], kwargs: dict[str, object]) -> str:

@@ -1,6 +1,7 @@
 """Trigger tasks by their id: `tasks.trigger("export-invoices", payload)`."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Unpack
 
 from outlast.sdk.batches import BatchItem
@@ -78,4 +79,9 @@ def batch_trigger_and_wait_sync(
 def _task(task_id: str) -> Triggerable[Any, Any]:
     """Return the task itself where it is imported: then its payload is checked here."""
     known = registry.tasks.get(task_id)
-    return known if known is not None else TaskRef[Any, Any](task_id)
+    return known if known is not None else _reference(task_id)
+
+
+@lru_cache(maxsize=1024)
+def _reference(task_id: str) -> TaskRef[Any, Any]:
+    return TaskRef(task_id)
