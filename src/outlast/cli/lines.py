@@ -1,9 +1,11 @@
 """One line per event of a worker, for people: what is ready, what ended, what went wrong."""
 
+import asyncio
 from functools import singledispatch
+from itertools import groupby
 from typing import NamedTuple
 
-from outlast.cli.terminal import duration
+from outlast.cli.terminal import duration, say
 from outlast.worker import events
 
 
@@ -12,6 +14,26 @@ class Line(NamedTuple):
 
     text: str
     style: str | None = None
+
+
+class Lines:
+    """Prints lines, those of one turn of the loop at once: a busy worker has thousands a second."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lines: list[Line] = []
+
+    def add(self, line: Line) -> None:
+        """Print a line soon. Called on the loop."""
+        if not self._lines:
+            self._loop.call_soon(self.flush)
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Print what has gathered now."""
+        lines, self._lines = self._lines, []
+        for style, same in groupby(lines, key=lambda line: line.style):
+            say("\n".join([line.text for line in same]), style=style)
 
 
 @singledispatch

@@ -32,7 +32,7 @@ def server(
     log_level: LogLevel = "info",
 ) -> None:
     """Serve the API and the worker gateway. Settings are OUTLAST_* variables."""
-    from outlast.server.run import new_runner
+    from outlast.loops import new_runner
     from outlast.server.settings import ServerSettings
     from outlast.telemetry import logs
 
@@ -50,14 +50,19 @@ def server(
 
 async def _serve(settings: "ServerSettings") -> None:
     from outlast.cli.signals import stop_signals
-    from outlast.server.run import serve
+    from outlast.loops import collect_rarely
+    from outlast.server.run import Bound, serve
+
+    def started(bound: Bound) -> None:
+        say(f"serving on {bound.url}")
+        collect_rarely()
 
     with stop_signals("stopping: workers are sent to other servers …") as stop:
         try:
             await serve(
                 settings,
                 stop=stop,
-                started=lambda bound: say(f"serving on {bound.url}"),
+                started=started,
             )
         except asyncio.CancelledError:
             if not stop.is_set():

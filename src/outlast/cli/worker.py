@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from outlast.cli.connection import ApiUrls, Key, connection
-from outlast.cli.terminal import Stop, say
+from outlast.cli.terminal import Stop
 
 if TYPE_CHECKING:
     from outlast.worker.settings import WorkerSettings
@@ -43,6 +43,7 @@ def worker(
     log_level: LogLevel = "info",
 ) -> None:
     """Run the tasks of a project; connects out to the server."""
+    from outlast.loops import new_runner
     from outlast.telemetry import logs
     from outlast.worker.settings import load_settings
 
@@ -61,24 +62,31 @@ def worker(
         )
     except ValueError as error:
         raise Stop(str(error)) from error
-    with asyncio.Runner() as runner:
+    with new_runner() as runner:
         runner.run(_work(settings))
 
 
 async def _work(settings: "WorkerSettings") -> None:
-    from outlast.cli.lines import line
+    from outlast.cli.lines import Line, Lines, line
     from outlast.cli.signals import stop_signals
+    from outlast.loops import collect_rarely
     from outlast.worker.events import Ready, WorkerEvent
     from outlast.worker.supervisor import run_worker
 
+    lines = Lines(asyncio.get_running_loop())
+
     def show(event: WorkerEvent) -> None:
         if isinstance(event, Ready):
-            say(f"version {event.version} on {event.server} ({event.environment})")
-            say("Waiting for tasks")
+            collect_rarely()
+            lines.add(Line(f"version {event.version} on {event.server} ({event.environment})"))
+            lines.add(Line("Waiting for tasks"))
         elif (shown := line(event)) is not None:
-            say(shown.text, style=shown.style)
+            lines.add(shown)
 
     kill = asyncio.Event()
     draining = f"stopping: runs have {settings.drain:g} s to reach their next entry …"
     with stop_signals(draining, kill=kill) as stop:
-        await run_worker(settings, on_event=show, stop=stop, kill=kill)
+        try:
+            await run_worker(settings, on_event=show, stop=stop, kill=kill)
+        finally:
+            lines.flush()

@@ -1,6 +1,7 @@
 """Prefixed, time-ordered ids: they sort by creation, so they are the page cursor too."""
 
-import secrets
+import os
+from functools import lru_cache
 from typing import Literal
 
 Prefix = Literal["run", "batch", "waitpoint", "sched", "proj", "env", "session", "version", "key"]
@@ -8,6 +9,8 @@ Prefix = Literal["run", "batch", "waitpoint", "sched", "proj", "env", "session",
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case: order = time order
 _TIME_CHARS = 10  # 50 bits of milliseconds: enough until the year 37,648
 _RANDOM_CHARS = 16  # 80 bits
+_SHIFTS = range(5 * _TIME_CHARS - 5, -1, -5)
+_DIGITS = bytes(ord(_ALPHABET[byte % 32]) for byte in range(256))  # a random byte as a digit
 
 
 def new_id(prefix: Prefix, milliseconds: int) -> str:
@@ -15,13 +18,13 @@ def new_id(prefix: Prefix, milliseconds: int) -> str:
 
     The moment comes from the database's clock, so that ids of several servers interleave.
     """
-    chance = _encode(secrets.randbits(80), _RANDOM_CHARS)
-    return f"{prefix}_{_encode(milliseconds, _TIME_CHARS)}{chance}"
+    chance = os.urandom(_RANDOM_CHARS).translate(_DIGITS).decode()
+    return f"{prefix}_{_encode(milliseconds)}{chance}"
 
 
 def id_floor(prefix: Prefix, milliseconds: int) -> str:
     """Return what sorts right before every id of this prefix and moment, for ranges over time."""
-    return f"{prefix}_{_encode(milliseconds, _TIME_CHARS)}"
+    return f"{prefix}_{_encode(milliseconds)}"
 
 
 def id_milliseconds(identifier: str) -> int:
@@ -33,9 +36,6 @@ def id_milliseconds(identifier: str) -> int:
     return value
 
 
-def _encode(value: int, length: int) -> str:
-    chars = []
-    for _ in range(length):
-        value, digit = divmod(value, 32)
-        chars.append(_ALPHABET[digit])
-    return "".join(reversed(chars))
+@lru_cache(maxsize=64)  # many ids are made in one millisecond
+def _encode(value: int) -> str:
+    return "".join([_ALPHABET[value >> shift & 31] for shift in _SHIFTS])

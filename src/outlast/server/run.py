@@ -14,7 +14,7 @@ from outlast.server.listening import CLOSE_SECONDS, Bound, bind, listening
 from outlast.server.services import Services
 from outlast.server.settings import ServerSettings
 
-__all__ = ["Bound", "bind", "new_runner", "serve"]
+__all__ = ["Bound", "bind", "serve"]
 
 
 async def serve(
@@ -56,12 +56,3 @@ async def let_go(services: Services) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(services.links.emptied(CLOSE_SECONDS))
         group.create_task(asyncio.sleep(services.settings.drain_seconds))
-
-
-def new_runner() -> "asyncio.Runner":
-    """Return a runner whose loop is uvloop's, where that is installed."""
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
