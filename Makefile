@@ -3,6 +3,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test dev check fix bench lock
 PY := .venv/bin/python
+# Processes and tests start several times faster with bytecode on disk, which some images switch off.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
@@ -11,7 +13,7 @@ demo: ## run the invoice export, kill its worker, watch it go on (ROWS=50000, ON
 	@tools/venv run && $(PY) examples/saas/demo.py
 
 test: ## run every test, each with what it needs (ARGS="tests/unit -x")
-	@tools/venv all && $(PY) -m pytest $(ARGS)
+	@tools/venv all && $(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
 dev: ## start everything here with the smallest example (DIR=my/project, ARGS="--port 4000")
 	@tools/venv run && $(PY) -m outlast dev --dir $(or $(DIR),examples/hello) $(ARGS)
