@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -91,7 +92,7 @@ async def load_claims(
     executor: Executor, environment: str, runs: Sequence[str]
 ) -> dict[str, Claimed]:
     """Return what is stored of claimed runs, by id."""
-    rows = await executor.fetch(
+    rows = await executor.fetch_exact(
         Claimed, CLAIMS.load_claims, environment=environment, runs=list(runs)
     )
     return {row.run_id: row for row in rows}
@@ -100,7 +101,7 @@ async def load_claims(
 async def load_entries(executor: Executor, runs: Sequence[str]) -> dict[str, list[Entry]]:
     """Return the journals of runs, by id."""
     journals: dict[str, list[Entry]] = {run: [] for run in runs}
-    for row in await executor.fetch(_StoredEntry, CLAIMS.load_entries, runs=list(runs)):
+    for row in await executor.fetch_exact(_StoredEntry, CLAIMS.load_entries, runs=list(runs)):
         journals[row.run_id].append(_entry(row))
     return journals
 
@@ -126,13 +127,18 @@ def claim_frame(row: Claimed, resume: str, place: Place, entries: Sequence[Entry
     )
 
 
+@lru_cache(maxsize=1_000)
+def _max_attempts(retry: str) -> int:
+    return _policies.decode(retry).max_attempts
+
+
 def _facts(row: Claimed, place: Place) -> Facts:
     created = row.created_at.timestamp()
     return Facts(
         run_id=row.run_id,
         task=row.task,
         attempt=row.attempt,
-        max_attempts=_policies.decode(row.retry).max_attempts,
+        max_attempts=_max_attempts(row.retry),
         queue=row.queue,
         created_at=created,
         started_at=row.started_at.timestamp() if row.started_at else created,

@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -99,6 +100,28 @@ class Cycle:
 
         self.submit(item, answer)
         return await future
+
+    async def ask_all(self, items: Sequence[Item]) -> list[list[Telling] | EngineError]:
+        """Put items into the next turn; return what it told about each, or why it did not."""
+        answers: list[list[Telling] | EngineError] = [[] for _ in items]
+        left = len(items)
+        all_there: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answer(index: int, tellings: list[Telling], error: EngineError | None) -> None:
+            nonlocal left
+            answers[index] = tellings if error is None else error
+            left -= 1
+            if not left and not all_there.done():
+                all_there.set_result(None)
+
+        for index, item in enumerate(items):
+            try:
+                self.submit(item, partial(answer, index))
+            except Overloaded as error:
+                answer(index, [], error)
+        if items:
+            await all_there
+        return answers
 
     def wake(self) -> None:
         """Play a turn now: work came from outside, or may have."""

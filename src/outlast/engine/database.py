@@ -58,6 +58,19 @@ class Executor:
             records = await self.connection.fetch(statement.sql, *statement.arguments(values))
         return _decode(records, row)
 
+    async def fetch_exact(
+        self, row: type[Row], statement: Statement, **values: object
+    ) -> list[Row]:
+        """Return every row of a statement whose columns are the Struct's fields, in its order.
+
+        Nothing is converted or checked, which makes it the way for what is read all the time.
+        """
+        with translated(statement.name):
+            records = await self.connection.fetch(statement.sql, *statement.arguments(values))
+        if records and tuple(records[0].keys()) != row.__struct_fields__:
+            raise TypeError(f"{statement.name} does not return the fields of {row.__name__}")
+        return [row(*record) for record in records]
+
     async def fetch_values(
         self, row: type[Row], statement: Statement, values: Sequence[object]
     ) -> list[Row]:

@@ -11,7 +11,7 @@ import msgspec
 
 from outlast.engine.claims import Place
 from outlast.engine.turn import Pool
-from outlast.protocol.frames import Empty, Frame, Held, Kind, frame
+from outlast.protocol.frames import EMPTY, Frame, Held, Kind
 
 Deliver = Callable[[list[Frame]], None]
 _MOST_SLOTS = 500
@@ -167,6 +167,8 @@ def _routes(version: str, executor: str, current: str | None) -> tuple[str, ...]
 
 def _in_turn(stacks: list[list[str]]) -> list[str]:
     """Deal the slots of equal sessions out in turn, so that load spreads."""
+    if len(stacks) == 1:
+        return stacks[0][:_MOST_SLOTS]
     dealt: list[str] = []
     for row in range(max(len(stack) for stack in stacks)):
         dealt.extend(stack[row] for stack in stacks if row < len(stack))
@@ -177,4 +179,4 @@ def _in_turn(stacks: list[list[str]]) -> list[str]:
 
 def drop(run: str, token: int) -> Frame:
     """Return the frame that tells a worker that a run is not its own any more."""
-    return frame(Kind.DROP, Empty(), run=run, token=token)
+    return Frame(Kind.DROP, run, token, 0, EMPTY)

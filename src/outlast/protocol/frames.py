@@ -349,6 +349,10 @@ _encoder = msgspec.msgpack.Encoder()
 _frames = msgspec.msgpack.Decoder(list[Frame])
 
 
+EMPTY = msgspec.Raw(_encoder.encode(Empty()))
+"""The body of most acknowledgements."""
+
+
 def frame(
     kind: Kind, body: msgspec.Struct, *, run: str = "", token: int = 0, number: int = 0
 ) -> Frame:
