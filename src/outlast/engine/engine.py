@@ -152,10 +152,8 @@ class Engine:
     async def _create(
         self, environment: str, admitted: Sequence[NewRun | Refusal]
     ) -> list[Triggered]:
-        cycle = self._cycle(environment)
-        answers = await asyncio.gather(
-            *(cycle.ask(one) for one in admitted if isinstance(one, NewRun)),
-            return_exceptions=True,
+        answers = await self._cycle(environment).ask_all(
+            [one for one in admitted if isinstance(one, NewRun)]
         )
         rest = iter(answers)
         return [
@@ -269,8 +267,8 @@ class Engine:
         )
         await self._workers.refresh_versions()
         await self._workers.reconcile(session, hello.held)
-        if registered.is_new:
-            await self._resume_parked(environment)
+        if registered.is_current:
+            await self._resume_parked(environment.id)
         self._cycle(environment.id).wake()
         return Welcome(
             server=self.settings.server_id,
@@ -324,7 +322,7 @@ class Engine:
         self._agents.repeat("poll", self._poll, _POLL_SECONDS)
         self._agents.repeat("sweep", self._sweep.run_once, _POLL_SECONDS)
         self._agents.repeat("versions", self._versions.run_once, _VERSIONS_SECONDS)
-        self._agents.repeat("elect", self.catalogue.elect, _VERSIONS_SECONDS)
+        self._agents.repeat("elect", self._elect, _VERSIONS_SECONDS)
         self._agents.repeat("tokens", self.tokens.prune, _AUDIT_SECONDS)
         self._agents.repeat("limits", self._limits.run_once, _LIMITS_SECONDS)
         self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
@@ -375,18 +373,22 @@ class Engine:
             raise NotFound(f"there is no environment {environment!r}")
         return await self.admission.admit(found, triggers)
 
-    async def _resume_parked(self, environment: Environment) -> None:
-        """Try again what no earlier version could replay: the new one may fit."""
-        for run in await self.runs.parked(environment.id):
-            self._submit(environment.id, Resumption(run=run))
+    async def _elect(self) -> None:
+        for changed in await self.catalogue.elect():
+            await self._resume_parked(changed)
+
+    async def _resume_parked(self, environment: str) -> None:
+        """Try again what could not replay on another version: the current one may fit."""
+        for run in await self.runs.parked(environment):
+            self._submit(environment, Resumption(run=run))
 
 
 class _Environment(msgspec.Struct, frozen=True):
     id: str
 
 
-def _triggered(answer: list[Telling] | BaseException) -> Triggered:
-    if isinstance(answer, Unavailable | Overloaded) or not isinstance(answer, list | EngineError):
+def _triggered(answer: list[Telling] | EngineError) -> Triggered:
+    if isinstance(answer, Unavailable | Overloaded):
         raise answer  # nothing is decided: the caller repeats the request under its key
     if isinstance(answer, EngineError):
         return Triggered(error=Refusal(422, answer.code, str(answer)))

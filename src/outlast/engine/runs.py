@@ -243,7 +243,7 @@ class Runs:
         return bool(ended)
 
     async def parked(self, environment_id: str) -> list[str]:
-        """Return the runs that no version could replay so far."""
+        """Return the runs that could not replay, on another version than the current one."""
         rows = await self._database.fetch(_Id, RUNS.list_parked, environment_id=environment_id)
         return [row.id for row in rows]
 

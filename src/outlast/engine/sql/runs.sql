@@ -48,10 +48,12 @@ from outlast.run r join outlast.run_state s on s.run_id = r.id
 where r.environment_id = :environment_id::text and r.id = :id::text
 
 -- name: list_parked
--- Runs that no version could replay so far: a waiting run has a reason only then.
-select run_id as id from outlast.run_state
-where environment_id = :environment_id::text and status = 'waiting' and reason is not null
-order by run_id
+-- Runs that could not replay on another version than the current one: a waiting run has a reason only then.
+select s.run_id as id from outlast.run_state s
+join outlast.environment e on e.id = s.environment_id
+where s.environment_id = :environment_id::text and s.status = 'waiting' and s.reason is not null
+  and s.version_id is distinct from e.current_version_id
+order by s.run_id
 
 -- name: list_entries
 select e.key, e.kind, e.name, e.attempt, e.preview, e.runs, e.outcome, coalesce(d.number, e.number) as number,
