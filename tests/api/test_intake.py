@@ -60,6 +60,8 @@ def test_no_payload_is_no_payload() -> None:
         (b"{", "Invalid JSON"),
         (b"\xff", "Invalid JSON"),
         (b'{"payload": "\\ud800"}', "Invalid JSON"),
+        (b'{"payload": {"name": "\xff"}}', "the payload is not UTF-8"),
+        (b'{"payload": "\xff", "options": {"payloadType": "text/plain"}}', "not UTF-8"),
         (b"[]", "Expected `object`, got `array`"),
     ],
 )

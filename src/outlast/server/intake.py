@@ -136,13 +136,17 @@ def _refuse_unsupported(options: TriggerOptions) -> None:
 def _payload(raw: msgspec.Raw, given: str | None) -> tuple[str, str | None]:
     payload_type = given or JSON
     data = bytes(raw)
-    if not data:
-        payload = None
-    elif payload_type == JSON or not data.startswith(b'"'):
-        payload = data.decode()
-        payload_type = JSON if payload_type == TEXT else payload_type
-    else:
-        payload = _text.decode(data)
+    payload: str | None = None
+    try:
+        if payload_type != JSON and data.startswith(b'"'):
+            payload = _text.decode(data)
+        elif data:
+            payload = data.decode()
+            payload_type = JSON if payload_type == TEXT else payload_type
+    except (UnicodeDecodeError, msgspec.DecodeError):  # a part that was skipped is not checked yet
+        raise Problem(
+            400, "invalid_json", "Invalid JSON: the payload is not UTF-8", param="payload"
+        ) from None
     return payload_type, payload
 
 
