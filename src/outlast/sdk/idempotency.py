@@ -10,6 +10,7 @@ from typing import Literal
 
 from outlast.sdk import runtime
 from outlast.sdk.errors import UsageError
+from outlast.sdk.texts import storable
 
 Scope = Literal["run", "attempt", "global"]
 Key = str | Sequence[str]
@@ -35,7 +36,7 @@ def create(key: Key, *, scope: Scope = "run") -> IdempotencyKey:
     if scope not in ("run", "attempt", "global"):
         raise UsageError(f"scope {scope!r} is unknown; use 'run', 'attempt' or 'global'")
     parts = [key] if isinstance(key, str) else list(key)
-    shown = "-".join(parts)
+    shown = storable("-".join(parts), "an idempotency key")
     if not 0 < len(shown) <= MAX_CHARACTERS:
         raise UsageError(f"an idempotency key has 1 to {MAX_CHARACTERS} characters")
     return _key(hash_of([*parts, *_owner(scope)]), shown, scope)
@@ -53,7 +54,7 @@ def resolve(key: Key) -> IdempotencyKey:
 def item_key(batch_key: Key, index: int) -> IdempotencyKey:
     """Return the key of a batch's item that has none of its own, so that items too are deduped."""
     shown = batch_key if isinstance(batch_key, str) else "-".join(batch_key)
-    return _key(hash_of([shown, str(index)]), None, None)
+    return _key(hash_of([storable(shown, "an idempotency key"), str(index)]), None, None)
 
 
 def hash_of(parts: list[str]) -> str:

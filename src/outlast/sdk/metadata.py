@@ -11,6 +11,7 @@ from outlast.protocol.frames import MetadataOperation
 from outlast.sdk import runtime
 from outlast.sdk.errors import UsageError
 from outlast.sdk.serde import Codec
+from outlast.sdk.texts import storable, storable_json
 
 Target = Literal["self", "parent", "root"]
 Operation = Literal["set", "delete", "append", "remove", "increment", "update"]
@@ -44,18 +45,19 @@ class MetadataWriter:
 
     def increment(self, key: str, amount: float = 1) -> "MetadataWriter":
         """Add to the number under a key; of many runs at once every one counts."""
-        return self._operate("increment", key, amount)
+        return self._operate("increment", key, _number(amount))
 
     def decrement(self, key: str, amount: float = 1) -> "MetadataWriter":
         """Subtract from the number under a key."""
-        return self._operate("increment", key, -amount)
+        return self._operate("increment", key, -_number(amount))
 
     def replace(self, values: Mapping[str, object]) -> "MetadataWriter":
         """Replace the whole object."""
         return self._operate("update", "", dict(values))
 
     def _operate(self, kind: Operation, key: str, value: object = None) -> "MetadataWriter":
-        text = _json.encode(value)
+        storable(key, "a key of metadata")
+        text = storable_json(_json.encode(value), "a value of metadata")
         run = runtime.current()
         if run is not None:
             target = self._target
@@ -97,3 +99,9 @@ class Metadata(MetadataWriter):
 
 metadata: Final = Metadata()
 """The metadata of the run that the calling code belongs to."""
+
+
+def _number(amount: float) -> float:
+    if type(amount) not in (int, float):
+        raise UsageError(f"metadata is incremented by a number, not a {type(amount).__name__}")
+    return amount

@@ -14,6 +14,7 @@ from outlast.sdk.queue import Queue
 from outlast.sdk.retry import MAX_ATTEMPTS
 from outlast.sdk.serde import Codec
 from outlast.sdk.tags import Tags, check
+from outlast.sdk.texts import storable, storable_json
 from outlast.telemetry.traces import traceparent
 
 MAX_METADATA_BYTES = 256 * 1024
@@ -127,7 +128,7 @@ def _idempotency_key(value: idempotency.Key) -> dict[str, Any]:
 
 def _queue(value: object) -> dict[str, Any]:
     if isinstance(value, str):
-        return {"queue": value}
+        return {"queue": storable(value, "queue")}
     if isinstance(value, Queue):
         if value.name is None:
             raise UsageError("the queue has no name; declare Queue('name', ...) at module scope")
@@ -145,7 +146,7 @@ def _priority(value: object) -> dict[str, Any]:
 
 
 def _encode_metadata(value: Mapping[str, object]) -> dict[str, Any]:
-    text = _metadata.encode(dict(value))
+    text = storable_json(_metadata.encode(dict(value)), "metadata")
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise UsageError(f"metadata is over {MAX_METADATA_BYTES // 1024} KB; put it in the payload")
     return {"metadata": text}
@@ -165,13 +166,13 @@ _READERS: Final[dict[str, Any]] = {
         "idempotency_key_ttl": seconds(value, "idempotency_key_ttl")
     },
     "queue": _queue,
-    "concurrency_key": lambda value: {"concurrency_key": str(value)},
+    "concurrency_key": lambda value: {"concurrency_key": storable(str(value), "concurrency_key")},
     "priority": _priority,
     "tags": lambda value: {"tags": check(value)},
     "metadata": _encode_metadata,
     "max_attempts": _max_attempts,
     "max_duration": lambda value: {"max_duration": seconds(value, "max_duration")},
-    "machine": lambda value: {"machine": str(value)},
-    "version": lambda value: {"version": str(value)},
+    "machine": lambda value: {"machine": storable(str(value), "machine")},
+    "version": lambda value: {"version": storable(str(value), "version")},
     "test": lambda value: {"is_test": bool(value)},
 }

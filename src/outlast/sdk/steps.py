@@ -22,6 +22,7 @@ from outlast.sdk.errors import AbortTaskRunError, StepError, UsageError
 from outlast.sdk.failures import describe
 from outlast.sdk.runtime import Runtime
 from outlast.sdk.serde import Codec, output_codec
+from outlast.sdk.texts import storable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,7 +61,7 @@ class Step(Generic[T]):
             return cast("T", fn(*args, **kwargs))
         check_blocking("step_sync()", "step()")
         codec = self._codec(name, fn)
-        key = run.reserve("step", name)
+        key = run.reserve("step", storable(name, "a step's name"))
         digest = _digest(args, kwargs)
         found = run.recall_sync(key, "step", name, digest)
         cause: BaseException | None = None
@@ -77,7 +78,7 @@ class Step(Generic[T]):
         run = runtime.current()
         if run is None:
             return lambda: self._execute(body)
-        key = run.reserve("step", name)
+        key = run.reserve("step", storable(name, "a step's name"))
         return lambda: self._drive(run, key, name, body)
 
     async def _drive(

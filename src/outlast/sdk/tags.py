@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from outlast.sdk import runtime
 from outlast.sdk.errors import UsageError
+from outlast.sdk.texts import storable
 
 MAX_TAGS = 10
 MAX_CHARACTERS = 128
@@ -27,4 +28,5 @@ def check(tags: Tags) -> tuple[str, ...]:
     for tag in found:
         if not 1 <= len(tag) <= MAX_CHARACTERS:
             raise UsageError(f"tag {tag!r} must be a text of 1 to {MAX_CHARACTERS} characters")
+        storable(tag, "a tag")
     return found

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from outlast.sdk.errors import OutputError, PayloadError
 from outlast.sdk.serde import Codec
+from outlast.sdk.texts import storable
 from outlast.sdk.triggerable import In, Out, Triggerable
 
 
@@ -15,7 +16,7 @@ class TaskRef(Triggerable[In, Out]):
     """
 
     def __init__(self, id: str) -> None:  # noqa: A002 - the word users write
-        self.id = id
+        self.id = storable(id, "a task's id")
         owner = f"task {id}"
         self._payload = Codec(
             lambda: self._types[0], subject="payload", owner=owner, error=PayloadError
