@@ -223,6 +223,20 @@ class Fleet:
         )
         os.kill(row["pid"], signal.SIGKILL)
 
+    async def freeze_database(self, seconds: float) -> None:
+        """Stop every process of PostgreSQL for a while, as a failover or a full disk does."""
+        rows = await self.sql("select pid from pg_stat_activity where pid <> pg_backend_pid()")
+        postmaster = self.database._written_pid()
+        assert postmaster is not None
+        pids = [postmaster, *(row["pid"] for row in rows)]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        for pid in reversed(pids):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
     def noted(self) -> list[list[str]]:
         """Return what the tasks wrote down, in order."""
         if not self.effects.exists():

@@ -90,3 +90,57 @@ async def test_sys_exit_and_a_segfault_change_the_result_of_no_other_run(town: F
     await town.trigger("segfaults", 1)
 
     await assert_whole(town, runs)
+
+
+async def test_a_stopped_worker_that_goes_on_after_its_lease_starts_nothing_new(
+    town: Fleet,
+) -> None:
+    await town.server()
+    stopped = await town.worker()
+    runs = await town.trigger("family", RUNS)
+    await town.some_effects(RUNS // 2)
+
+    os.kill(stopped.pid, signal.SIGSTOP)
+    for pid in town.executors():
+        os.kill(pid, signal.SIGSTOP)
+    frozen = town.executors()
+    await town.worker()
+    await town.all_ended(runs)
+    before = len(town.noted())
+    for pid in (*frozen, stopped.pid):
+        os.kill(pid, signal.SIGCONT)
+    await until(
+        lambda: not set(frozen) & set(town.executors()), seconds=20, what="a zombie goes on"
+    )
+
+    assert len(town.noted()) - before <= len(frozen) * RUNS
+    await assert_whole(town, runs)
+
+
+async def test_a_stopped_server_holds_up_nobody_for_long(town: Fleet) -> None:
+    first = await town.server()
+    await town.server()
+    await town.worker()
+    runs = await town.trigger("family", RUNS)
+    await town.some_effects(RUNS // 2)
+
+    os.kill(first.pid, signal.SIGSTOP)
+    town.apis.remove(town.apis[0])
+    more = await town.trigger("family", 5)
+
+    await town.all_ended([*runs, *more])
+    os.kill(first.pid, signal.SIGCONT)
+    await assert_whole(town, [*runs, *more])
+
+
+async def test_after_an_outage_of_the_database_nothing_is_rescued_that_lives(town: Fleet) -> None:
+    await town.server()
+    await town.worker()
+    runs = await town.trigger("family", RUNS)
+    await town.some_effects(RUNS // 2)
+
+    await town.freeze_database(18.0)
+
+    await assert_whole(town, runs)
+    [row] = await town.sql("select count(*) from outlast.event where kind = 'rescued'")
+    assert row[0] == 0

@@ -313,9 +313,14 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """The heartbeat is committed. `list_held` asks for the list with the next one."""
+    """The heartbeat is committed. `list_held` asks for the list with the next one.
+
+    `is_away`: the database takes no heartbeats now. Nobody is declared dead meanwhile, so nobody has
+    to end his runs; but nothing new starts on it.
+    """
 
     list_held: bool = False
+    is_away: bool = False
 
 
 class Free(msgspec.Struct, frozen=True):
@@ -351,6 +356,11 @@ _frames = msgspec.msgpack.Decoder(list[Frame])
 
 EMPTY = msgspec.Raw(_encoder.encode(Empty()))
 """The body of most acknowledgements."""
+
+
+def body(message: msgspec.Struct) -> msgspec.Raw:
+    """Return the body of a frame."""
+    return msgspec.Raw(_encoder.encode(message))
 
 
 def frame(

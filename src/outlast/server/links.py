@@ -18,6 +18,7 @@ from outlast.engine.tenancy import Environment
 from outlast.protocol.frames import (
     MAX_FRAME_BYTES,
     PROTOCOL,
+    Beat,
     Frame,
     Goodbye,
     Heartbeat,
@@ -32,6 +33,8 @@ from outlast.protocol.triggers import Refusal
 logger = logging.getLogger(__name__)
 
 HELLO_SECONDS = 10.0
+AWAY_SECONDS = 2.0
+"""After this long without a commit the worker is told that the database is away."""
 SEND_SECONDS = 15.0
 """A worker that takes nothing for this long is gone."""
 MAX_WAITING_BYTES = 256 * 1024 * 1024
@@ -43,6 +46,7 @@ CLOSE_STOPPING = 1001
 CLOSE_TOO_SLOW = 4002
 
 _FRAME_OVERHEAD = 64
+_SURELY_FITS = MAX_FRAME_BYTES // 4
 _SPOKEN = frozenset({PROTOCOL, PROTOCOL - 1} - {0})
 _hello = msgspec.msgpack.Decoder(Hello)
 _heartbeat = msgspec.msgpack.Decoder(Heartbeat)
@@ -163,8 +167,9 @@ class Link:
         """Queue frames for the worker. Called by the engine, on the loop."""
         if self._closing is not None:
             return
-        self._outbox.extend(frames)
-        self._waiting_bytes += sum(map(_size, frames))
+        self._outbox += frames
+        for item in frames:
+            self._waiting_bytes += len(item.body) + _FRAME_OVERHEAD
         if self._waiting_bytes > MAX_WAITING_BYTES:
             self.close(LinkClosed(CLOSE_TOO_SLOW))
         self._more.set()
@@ -276,11 +281,11 @@ class Link:
             beat, number = self._beat, self._beat_number
             assert beat is not None
             try:
-                answer = await self._engine.heartbeat(self._session, beat)
-            except Unavailable:
-                # No BEAT: the worker tries another server, and nothing new starts there.
+                async with asyncio.timeout(AWAY_SECONDS):
+                    answer = await self._engine.heartbeat(self._session, beat)
+            except (Unavailable, TimeoutError):
                 logger.warning("heartbeat not committed", extra={"session": self._session})
-                continue
+                answer = Beat(is_away=True)
             except EngineError as error:
                 raise _refused(error) from error
             self.deliver([frame(Kind.BEAT, answer, number=number)])
@@ -289,8 +294,9 @@ class Link:
         while True:
             await self._more.wait()
             self._more.clear()
-            frames, self._outbox, self._waiting_bytes = self._outbox, [], 0
-            for batch in split(frames):
+            frames, self._outbox = self._outbox, []
+            size, self._waiting_bytes = self._waiting_bytes, 0
+            for batch in [frames] if frames and size < _SURELY_FITS else split(frames):
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._websocket.send_bytes(pack(batch))
             if self._closing is not None and not self._outbox:

@@ -61,12 +61,15 @@ class Lease:
 
     def silent(self) -> bool:
         """Say whether this server should have answered by now."""
-        return self._age(self._fresh_at) > self.silence
+        return self._age(self._heard_at) > self.silence
 
     def lost(self) -> bool:
         """Say whether others may have been given the runs."""
-        since = None if self._fresh_at is None else max(self._fresh_at, self._excused_at)
-        return self._age(since) > self.seconds * 0.8
+        return self._age(self._heard_at) > self.seconds * 0.8
+
+    @property
+    def _heard_at(self) -> float | None:
+        return None if self._fresh_at is None else max(self._fresh_at, self._excused_at)
 
     def _age(self, since: float | None) -> float:
         return 0.0 if since is None else self._clock() - since

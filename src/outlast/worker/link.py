@@ -299,6 +299,9 @@ class Link:
         return goodbye
 
     def _beaten(self, beat: Beat, number: int) -> None:
+        if beat.is_away:
+            self._lease.excuse()
+            return
         if beat.list_held:
             self._listed = None
         fresh, crashed = self._lease.answered(number)
