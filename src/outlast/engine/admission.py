@@ -8,6 +8,7 @@ import difflib
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -83,10 +84,11 @@ class Admission:
         origin: Origin | None = None,
     ) -> list[NewRun | Refusal]:
         """Return one answer per trigger, in order. Large payloads are stored when it returns."""
+        origin = origin or Origin()
         answers: list[NewRun | Refusal] = []
         for trigger in triggers:
             try:
-                answers.append(await self._admit(environment, trigger, origin or Origin()))
+                answers.append(await self._admit(environment, trigger, origin))
             except Unfit as unfit:
                 answers.append(unfit.refusal)
         return await self._store_large(environment, answers)
@@ -95,7 +97,10 @@ class Admission:
         check_limits(trigger)
         wanted = trigger.version or origin.version
         pinned = wanted if environment.pins_versions or trigger.version else None
-        offer, task = await self._resolve(environment, trigger.task, pinned)
+        offer = self._catalogue.known(environment.id, pinned)
+        task = offer.tasks.get(trigger.task) if offer is not None else None
+        if offer is None or task is None:
+            offer, task = await self._resolve(environment, trigger.task, pinned)
         if trigger.payload is not None:
             self._check_payload(offer, task, trigger)
         queue = trigger.queue or task.queue
@@ -112,11 +117,11 @@ class Admission:
             payload=trigger.payload,
             payload_type=trigger.payload_type,
             trigger_function=origin.trigger_function,
-            retry=_retries.encode(_retry(task, trigger)).decode(),
+            retry=_retry(task, trigger),
             seed=secrets.token_hex(_SEED_BYTES),
             concurrency_key=trigger.concurrency_key,
             metadata=trigger.metadata,
-            tags=tuple(dict.fromkeys(trigger.tags)),
+            tags=tuple(dict.fromkeys(trigger.tags)) if trigger.tags else (),
             parent=origin.parent,
             root=origin.root,
             depth=origin.depth,
@@ -195,15 +200,16 @@ class Admission:
             for number, answer in enumerate(answers)
             if isinstance(answer, NewRun)
             and answer.payload is not None
-            and len(answer.payload.encode()) > INLINE_BYTES
+            and _is_large(answer.payload)
         }
-        if moved:
-            await self._database.execute(
-                ADMISSION.insert_blobs,
-                environment_id=environment.id,
-                ids=[_blob_id(answer) for answer in moved.values()],
-                data=[answer.payload for answer in moved.values()],
-            )
+        if not moved:
+            return answers
+        await self._database.execute(
+            ADMISSION.insert_blobs,
+            environment_id=environment.id,
+            ids=[_blob_id(answer) for answer in moved.values()],
+            data=[answer.payload for answer in moved.values()],
+        )
         return [
             msgspec.structs.replace(
                 moved[number], payload=None, payload_blob=_blob_id(moved[number])
@@ -222,30 +228,39 @@ def check_limits(trigger: Trigger) -> None:
         raise _unfit("payloadType", f"{trigger.payload_type[:80]!r} is not a known payload type")
     if trigger.machine is not None and trigger.machine not in MACHINES:
         raise _unfit("machine", f"machine must be one of {', '.join(sorted(MACHINES))}")
-    if trigger.idempotency_scope not in {None, *_SCOPES}:
+    if trigger.idempotency_scope is not None and trigger.idempotency_scope not in _SCOPES:
         raise _unfit("idempotencyScope", "idempotency scope must be run, attempt or global")
-    tags = dict.fromkeys(trigger.tags)
-    if len(tags) > MAX_TAGS:
-        raise _unfit("tags", f"a run has at most {MAX_TAGS} tags, {len(tags)} were given")
-    for tag in tags:
-        _check_text("tags", tag, MAX_TAG_CHARS)
+    if trigger.tags:
+        _check_tags(trigger.tags)
     if trigger.metadata is not None:
         check_metadata(trigger.metadata)
 
 
+def _check_tags(given: Sequence[str]) -> None:
+    tags = dict.fromkeys(given)
+    if len(tags) > MAX_TAGS:
+        raise _unfit("tags", f"a run has at most {MAX_TAGS} tags, {len(tags)} were given")
+    for tag in tags:
+        _check_text("tags", tag, MAX_TAG_CHARS)
+
+
 def _check_texts(trigger: Trigger) -> None:
-    for param, text, longest in (
-        ("task", trigger.task, MAX_KEY_CHARS),
-        ("queue", trigger.queue, 200),
-        ("concurrencyKey", trigger.concurrency_key, MAX_KEY_CHARS),
-        ("idempotencyKey", trigger.idempotency_key, MAX_KEY_CHARS),
-        ("idempotencyKeyOptions", trigger.idempotency_key_shown, MAX_SHOWN_CHARS),
-        ("requestKey", trigger.request_key, MAX_KEY_CHARS),
-        ("version", trigger.version, 200),
-        ("traceContext", trigger.trace_context, MAX_SHOWN_CHARS),
-    ):
-        if text is not None:
-            _check_text(param, text, longest)
+    """Check what is given, which is little as a rule; a table would cost more than the checks."""
+    _check_text("task", trigger.task, MAX_KEY_CHARS)
+    if trigger.queue is not None:
+        _check_text("queue", trigger.queue, 200)
+    if trigger.concurrency_key is not None:
+        _check_text("concurrencyKey", trigger.concurrency_key, MAX_KEY_CHARS)
+    if trigger.idempotency_key is not None:
+        _check_text("idempotencyKey", trigger.idempotency_key, MAX_KEY_CHARS)
+    if trigger.idempotency_key_shown is not None:
+        _check_text("idempotencyKeyOptions", trigger.idempotency_key_shown, MAX_SHOWN_CHARS)
+    if trigger.request_key is not None:
+        _check_text("requestKey", trigger.request_key, MAX_KEY_CHARS)
+    if trigger.version is not None:
+        _check_text("version", trigger.version, 200)
+    if trigger.trace_context is not None:
+        _check_text("traceContext", trigger.trace_context, MAX_SHOWN_CHARS)
 
 
 def _check_text(param: str, text: str, longest: int) -> None:
@@ -257,17 +272,25 @@ def _check_text(param: str, text: str, longest: int) -> None:
 
 
 def _check_numbers(trigger: Trigger) -> None:
-    for param, number, least, most in (
-        ("delay", trigger.delay, 0.0, _MAX_SECONDS),
-        ("delay", trigger.delay_until, 0.0, _MAX_EPOCH),
-        ("ttl", trigger.ttl, 0.0, _MAX_SECONDS),
-        ("idempotencyKeyTTL", trigger.idempotency_key_ttl, 0.0, _MAX_SECONDS),
-        ("priority", trigger.priority, 0.0, _MAX_SECONDS),
-        ("maxDuration", trigger.max_duration, 0.0, _MAX_SECONDS),
-        ("maxAttempts", trigger.max_attempts, 1, MAX_ATTEMPTS),
-    ):
-        if number is not None and not (math.isfinite(number) and least <= number <= most):
-            raise _unfit(param, f"{param} must be between {least:,.0f} and {most:,.0f}")
+    if trigger.delay is not None:
+        _check_number("delay", trigger.delay, _MAX_SECONDS)
+    if trigger.delay_until is not None:
+        _check_number("delay", trigger.delay_until, _MAX_EPOCH)
+    if trigger.ttl is not None:
+        _check_number("ttl", trigger.ttl, _MAX_SECONDS)
+    if trigger.idempotency_key_ttl is not None:
+        _check_number("idempotencyKeyTTL", trigger.idempotency_key_ttl, _MAX_SECONDS)
+    if trigger.priority:
+        _check_number("priority", trigger.priority, _MAX_SECONDS)
+    if trigger.max_duration is not None:
+        _check_number("maxDuration", trigger.max_duration, _MAX_SECONDS)
+    if trigger.max_attempts is not None:
+        _check_number("maxAttempts", trigger.max_attempts, MAX_ATTEMPTS, least=1)
+
+
+def _check_number(param: str, number: float, most: float, *, least: float = 0.0) -> None:
+    if not (math.isfinite(number) and least <= number <= most):
+        raise _unfit(param, f"{param} must be between {least:,.0f} and {most:,.0f}")
 
 
 def _unfit(param: str, message: str) -> Unfit:
@@ -292,10 +315,16 @@ def _nearest(name: str, names: "Mapping[str, object] | Sequence[str]") -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _retry(task: TaskManifest, trigger: Trigger) -> RetryPolicy:
+def _retry(task: TaskManifest, trigger: Trigger) -> str:
     if trigger.max_attempts is None:
-        return task.retry
-    return msgspec.structs.replace(task.retry, max_attempts=trigger.max_attempts)
+        return _retry_text(task.retry)
+    policy = msgspec.structs.replace(task.retry, max_attempts=trigger.max_attempts)
+    return _retries.encode(policy).decode()
+
+
+@lru_cache(maxsize=1_000)
+def _retry_text(policy: RetryPolicy) -> str:
+    return _retries.encode(policy).decode()
 
 
 def _key_ttl(trigger: Trigger) -> float | None:
@@ -315,6 +344,11 @@ def _ttl(environment: Environment, task: TaskManifest, trigger: Trigger) -> floa
     default = DEV_TTL_SECONDS if environment.slug == "dev" else None
     chosen = next((ttl for ttl in (trigger.ttl, task.ttl) if ttl is not None), default)
     return chosen or None
+
+
+def _is_large(payload: str) -> bool:
+    """Say whether a text has more bytes than a turn carries; its characters have 1 to 4 each."""
+    return len(payload) > INLINE_BYTES // 4 and len(payload.encode()) > INLINE_BYTES
 
 
 def _blob_id(run: NewRun) -> str:

@@ -154,15 +154,17 @@ class Catalogue:
             self.forget(row.id)
         return [row.id for row in rows]
 
+    def known(self, environment_id: str, name: str | None = None) -> Offer | None:
+        """Return a version with its tasks if it need not be read first."""
+        if name is None:
+            return self._current.get(environment_id)
+        return self._named.get((environment_id, name))
+
     async def offer(
         self, environment_id: str, name: str | None = None, *, fresh: bool = False
     ) -> Offer | None:
         """Return the current version or the one of this name, with its tasks."""
-        known = (
-            self._current.get(environment_id)
-            if name is None
-            else self._named.get((environment_id, name))
-        )
+        known = self.known(environment_id, name)
         if known is not None and not (fresh and name is None):
             return known
         if name is None:

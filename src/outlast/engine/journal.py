@@ -1,13 +1,13 @@
 """The journal's own writer: steps, order of delivery and reports, batched, outside the cycle.
 
-Fenced by the lease token; the recorded result always wins. A frame is durable when its future is
-done, and only then may a later call, suspend or end of the same run enter a turn.
+Fenced by the lease token; the recorded result always wins. A frame is durable when its
+writer is told so, and only then may a later call, suspend or end of the same run enter a turn.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -15,8 +15,12 @@ from outlast.engine.database import Database, Executor
 from outlast.engine.errors import BadData, EngineError, Unavailable
 from outlast.engine.queries import load
 from outlast.protocol.frames import Delivered, Report, Step
+from outlast.protocol.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
+
+_encoder = msgspec.json.Encoder()
+_outcomes = msgspec.json.Decoder(Outcome)
 
 JOURNAL = load("journal")
 _MOST = 1_000
@@ -32,11 +36,34 @@ class Written(msgspec.Struct, frozen=True):
     outcome: str | None
 
 
+class _StepRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step as the SQL function takes it."""
+
+    n: int
+    run: str
+    token: int
+    key: str
+    kind: str
+    name: str
+    number: int
+    outcome: str
+    position: int = 0
+    arguments: str = ""
+    preview: str = ""
+
+
+Done = Callable[[Outcome | None, EngineError | None], None]
+
+
 class _Order(msgspec.Struct):
     run: str
     token: int
     body: Step | Delivered | Report
-    future: "asyncio.Future[str | None]"
+    done: Done
+
+    def answer(self, recorded: Outcome | None, error: EngineError | None = None) -> None:
+        """Tell how it went in a turn of the loop: whoever asked must not hurt the writer."""
+        asyncio.get_running_loop().call_soon(self.done, recorded, error)
 
 
 class JournalWriter:
@@ -47,18 +74,14 @@ class JournalWriter:
         self._orders: deque[_Order] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    def write(
-        self, run: str, token: int, body: Step | Delivered | Report
-    ) -> "asyncio.Future[str | None]":
-        """Return a future that is done when the frame is on disk.
+    def write(self, run: str, token: int, body: Step | Delivered | Report, done: Done) -> None:
+        """Call `done` when the frame is on disk, or with the error that keeps it from there.
 
-        For a step it gives the recorded outcome as JSON, or None when the token is stale.
+        For a step it gets the recorded outcome, or None when the token is stale.
         """
-        future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        self._orders.append(_Order(run, token, body, future))
+        self._orders.append(_Order(run, token, body, done))
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="journal writer")
-        return future
 
     async def close(self) -> None:
         """Write what has gathered and stop."""
@@ -88,8 +111,7 @@ class JournalWriter:
 
     async def _part(self, orders: list[_Order], error: EngineError) -> None:
         if len(orders) == 1:
-            if not orders[0].future.done():
-                orders[0].future.set_exception(error)
+            orders[0].answer(None, error)
             return
         middle = len(orders) // 2
         await self._write(orders[:middle])
@@ -97,7 +119,7 @@ class JournalWriter:
 
 
 async def _flush(executor: Executor, orders: Sequence[_Order]) -> None:
-    steps: list[dict[str, object]] = []
+    steps: list[_StepRow] = []
     deliveries: list[dict[str, object]] = []
     lines: list[dict[str, object]] = []
     tags: list[dict[str, object]] = []
@@ -106,9 +128,7 @@ async def _flush(executor: Executor, orders: Sequence[_Order]) -> None:
         owner = {"run": order.run, "token": order.token}
         match order.body:
             case Step() as step:
-                row = msgspec.structs.asdict(step)
-                row["outcome"] = msgspec.json.encode(step.outcome).decode()
-                steps.append({"n": n, **owner, **row})
+                steps.append(_step_row(n, order, step))
             case Delivered() as delivered:
                 deliveries.extend({**owner, "key": k, "number": i} for k, i in delivered.order)
                 deliveries.extend(
@@ -123,7 +143,7 @@ async def _flush(executor: Executor, orders: Sequence[_Order]) -> None:
                 )
     recorded: dict[int, str | None] = {}
     if steps or deliveries or lines or tags:
-        rows = await executor.fetch(
+        rows = await executor.fetch_exact(
             Written,
             JOURNAL.write,
             steps=_json(steps),
@@ -134,10 +154,30 @@ async def _flush(executor: Executor, orders: Sequence[_Order]) -> None:
         recorded = {row.n: row.outcome for row in rows}
     if operations:
         await executor.execute(JOURNAL.operate, items=_json(operations))
+    sent = {row.n: row.outcome for row in steps}
     for n, order in enumerate(orders):
-        if not order.future.done():
-            order.future.set_result(recorded.get(n))
+        text = recorded.get(n)
+        if text is None or not isinstance(order.body, Step):
+            order.answer(None)
+        else:  # nearly always it is the very text that was sent
+            order.answer(order.body.outcome if text == sent[n] else _outcomes.decode(text))
 
 
-def _json(rows: list[dict[str, object]]) -> str | None:
-    return msgspec.json.encode(rows).decode() if rows else None
+def _step_row(n: int, order: _Order, step: Step) -> _StepRow:
+    return _StepRow(
+        n,
+        order.run,
+        order.token,
+        step.key,
+        step.kind,
+        step.name,
+        step.number,
+        _encoder.encode(step.outcome).decode(),
+        step.position,
+        step.arguments,
+        step.preview,
+    )
+
+
+def _json(rows: Sequence[object]) -> str | None:
+    return _encoder.encode(rows).decode() if rows else None

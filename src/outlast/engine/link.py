@@ -9,6 +9,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 
 import msgspec
 
@@ -30,7 +31,7 @@ from outlast.engine.turn import (
     Wake,
 )
 from outlast.protocol import frames
-from outlast.protocol.frames import Empty, Frame, Kind, frame
+from outlast.protocol.frames import EMPTY, Frame, Kind, body
 from outlast.protocol.ids import Prefix
 from outlast.protocol.manifests import RetryPolicy
 from outlast.protocol.outcomes import Outcome, RunError
@@ -42,11 +43,6 @@ _PAUSE = 0.2
 
 Admit = Callable[[str, Sequence[Trigger]], Awaitable[list[NewRun | Refusal]]]
 
-_JOURNAL_BODIES = {
-    Kind.STEP: frames.Step,
-    Kind.DELIVERED: frames.Delivered,
-    Kind.REPORT: frames.Report,
-}
 _END_STATUS = {
     "aborted": Status.FAILED,
     "raised": Status.FAILED,
@@ -59,7 +55,13 @@ _END_STATUS = {
     "replay": Status.WAITING,  # parked until a version fits
     "system": Status.SYSTEM_FAILURE,
 }
-_steps = msgspec.json.Decoder(Outcome)
+_Written = frames.Step | frames.Delivered | frames.Report
+_JOURNAL_BODIES: dict[int, msgspec.msgpack.Decoder[_Written]] = {
+    Kind.STEP: msgspec.msgpack.Decoder(frames.Step),
+    Kind.DELIVERED: msgspec.msgpack.Decoder(frames.Delivered),
+    Kind.REPORT: msgspec.msgpack.Decoder(frames.Report),
+}
+_completes = msgspec.msgpack.Decoder(frames.Complete)
 _triggered = msgspec.json.Decoder(tuple[Triggered, ...])
 _policies = msgspec.json.Decoder(RetryPolicy)
 _FUNCTIONS = {"child": "triggerAndWait", "batch": "batchTriggerAndWait", "trigger": "trigger"}
@@ -82,8 +84,21 @@ class Link:
         self._journal = journal
         self._admit = admit
         self._new_id = new_id
-        self._backlogs: dict[str, deque[Frame]] = {}
+        self._backlogs: dict[str, deque[Frame]] = {}  # of runs whose next frames have to wait
         self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._handlers: dict[int, Callable[[Frame], bool]] = {
+            Kind.STARTED: self._started,
+            Kind.STEP: self._write,
+            Kind.DELIVERED: self._write,
+            Kind.REPORT: self._write,
+            Kind.CALL: self._call,
+            Kind.SUSPEND: self._suspend,
+            Kind.COMPLETE: self._complete,
+            Kind.FAIL: self._fail,
+            Kind.WAKE: self._wake,
+            Kind.GONE: self._gone,
+        }
 
     def receive(self, batch: Sequence[Frame]) -> None:
         """Apply frames in order. Garbage costs its own run, nothing else."""
@@ -100,93 +115,90 @@ class Link:
 
     async def settle(self) -> None:
         """Wait until everything received is applied."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        while self._tasks or self._backlogs:
+            await self._change()
 
-    def _apply(self, item: Frame) -> None:
-        """Apply one frame, or begin a backlog of its run when it has to wait for something."""
+    def _apply(self, item: Frame) -> bool:
+        """Apply one frame; True when the run's next frames have to wait until it `_goes_on`."""
         try:
-            waits = self._start(item)
+            waits = self._handlers.get(item.kind, _unknown)(item)
         except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
             self._broken(item, error)
-            return
-        if waits is not None:
+            return False
+        if waits and item.run not in self._backlogs:
             self._backlogs[item.run] = deque()
-            self._spawn(self._follow(item, waits))
+        return waits
+
+    def _go_on(self, run: str) -> None:
+        """Apply what a run sent meanwhile, up to the next frame that has to be waited for."""
+        backlog = self._backlogs[run]
+        while backlog:
+            if self._apply(backlog.popleft()):
+                return
+        del self._backlogs[run]
+        self._changed.set()
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
-    async def _follow(self, item: Frame, waits: Awaitable[None]) -> None:
-        """Wait, then go on with what the run sent meanwhile."""
-        backlog = self._backlogs[item.run]
-        try:
-            await waits
-            while backlog:
-                item = backlog.popleft()
-                again = self._start(item)
-                if again is not None:
-                    await again
-        except (EngineError, msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
-            backlog.clear()
-            self._broken(item, error)
-        finally:
-            del self._backlogs[item.run]
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._changed.set()
 
-    def _start(self, item: Frame) -> Awaitable[None] | None:
-        """Begin to apply a frame; return what the run's next frame has to wait for."""
-        kind = Kind(item.kind)
-        if kind in _JOURNAL_BODIES:
-            return self._write(item, kind)
-        if kind is Kind.CALL:
-            return self._call(item)
-        match kind:
-            case Kind.STARTED:
-                self._cycle.submit(Start(run=item.run, token=item.token))
-                self._acknowledge(item, Empty())
-            case Kind.SUSPEND:
-                self._suspend(item)
-            case Kind.COMPLETE | Kind.FAIL:
-                self._end(item, kind)
-            case Kind.WAKE:
-                self._cycle.submit(Wake(run=item.run, token=item.token))
-                self._acknowledge(item, Empty())
-            case Kind.GONE:
-                self._session.release(item.run, item.token)
-                self._cycle.submit(Gone(run=item.run, token=item.token))
-                self._acknowledge(item, Empty())
-            case _:
-                raise ValueError(f"a worker does not send {kind.name}")
-        return None
+    async def _change(self) -> None:
+        """Wait until a run has no backlog any more, or a task has ended."""
+        self._changed.clear()
+        await self._changed.wait()
 
-    def _acknowledge(self, item: Frame, body: msgspec.Struct) -> None:
-        answer = frame(Kind.ACK, body, run=item.run, token=item.token, number=item.number)
-        self._session.deliver([answer])
+    def _started(self, item: Frame) -> bool:
+        return self._note(item, Start(run=item.run, token=item.token))
+
+    def _wake(self, item: Frame) -> bool:
+        return self._note(item, Wake(run=item.run, token=item.token))
+
+    def _gone(self, item: Frame) -> bool:
+        self._session.release(item.run, item.token)
+        return self._note(item, Gone(run=item.run, token=item.token))
+
+    def _note(self, item: Frame, noted: Start | Wake | Gone) -> bool:
+        """Pass on what nobody waits to hear about."""
+        self._cycle.submit(noted)
+        self._acknowledge(item, EMPTY, patient=True)
+        return False
+
+    def _acknowledge(self, item: Frame, body: msgspec.Raw, *, patient: bool = False) -> None:
+        """Answer a frame; a patient answer, for which no code waits, travels with others."""
+        answer = Frame(Kind.ACK, item.run, item.token, item.number, body)
+        if patient:
+            self._session.deliver_soon(answer)
+        else:
+            self._session.deliver([answer])
 
     # ── journal ───────────────────────────────────────────────────────────────────────────────
 
-    def _write(self, item: Frame, kind: Kind) -> Awaitable[None]:
-        body = msgspec.msgpack.decode(item.body, type=_JOURNAL_BODIES[kind])
-        written = self._journal.write(item.run, item.token, body)
-        return self._after_write(item, kind, written)
+    def _write(self, item: Frame) -> bool:
+        written = _JOURNAL_BODIES[item.kind].decode(item.body)
+        self._journal.write(item.run, item.token, written, partial(self._written, item))
+        return True
 
-    async def _after_write(
-        self, item: Frame, kind: Kind, written: "asyncio.Future[str | None]"
-    ) -> None:
-        recorded = await written
-        if kind is not Kind.STEP:
-            self._acknowledge(item, Empty())
+    def _written(self, item: Frame, recorded: Outcome | None, error: EngineError | None) -> None:
+        """Answer a frame that is on disk, and go on with what the run sent meanwhile."""
+        if error is not None:
+            self._broken(item, error)
+        elif item.kind != Kind.STEP:
+            self._acknowledge(item, EMPTY)
         elif recorded is None:
             self._session.release(item.run, item.token)
             self._session.deliver([drop(item.run, item.token)])
         else:
-            self._acknowledge(item, frames.Stepped(_steps.decode(recorded)))
+            self._acknowledge(item, body(frames.Stepped(recorded)))
+        self._go_on(item.run)
 
     # ── the cycle ─────────────────────────────────────────────────────────────────────────────
 
-    def _suspend(self, item: Frame) -> None:
+    def _suspend(self, item: Frame) -> bool:
         keys = msgspec.msgpack.decode(item.body, type=frames.Suspend).keys
 
         def answer(tellings: list[Telling], error: EngineError | None) -> None:
@@ -196,22 +208,43 @@ class Link:
             if is_held and item.run in self._session.executing:
                 self._session.park(item.run, item.token)
                 self._cycle.wake()
-            self._acknowledge(item, frames.Suspended(is_held))
+            self._acknowledge(item, body(frames.Suspended(is_held)))
 
         self._cycle.submit(Suspension(run=item.run, token=item.token, keys=keys), answer)
+        return False
 
-    def _end(self, item: Frame, kind: Kind) -> None:
-        ending = _ending(item, kind)
+    def _complete(self, item: Frame) -> bool:
+        out = _completes.decode(item.body).output
+        ending = Ending(run=item.run, token=item.token, status="completed", output=out)
+        return self._end(item, ending)
+
+    def _fail(self, item: Frame) -> bool:
+        return self._end(item, _failing(item))
+
+    def _end(self, item: Frame, ending: Ending) -> bool:
         self._session.release(item.run, item.token)
 
         def answer(_: list[Telling], error: EngineError | None) -> None:
             if error is None:
-                self._acknowledge(item, Empty())
+                self._acknowledge(item, EMPTY, patient=True)
 
         self._cycle.submit(ending, answer)
+        return False
 
-    async def _call(self, item: Frame) -> None:
+    def _call(self, item: Frame) -> bool:
         call = msgspec.msgpack.decode(item.body, type=frames.Call)
+        self._spawn(self._admit_call(item, call))
+        return True
+
+    async def _admit_call(self, item: Frame, call: frames.Call) -> None:
+        try:
+            await self._make_call(item, call)
+        except (EngineError, ValueError) as error:
+            self._broken(item, error)
+        finally:
+            self._go_on(item.run)
+
+    async def _make_call(self, item: Frame, call: frames.Call) -> None:
         holding = self._session.executing.get(item.run)
         if holding is None or holding.token != item.token:
             # It may have been parked in between: the call precedes its own suspend.
@@ -228,7 +261,8 @@ class Link:
                 self._session.release(item.run, item.token)
                 self._session.deliver([drop(item.run, item.token)])
                 return
-            self._acknowledge(item, frames.Called(runs=_triggered.decode(tellings[0].data or "[]")))
+            made = _triggered.decode(tellings[0].data or "[]")
+            self._acknowledge(item, body(frames.Called(runs=made)))
 
         self._cycle.submit(called, answer)
 
@@ -293,8 +327,7 @@ class Link:
         """Apply what the executor's runs had sent before it died, then the death."""
         runs = {held.run for held in (*crash.runs, *crash.parked)}
         while runs & self._backlogs.keys():
-            others = self._tasks - {asyncio.current_task()}
-            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+            await self._change()
         self._crash(crash)
 
     def _crash(self, crash: frames.Crash) -> None:
@@ -333,6 +366,8 @@ class Link:
     def _broken(self, item: Frame, error: Exception) -> None:
         """End the run of a frame that cannot be read or stored: going on would get it stuck."""
         logger.error("frame refused", extra={"run": item.run, "why": str(error)})
+        if item.run in self._backlogs:
+            self._backlogs[item.run].clear()
         name = Kind(item.kind).name if item.kind in Kind._value2member_map_ else str(item.kind)
         reason = RunError(
             kind="system", type="BadFrame", message=f"{name} could not be applied: {error}"
@@ -349,10 +384,11 @@ class Link:
         self._session.deliver([drop(item.run, item.token)])
 
 
-def _ending(item: Frame, kind: Kind) -> Ending:
-    if kind is Kind.COMPLETE:
-        complete = msgspec.msgpack.decode(item.body, type=frames.Complete)
-        return Ending(run=item.run, token=item.token, status="completed", output=complete.output)
+def _unknown(item: Frame) -> bool:
+    raise ValueError(f"a worker does not send frames of kind {item.kind}")
+
+
+def _failing(item: Frame) -> Ending:
     fail = msgspec.msgpack.decode(item.body, type=frames.Fail)
     again = fail.retry_in is not None
     return Ending(

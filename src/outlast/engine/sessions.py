@@ -4,6 +4,7 @@ The lease belongs to the session, not to runs; the session outlives its socket. 
 memory here is only a picture: the truth is `run_state`, and `reconcile` brings the two together.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ from outlast.protocol.frames import EMPTY, Frame, Held, Kind
 
 Deliver = Callable[[list[Frame]], None]
 _MOST_SLOTS = 500
+_COMPANY_SECONDS = 0.01
 
 
 class Holding(msgspec.Struct):
@@ -44,13 +46,30 @@ class Session:
         self.id = session_id
         self.version_id = version_id
         self.place = place
-        self.deliver = deliver
         self.executing: dict[str, Holding] = {}
         self.parked: dict[str, int] = {}
         self.mismatches = 0
+        self._deliver = deliver
+        self._soon: list[Frame] = []
         self._capacity: dict[str, int] = {}
         self._busy: dict[str, int] = {}
         self.set_free(free)
+
+    def deliver(self, frames: list[Frame]) -> None:
+        """Send frames to the worker, after those that waited for company."""
+        if self._soon:
+            frames, self._soon = self._soon + frames, []
+        self._deliver(frames)
+
+    def deliver_soon(self, message: Frame) -> None:
+        """Send a frame with the next ones, or in a moment: each message has a price."""
+        if not self._soon:
+            asyncio.get_running_loop().call_later(_COMPANY_SECONDS, self._send_soon)
+        self._soon.append(message)
+
+    def _send_soon(self) -> None:
+        if self._soon:
+            self.deliver([])
 
     def set_free(self, free: dict[str, int]) -> None:
         """Hear how many runs the worker can take now, beside those it executes."""
