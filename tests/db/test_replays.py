@@ -7,6 +7,7 @@ import pytest
 from engines import Platform, platform
 from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.engine import Engine
+from outlast.engine.errors import Conflict
 from outlast.protocol.frames import Empty, Fail, Kind
 from outlast.protocol.outcomes import RunError
 from outlast.protocol.triggers import Trigger
@@ -61,6 +62,20 @@ async def test_a_worker_with_the_same_code_does_not_try_again_but_resume_does(
 
     (await worker.claim(made.run_id)).complete()
     assert await engine.wait_end(place.environment, made.run_id, 5)
+
+
+async def test_only_a_parked_run_is_resumed(place: Platform, engine: Engine) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    run = await worker.claim(made.run_id)
+
+    with pytest.raises(Conflict, match=f"run {made.run_id} is .*; only one that could not replay"):
+        await engine.resume(place.environment, made.run_id)
+
+    run.complete()
+    assert await engine.wait_end(place.environment, made.run_id, 5)
+    with pytest.raises(Conflict, match="is completed"):
+        await engine.resume(place.environment, made.run_id)
 
 
 async def _park(engine: Engine, place: Platform, run: Claimed) -> None:

@@ -61,7 +61,7 @@ Ref = Annotated[
 
 
 def init(path: Dir = Path(), project: Ref = None) -> None:
-    """Write [tool.outlast] into pyproject.toml and a first task into trigger/. Safe to repeat."""
+    """Write settings into pyproject.toml and a first task into trigger/. Safe to repeat."""
     root = path.resolve()
     if not root.is_dir():
         raise Stop(f"there is no folder {root}")

@@ -167,8 +167,8 @@ class Engine:
         await self._cycle(environment.id).ask(Cancellation(run=run, reason=reason))
 
     async def resume(self, environment: Environment, run: str) -> None:
-        """Try a run again that is parked because it could not replay. Raises `NotFound`."""
-        await self.runs.retrieve(environment.id, run)
+        """Try a run again that is parked because it could not replay. Raises `Conflict`."""
+        await self.runs.require_parked(environment.id, run)
         await self._cycle(environment.id).ask(Resumption(run=run))
 
     async def wait_end(self, environment: Environment, run: str, seconds: float) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from outlast.engine.database import Database
-from outlast.engine.errors import NotFound
+from outlast.engine.errors import Conflict, NotFound
 from outlast.engine.filters import Page, RunFilters, check, compose
 from outlast.engine.queries import load
 from outlast.engine.standing import Standing, explain
@@ -157,6 +157,14 @@ class Runs:
         if not found:
             raise NotFound(f"there is no run {run_id[:80]!r} in this environment")
         return found[0]
+
+    async def require_parked(self, environment_id: str, run_id: str) -> None:
+        """Raise `Conflict` for a run that is not parked because it could not replay."""
+        run = await self.retrieve(environment_id, run_id)
+        if run.status is not Status.WAITING or run.reason is None:
+            raise Conflict(
+                f"run {run_id} is {run.status}; only one that could not replay is resumed"
+            )
 
     async def read(self, environment_id: str, run_ids: Sequence[str]) -> list[Run]:
         """Return the runs with these ids, newest first; unknown ids are left out."""

@@ -162,10 +162,14 @@ class Tenancy:
 
     async def environment(self, project_ref: str, slug: str) -> Environment:
         """Return one environment of a project. Raises `NotFound`."""
-        for found in await self.environments(project_ref):
+        present = await self.environments(project_ref)
+        for found in present:
             if found.slug == slug:
                 return found
-        raise NotFound(f"there is no environment {slug!r} in a project {project_ref!r}")
+        if not present:
+            raise NotFound(f"there is no project {project_ref!r}")
+        slugs = ", ".join(one.slug for one in present)
+        raise NotFound(f"project {project_ref} has no environment {slug!r}; it has {slugs}")
 
     async def environment_by_id(self, environment_id: str) -> Environment | None:
         """Return an environment by its id."""

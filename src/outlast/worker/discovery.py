@@ -147,7 +147,8 @@ def _modules(root: Path, entry: str) -> Iterator[_Module]:
 
 def _package_folder(entry: str) -> Path:
     missing = (
-        f"there is no task folder or package {entry!r}; create it, or set `dirs` in [tool.outlast]"
+        f"there is no task folder or package {entry!r}; create it, set `dirs` in [tool.outlast], "
+        "or begin a project here with: outlast init"
     )
     if re.fullmatch(r"\w+(\.\w+)*", entry) is None:
         raise ValueError(missing)
