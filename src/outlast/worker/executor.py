@@ -225,8 +225,8 @@ def main() -> None:
     capture_logs(_reporter)
     scopes.keep_order()
     found = import_tasks(Path(config.root), config.dirs)
-    for problem in found.errors:
-        logger.error("%s", problem)
+    for problem in found.errors:  # the worker has said it, once for all its executors
+        logger.debug("%s", problem)
     pipe = Pipe(sock)
     loop = asyncio.new_event_loop()
     executor = Executor(config, found.registry, pipe, loop, lambda: os._exit(WENT_COLD))
