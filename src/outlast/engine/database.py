@@ -213,7 +213,9 @@ def translated(what: str) -> Iterator[None]:
         raise _translate(what, error) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError) as error:
         if what == "connect":
-            raise ConnectionLost(f"PostgreSQL does not answer: {str(error) or repr(error)}") from error
+            raise ConnectionLost(
+                f"PostgreSQL does not answer: {str(error) or repr(error)}"
+            ) from error
         raise ConnectionLost(f"{what}: the database connection was lost: {error!r}") from error
 
 
