@@ -1,5 +1,6 @@
 """A run without a worker: remembers what its code asked for, answers as a test tells it to."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -83,6 +84,9 @@ class FakeRuntime:
     ) -> Outcome:
         stored = msgspec.json.decode(msgspec.json.encode(outcome), type=Outcome)
         return self.journal.setdefault(key, stored)
+
+    async def in_thread(self, call: Callable[[], object]) -> object:
+        return await asyncio.to_thread(call)
 
     def step(self, key: str) -> AbstractContextManager[None]:
         return self._entered(key)

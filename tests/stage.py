@@ -58,6 +58,10 @@ class StubTask:
     function: Callable[..., Any]
     is_async: bool = True
 
+    @property
+    def takes_context(self) -> bool:
+        return True
+
     def decode_payload(self, text: str | None, payload_type: str) -> object:
         return None if text is None else json.loads(text)
 

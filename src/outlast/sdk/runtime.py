@@ -65,6 +65,9 @@ class Runtime(Protocol):
     ) -> Outcome:
         """Blocking `record`."""
 
+    async def in_thread(self, call: Callable[[], object]) -> object:
+        """Return what a call returns that is made in a thread."""
+
     def step(self, key: str) -> AbstractContextManager[None]:
         """Enter the body of a step: `ctx.step.token` is set, waits are refused."""
 

@@ -77,7 +77,7 @@ class Step(Generic[T]):
         body = functools.partial(fn, *args, **kwargs)
         run = runtime.current()
         if run is None:
-            return lambda: self._execute(body)
+            return lambda: self._execute(body, None)
         key = run.reserve("step", storable(name, "a step's name"))
         return lambda: self._drive(run, key, name, body)
 
@@ -90,26 +90,23 @@ class Step(Generic[T]):
         cause: BaseException | None = None
         if found is None:
             with run.step(key):
-                outcome, cause = await self._finish(name, codec, body)
+                outcome, cause = await self._finish(run, name, codec, body)
             found = await run.record(key, "step", name, digest, outcome)
         return _read(name, codec, found, cause)
 
     async def _finish(
-        self, name: str, codec: Codec[Any], body: functools.partial[object]
+        self, run: Runtime, name: str, codec: Codec[Any], body: functools.partial[object]
     ) -> _Finished:
         try:
-            return _success(name, codec, await self._execute(body))
+            return _success(name, codec, await self._execute(body, run))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the step's result
             return _failure(error)
 
-    async def _execute(self, body: functools.partial[object]) -> object:
+    async def _execute(self, body: functools.partial[object], run: Runtime | None) -> object:
+        if self._timeout is None:
+            return await _call(body, run)
         async with asyncio.timeout(self._timeout):
-            if inspect.iscoroutinefunction(body.func):
-                return await cast("Awaitable[object]", body())
-            loop = asyncio.get_running_loop()
-            variables = contextvars.copy_context()
-            result = await loop.run_in_executor(None, variables.run, body)
-            return await result if inspect.isawaitable(result) else result
+            return await _call(body, run)
 
     def _codec(self, name: str, fn: Callable[..., object]) -> Codec[Any]:
         declared = self._type
@@ -159,6 +156,17 @@ step: Final = PlainStep()
 def step_sync(name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Do a step in a `def` task; blocking twin of `step`."""
     return cast("T", step.sync(name, fn, *args, **kwargs))
+
+
+async def _call(body: functools.partial[object], run: Runtime | None) -> object:
+    if inspect.iscoroutinefunction(body.func):
+        return await cast("Awaitable[object]", body())
+    call = functools.partial(contextvars.copy_context().run, body)
+    if run is None:
+        result = await asyncio.get_running_loop().run_in_executor(None, call)
+    else:
+        result = await run.in_thread(call)
+    return await result if inspect.isawaitable(result) else result
 
 
 def _finish_sync(name: str, codec: Codec[Any], body: functools.partial[object]) -> _Finished:

@@ -134,10 +134,15 @@ class Task(Triggerable[In, Out]):
             return None
         return self._payload.encode(payload)
 
+    @property
+    def takes_context(self) -> bool:
+        """Whether the function has a parameter `ctx`."""
+        return self._shape.context
+
     def arguments(
-        self, payload: object, context: Context
+        self, payload: object, context: Context | None
     ) -> tuple[tuple[object, ...], dict[str, object]]:
-        """Return what the function is called with."""
+        """Return what the function is called with. `context` may be None if it takes none."""
         takes_payload = self._shape.payload is not None and payload is not Missing.MISSING
         return (payload,) if takes_payload else (), {"ctx": context} if self._shape.context else {}
 

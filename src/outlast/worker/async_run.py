@@ -6,7 +6,7 @@ import logging
 import sys
 import sysconfig
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from outlast.sdk.task import Task
 from outlast.worker import scopes
 from outlast.worker.ending import Ending, Returned
 from outlast.worker.host import Host
-from outlast.worker.quiescence import Stillness, look
+from outlast.worker.quiescence import Stillness, all_ask, look
 from outlast.worker.run import Run
 from outlast.worker.scopes import Owner, Scope
 from outlast.worker.slot import State
@@ -70,7 +70,7 @@ class AsyncRun(Run, Owner):
         parent: asyncio.Task[Any] | None,
     ) -> None:
         """Take in an asyncio task that was made in the run's context."""
-        if self._main is None and parent not in self._tasks:
+        if self._main is None:
             self._tasks[task] = self.root
         else:
             within = self._tasks.get(parent, self.root) if parent is not None else self.root
@@ -157,6 +157,10 @@ class AsyncRun(Run, Owner):
         """Create runs that go their own way."""
         return (await self.call(call)).triggered
 
+    async def in_thread(self, call: Callable[[], object]) -> object:
+        """Make a call in a thread; the loop goes on meanwhile."""
+        return await self._host.threads.run(call)
+
     def trigger_sync(self, call: Call) -> tuple[Triggered, ...]:
         """Create runs from the thread of a sync step; on the loop a typed error."""
         if threading.get_ident() == self._thread:
@@ -194,7 +198,8 @@ class AsyncRun(Run, Owner):
         await self.admit()
         self.entered()
         payload = self.take_payload()
-        args, named = self.task.arguments(payload, self.context)
+        context = self.context if self.task.takes_context else None
+        args, named = self.task.arguments(payload, context)
         return self.task.encode_output(await self.task.function(*args, **named))
 
     def _returned(self, main: asyncio.Task[str | None]) -> None:
@@ -233,6 +238,8 @@ class AsyncRun(Run, Owner):
                 task.cancel()
 
     def _look(self) -> Stillness:
+        if not self.steps and all_ask(self._tasks):
+            return Stillness.SETTLED
         stillness = look(self._tasks, self._tasks.__contains__)
         if self.steps and stillness is Stillness.STILL:
             return Stillness.FOREIGN
@@ -240,7 +247,8 @@ class AsyncRun(Run, Owner):
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
-        self.settling.kick()
+        if self._waiting:
+            self.settling.kick()
 
     def _blocking(self, call: str, instead: str) -> UsageError:
         return UsageError(

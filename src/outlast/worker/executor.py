@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import faulthandler
 import functools
+import gc
 import io
 import logging
 import os
@@ -47,12 +48,13 @@ from outlast.worker.reports import Reporter, capture_logs
 from outlast.worker.run import Run
 from outlast.worker.slot import State
 from outlast.worker.sync_run import SyncRun
+from outlast.worker.threads import MOST, Threads
 from outlast.worker.watchdog import Watchdog
 
 WENT_COLD = 0
 """Exit status of an executor that left on purpose: nothing crashed, its parked runs are cold."""
 
-_THREADS = 64
+_claims = msgspec.msgpack.Decoder(Claim)
 
 logger = logging.getLogger("outlast.worker")
 
@@ -69,6 +71,7 @@ class Executor:
         leave: Callable[[], None],
     ) -> None:
         self.loop = loop
+        self.threads = Threads(loop)
         self.runs: dict[str, Run] = {}
         self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         """What the main thread of a dedicated executor is to do."""
@@ -121,6 +124,9 @@ class Executor:
     def _receive(self, each: Frame) -> None:
         run = self.runs.get(each.run)
         match each.kind:
+            case Kind.ACK:  # most frames are: of runs that go on, and of such as have ended
+                if run is not None:
+                    run.acknowledged(each.token, each.number, each.body)
             case Kind.CLAIM:
                 self._claimed(each, run)
             case Kind.BEAT:
@@ -129,8 +135,6 @@ class Executor:
             case Kind.GOODBYE:
                 self._retiring = True
                 self._retire_if_idle()
-            case Kind.ACK if run is not None:
-                run.acknowledged(each.token, each.number, each.body)
             case Kind.RESULT if run is not None and each.token == run.token:
                 result = msgspec.msgpack.decode(each.body, type=Result)
                 run.resolved(result.key, result.outcome)
@@ -142,7 +146,7 @@ class Executor:
                 pass
 
     def _claimed(self, each: Frame, run: Run | None) -> None:
-        claim = msgspec.msgpack.decode(each.body, type=Claim)
+        claim = _claims.decode(each.body)
         if claim.resume == "warm":
             if run is None:
                 self.send(frame(Kind.GONE, Empty(), run=each.run, token=each.token, number=1))
@@ -227,6 +231,8 @@ def main() -> None:
     found = import_tasks(Path(config.root), config.dirs)
     for problem in found.errors:  # the worker has said it, once for all its executors
         logger.debug("%s", problem)
+    gc.collect()
+    gc.freeze()  # modules and tasks stay: the collector need not look at them again and again
     pipe = Pipe(sock)
     loop = asyncio.new_event_loop()
     executor = Executor(config, found.registry, pipe, loop, lambda: os._exit(WENT_COLD))
@@ -243,8 +249,7 @@ def main() -> None:
 def _serve(executor: Executor, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> None:
     """Turn the loop for the rest of the process."""
     asyncio.set_event_loop(loop)
-    # Sync steps wait for others' answers most of the time; the default is a few threads per core.
-    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="step"))
+    loop.set_default_executor(ThreadPoolExecutor(MOST, thread_name_prefix="thread"))
     scopes.install(loop)
     pipe.attach(loop, executor.receive, end_group)
     loop.call_soon(pipe.send, frame(Kind.READY, Ready(os.getpid())))

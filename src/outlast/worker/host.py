@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from outlast.protocol.frames import Frame
+from outlast.worker.threads import Threads
 
 if TYPE_CHECKING:
     from outlast.worker.run import Run
@@ -19,6 +20,10 @@ class Host(Protocol):
     @property
     def strict(self) -> bool:
         """Whether a replay with other arguments is an error, not a warning."""
+
+    @property
+    def threads(self) -> Threads:
+        """The threads for the plain functions of steps."""
 
     def send(self, frame: Frame) -> None:
         """Send a frame to the supervisor."""

@@ -30,6 +30,7 @@ class Stillness(IntEnum):
     BUSY = 0  # a task is about to run
     FOREIGN = 1  # nothing is about to run, something waits for the outside world
     STILL = 2  # everything waits for entries, or for what only they can end
+    SETTLED = 3  # every task waits for an entry itself: no callback that is pending changes that
 
 
 class EntryFuture(asyncio.Future[Any]):
@@ -52,6 +53,15 @@ def look(running: Iterable[asyncio.Task[Any]], ours: Callable[[AnyFuture], bool]
         if still is Stillness.STILL and not _waits_inside(task, waiter, ours):
             still = Stillness.FOREIGN
     return still
+
+
+def all_ask(running: Iterable[asyncio.Task[Any]]) -> bool:
+    """Say whether every task waits for an entry itself: the common case, and told at a glance."""
+    for task in running:
+        waiter = getattr(task, "_fut_waiter", None)
+        if not isinstance(waiter, EntryFuture) or waiter.done() or task.done():
+            return False
+    return True
 
 
 def is_idle(loop: asyncio.AbstractEventLoop) -> bool | None:

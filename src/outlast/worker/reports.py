@@ -24,7 +24,9 @@ class Reports:
         self._notify = notify
         self._lock = threading.Lock()
         self._positions = claim.positions
-        self._metadata: dict[str, Any] = json.loads(claim.metadata or "{}")
+        self._metadata: dict[str, Any] = (
+            {} if claim.metadata in ("", "{}") else json.loads(claim.metadata)
+        )
         self._operations: list[MetadataOperation] = []
         self._tags: list[str] = []
         self._lines: list[LogLine] = []
@@ -62,7 +64,9 @@ class Reports:
 
     def flush(self) -> None:
         """Queue what has gathered. On the loop of the executor only."""
-        if not self._sending.open:
+        if not self._sending.open or not (
+            self._lines or self._operations or self._tags or self._lost
+        ):
             return
         with self._lock:
             if self._lost:

@@ -39,6 +39,9 @@ from outlast.worker.settling import Settling
 from outlast.worker.slot import Slot, State
 from outlast.worker.source import RunSource
 
+_stepped = msgspec.msgpack.Decoder(Stepped)
+_STARTED = Started()
+
 _PATIENCE = 60.0
 """Seconds a replay waits for the code to give up a wait as it did before."""
 
@@ -69,7 +72,7 @@ class Run(Caller):
         self.sending = Sending(self.id, token, host.send)
         self.settling = Settling(host.loop, self._look, self._settled, self._flush)
         self.reports = Reports(claim, self.sending, self._reported)
-        self.context = Context.of(claim.facts, RunSource(self))
+        self._context: Context | None = None
         self.root = Scope()
         self._waiting: set[Item] = set()
         self.steps = 0
@@ -80,6 +83,13 @@ class Run(Caller):
             on_parked=lambda: host.parked(self),
             on_executing=self.settling.kick,
         )
+
+    @property
+    def context(self) -> Context:
+        """What `ctx` is; made for code that reads it."""
+        if self._context is None:
+            self._context = Context.of(self.claim.facts, RunSource(self))
+        return self._context
 
     @property
     def state(self) -> State:
@@ -192,7 +202,10 @@ class Run(Caller):
         self._waiting.add(item)
         if item.outcome is not None and not item.abandoned:
             self._ready(item)
-        self.settling.kick()
+        if item.outcome is None and item.kind == "step" and len(self._waiting) == 1:
+            self._flush()  # until the step is recorded nothing can be delivered or given back
+        else:
+            self.settling.kick()
         try:
             await waiter
         except asyncio.CancelledError:
@@ -205,9 +218,10 @@ class Run(Caller):
 
     async def _admit(self) -> None:
         """Wait for the slot and for a fresh lease, before anything new starts."""
-        await self.slot.wait()
-        if self.state is State.ENDED:
-            raise self.over()
+        if self.state is not State.EXECUTING:
+            await self.slot.wait()
+            if self.state is State.ENDED:
+                raise self.over()
         await self.admit()
 
     async def admit(self) -> None:
@@ -222,8 +236,8 @@ class Run(Caller):
     # Results
 
     def _stepped(self, item: Item, raw: msgspec.Raw) -> None:
-        item.outcome = msgspec.msgpack.decode(raw, type=Stepped).outcome
-        self.settling.kick()
+        item.outcome = _stepped.decode(raw).outcome
+        self.settling.settle()
 
     def _called(self, item: Item, raw: msgspec.Raw) -> None:
         called = msgspec.msgpack.decode(raw, type=Called)
@@ -287,7 +301,8 @@ class Run(Caller):
             self.journal.settled(found)
             assert found.waiter is not None
             found.waiter.set_result(None)
-            self.settling.kick()
+            if len(self._waiting) > 1:  # else what comes next is for the code to say
+                self.settling.kick()
         elif found is Hold.NOTHING:
             if stillness is Stillness.STILL and not self.steps:
                 self._suspend(now)
@@ -318,8 +333,8 @@ class Run(Caller):
 
     def entered(self) -> None:
         """Say that the function of the user is called now."""
-        self.sending.put(Kind.STARTED, Started())
-        self.settling.kick()
+        self.sending.put(Kind.STARTED, _STARTED)
+        self.sending.flush()
 
     def take_payload(self) -> object:
         """Return what the function is called with; the text of it is forgotten."""

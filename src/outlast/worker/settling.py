@@ -42,6 +42,14 @@ class Settling:
         self._quiet = 0
         self._schedule()
 
+    def settle(self) -> None:
+        """Something changed: settle at once if the code evidently stands still."""
+        if not self._closed and self._look() is Stillness.SETTLED:
+            self._pause = _FIRST_LOOK
+            self._settled(Stillness.STILL)
+        else:
+            self.kick()
+
     def again(self) -> None:
         """Look again after a while: what is outside the run may have moved it."""
         if self._timer is not None:
@@ -67,6 +75,10 @@ class Settling:
         if self._closed:
             return
         stillness = self._look()
+        if stillness is Stillness.SETTLED:
+            self._busy = 0
+            self._settled(Stillness.STILL)
+            return
         if stillness is not Stillness.BUSY:
             if self._is_confirmed():
                 self._busy = 0

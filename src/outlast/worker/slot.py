@@ -42,8 +42,7 @@ class Slot:
         self._on_executing = on_executing
         self._wanted = False
         self._refused_at: float | None = None
-        self._decided = asyncio.Event()
-        self._decided.set()
+        self._decided: asyncio.Event | None = None
 
     @property
     def rests(self) -> bool:
@@ -54,6 +53,8 @@ class Slot:
         """Return when the run executes or has ended; ask for its slot back if need be."""
         while self.state not in (State.EXECUTING, State.ENDED):
             self.wake()
+            if self._decided is None:
+                self._decided = asyncio.Event()
             await self._decided.wait()
 
     def may_give_back(self, now: float) -> bool:
@@ -63,7 +64,6 @@ class Slot:
     def give_back(self, keys: tuple[str, ...], now: float) -> None:
         """Suspend until one of the entries is finished. Nothing is sent before the answer."""
         self.state = State.SUSPENDING
-        self._decided.clear()
         self._sending.put(Kind.SUSPEND, Suspend(keys), lambda raw: self._answered(raw, now))
         self._sending.flush()
         self._sending.open = False
@@ -88,7 +88,7 @@ class Slot:
         """Give everything up."""
         self.state = State.ENDED
         self._sending.close()
-        self._decided.set()
+        self._decide()
 
     def _answered(self, raw: msgspec.Raw, asked_at: float) -> None:
         if self.state is not State.SUSPENDING:
@@ -107,5 +107,10 @@ class Slot:
     def _execute(self) -> None:
         self.state = State.EXECUTING
         self._wanted = False
-        self._decided.set()
+        self._decide()
         self._on_executing()
+
+    def _decide(self) -> None:
+        if self._decided is not None:
+            self._decided.set()
+            self._decided = None

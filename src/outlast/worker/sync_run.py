@@ -109,6 +109,10 @@ class SyncRun(Run):
         assert outcome is not None
         return outcome
 
+    async def in_thread(self, call: Callable[[], object]) -> object:
+        """Make a call in a thread of the loop that the function runs itself."""
+        return await asyncio.get_running_loop().run_in_executor(None, call)
+
     def trigger_sync(self, call: Call) -> tuple[Triggered, ...]:
         """Create runs that go their own way."""
         return self._block(self.call(call)).triggered
@@ -169,7 +173,8 @@ class SyncRun(Run):
     def _call_function(self) -> str | None:
         self._check_interrupted()
         payload = self.take_payload()
-        args, named = self.task.arguments(payload, self.context)
+        context = self.context if self.task.takes_context else None
+        args, named = self.task.arguments(payload, context)
         value = self.task.function(*args, **named)
         if inspect.isawaitable(value):
             if inspect.iscoroutine(value):
