@@ -163,18 +163,17 @@ class Sessions:
 
     def pools(self, environment: str) -> tuple[list[Pool], list[str]]:
         """Return the free slots of an environment's workers by pool, and who may park runs."""
-        slots: dict[tuple[str, str], list[list[str]]] = {}
+        free: dict[tuple[str, str], dict[str, int]] = {}
         sessions = self.of(environment)
         for session in sessions:
             for executor in session.executors():
-                free = min(session.free(executor), _MOST_SLOTS)
-                if free > 0:
-                    pool = slots.setdefault((session.version_id, executor), [])
-                    pool.append([session.id] * free)
+                count = min(session.free(executor), _MOST_SLOTS)
+                if count > 0:
+                    free.setdefault((session.version_id, executor), {})[session.id] = count
         current = self.current.get(environment)
         pools = [
-            Pool(_routes(version, executor, current), tuple(_in_turn(stacks)))
-            for (version, executor), stacks in slots.items()
+            Pool(_routes(version, executor, current), tuple(counts), tuple(counts.values()))
+            for (version, executor), counts in free.items()
         ]
         return pools, [session.id for session in sessions]
 
@@ -182,18 +181,6 @@ class Sessions:
 def _routes(version: str, executor: str, current: str | None) -> tuple[str, ...]:
     own = f"{version}/{executor}"
     return (own, f"current/{executor}") if version == current else (own,)
-
-
-def _in_turn(stacks: list[list[str]]) -> list[str]:
-    """Deal the slots of equal sessions out in turn, so that load spreads."""
-    if len(stacks) == 1:
-        return stacks[0][:_MOST_SLOTS]
-    dealt: list[str] = []
-    for row in range(max(len(stack) for stack in stacks)):
-        dealt.extend(stack[row] for stack in stacks if row < len(stack))
-        if len(dealt) >= _MOST_SLOTS:
-            break
-    return dealt[:_MOST_SLOTS]
 
 
 def drop(run: str, token: int) -> Frame:

@@ -170,10 +170,11 @@ Item = (
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """Equal free slots: `slots` names a session per slot, `routes` what they may claim."""
+    """Equal sessions with their free slots, and the routes that they may claim."""
 
     routes: tuple[str, ...]
-    slots: tuple[str, ...]
+    sessions: tuple[str, ...]
+    free: tuple[int, ...]
 
 
 class Telling(msgspec.Struct, frozen=True):

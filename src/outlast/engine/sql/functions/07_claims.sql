@@ -44,18 +44,21 @@ language plpgsql as $$
 declare
   picks pick[];
 begin
-  with candidate as (
+  with warm as materialized (  -- few rows by their own index, before any lane is looked at
+    select * from outlast.ready r where r.home = any (sessions) and r.home_until > moment
+    order by r.at limit 500
+  ), candidate as (
     select r.run_id, r.home, r.lane_id, r.rank, r.at, r.fresh, l.vtime, q.concurrency_limit, q.total_limit,
       q.running as queue_running, b.busy,
       row_number() over (partition by l.queue, l.key order by r.at, r.run_id) as k,
       row_number() over (partition by l.queue order by r.at, r.run_id) as queue_k
-    from outlast.ready r
+    from warm r
     join outlast.lane l on l.id = r.lane_id and l.environment_id = env
-    join outlast.queue q on q.environment_id = env and q.name = l.queue
+    cross join lateral (
+      select * from outlast.queue q where q.environment_id = env and q.name = l.queue limit 1) q
     cross join lateral (
       select sum(s.running) as busy from outlast.lane s
       where s.environment_id = env and s.queue = l.queue and s.key = l.key) b
-    where r.home = any (sessions) and r.home_until > moment
   )
   select array_agg(row(run_id, home, home, lane_id, rank, at, fresh, vtime + k)::pick) into picks
   from (

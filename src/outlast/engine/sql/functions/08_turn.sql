@@ -100,10 +100,14 @@ begin
       return next telling;
     end loop;
   end if;
-  for pool in select * from json_to_recordset(pools) as p (routes text[], slots text[]) loop
-    for telling in select * from claim_pool(env, moment, room, pool.routes, (
-      select array_agg(s order by n) from unnest(pool.slots) with ordinality as x (s, n)
-      where s = any (alive))) loop
+  select least(sum(queued), room) into room from outlast.queue where environment_id = env;
+  if coalesce(room, 0) <= 0 then return; end if;
+  for pool in select * from json_to_recordset(pools) as p (routes text[], sessions text[], free int[]) loop
+    -- Slots of equal sessions are dealt out in turn, so that load spreads; no more than there is work for.
+    for telling in select * from claim_pool(env, moment, room, pool.routes, array(
+      select s.id from unnest(pool.sessions, pool.free) as s (id, free)
+      cross join lateral generate_series(1, least(s.free, room)) g (n)
+      where s.id = any (alive) order by g.n, s.id limit room)) loop
       if telling.kind = 'claim' then room := room - 1; end if;
       return next telling;
     end loop;
