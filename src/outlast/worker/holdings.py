@@ -10,7 +10,7 @@ from outlast.protocol.manifests import ExecutorKind
 from outlast.worker.pool import Place
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Holding:
     """One run here. `claim` is kept until its executor says anything about it."""
 

@@ -48,6 +48,7 @@ _OPEN = 5.0  # seconds for connecting, and for the welcome
 _BATCH_BYTES = 1024 * 1024  # a message is cut here, so that heartbeats do not queue behind it
 _MOST_DELAY = 5.0
 _STABLE = 5.0  # a connection that lived so long was a good one
+_SESSION = int(Kind.HELLO)  # frames of lower kinds concern runs
 _UNAVAILABLE = 503
 _LOST = (409, 410)
 _FINAL = (400, 401, 403, 404, 422, 426)
@@ -125,7 +126,10 @@ class Link:
         """Send run frames; they are kept until acknowledged."""
         for each in frames:
             self.outbox.add(each)
-            self._enqueue(each)
+            if self._socket is not None:
+                self._queue.append(each)
+        if self._queue:
+            self._queued.set()
 
     def tell(self, message: Frame) -> None:
         """Send a session frame once, if there is a server to hear it."""
@@ -284,6 +288,9 @@ class Link:
         ours: list[Frame] = []
         goodbye = False
         for each in frames:
+            if each.kind < _SESSION:
+                ours.append(each)
+                continue
             match each.kind:
                 case Kind.BEAT:
                     self._beaten(_read(each, Beat), each.number)

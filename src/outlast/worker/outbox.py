@@ -20,11 +20,15 @@ class Outbox:
 
     def add(self, frame: Frame) -> None:
         """Keep a frame until its number is acknowledged."""
-        held = self._runs.setdefault(frame.run, {})
-        if (frame.token, frame.number) not in held:
+        held = self._runs.get(frame.run)
+        if held is None:
+            if not self._runs:
+                self._empty.clear()
+            held = self._runs[frame.run] = {}
+        key = (frame.token, frame.number)
+        if key not in held:
             self.size += len(frame.body) + _OVERHEAD
-            held[frame.token, frame.number] = frame
-            self._empty.clear()
+            held[key] = frame
 
     def acknowledge(self, run: str, token: int, number: int) -> Frame | None:
         """Return the frame that was acknowledged and forget it; None when it is not waited for."""

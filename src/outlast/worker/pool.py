@@ -155,6 +155,11 @@ class Pool:
 
     def place(self, run: str, kind: ExecutorKind) -> None:
         """Find a place for a run now or as soon as there is one: then `assign` is called."""
+        if kind == "shared" and not self._waiting[kind]:
+            place = self._choose(kind)
+            if place is not None:  # it takes any number: no other has to start for this
+                self._take(run, place)
+                return
         self._waiting[kind].append(run)
         self._dispatch()
 
@@ -269,7 +274,7 @@ class Pool:
         )
 
     def _receive(self, place: Place, frames: list[Frame]) -> None:
-        if any(each.kind == Kind.READY for each in frames):
+        if not place.ready and any(each.kind == Kind.READY for each in frames):
             place.ready = True
             place.baseline = memory(place.pid)
             self._failures = 0
@@ -298,16 +303,23 @@ class Pool:
     def _dispatch(self) -> None:
         for kind, waiting in self._waiting.items():
             while waiting and (place := self._choose(kind)) is not None:
-                run = waiting.popleft()
-                place.executing.add(run)
-                place.taken += 1
-                self._assign(run, place)
+                self._take(waiting.popleft(), place)
         self._fill()
+
+    def _take(self, run: str, place: Place) -> None:
+        place.executing.add(run)
+        place.taken += 1
+        self._assign(run, place)
 
     def _choose(self, kind: ExecutorKind) -> Place | None:
         if kind == "shared":
-            able = [place for place in self._of(kind) if self._takes(place)]
-            return min(able, key=lambda place: len(place.executing), default=None)
+            least: Place | None = None
+            for place in self.places:
+                if place.kind != kind or not self._takes(place):
+                    continue
+                if least is None or len(place.executing) < len(least.executing):
+                    least = place
+            return least
         if self._executing(kind) >= self._limits.processes:
             return None
         free = (each for each in self._of(kind) if each.ready and self._is_free(each))
@@ -315,6 +327,8 @@ class Pool:
 
     def _settle(self, place: Place) -> None:
         """Let a place go that has done its share, once it is idle."""
+        if place.kind == "shared" and not place.leaving:
+            return  # it took whatever came before, and goes on
         worn = place.kind == "dedicated" and place.taken >= REUSES and not place.parked
         if (place.leaving or worn) and not place.executing and not place.killed:
             place.say_goodbye("retired")

@@ -133,20 +133,24 @@ class Process:
         idle = not self._outgoing
         self._outgoing += _LENGTH.pack(len(message))
         self._outgoing += message
-        if idle:
-            self._write()
+        if idle and not self._write():
+            self._loop.add_writer(self._socket, self._write_on)
 
-    def _write(self) -> None:
+    def _write_on(self) -> None:
+        if self._write():
+            self._loop.remove_writer(self._socket)
+
+    def _write(self) -> bool:
+        """Write as much as the executor takes now; True when nothing is left."""
         try:
             while self._outgoing:
                 sent = self._socket.send(memoryview(self._outgoing)[:_CHUNK])
                 del self._outgoing[:sent]
         except (BlockingIOError, InterruptedError):
-            self._loop.add_writer(self._socket, self._write)
-            return
+            return False
         except OSError:
             self._outgoing.clear()  # it is ending; what it said before is still to be read
-        self._loop.remove_writer(self._socket)
+        return True
 
     def _readable(self) -> None:
         """Read what is there and cut messages out of it; at the end of the stream stop."""

@@ -38,6 +38,9 @@ _STUCK = 1.0
 _FRESH_BEAT = 3.0  # seconds for which a beat is still passed on to a new executor
 _CRASH_GRACE = 1.0  # seconds from an executor's last words to its end
 _MOST_BODY = MAX_FRAME_BYTES - 64 * 1024  # what one message holds, with room for its header
+# Plain numbers: these are compared with every frame.
+_CLAIM, _ACK, _STARTED, _SUSPEND = map(int, (Kind.CLAIM, Kind.ACK, Kind.STARTED, Kind.SUSPEND))
+_LAST = frozenset({Kind.COMPLETE, Kind.FAIL, Kind.GONE})
 _MOST_UNSENT = 64 * 1024 * 1024  # bytes that executors may run ahead of the servers
 
 
@@ -51,6 +54,9 @@ class _Peek(msgspec.Struct, frozen=True):
     resume: Literal["fresh", "warm", "cold"]
     executor: ExecutorKind
     facts: _Task
+
+
+_peeks = msgspec.msgpack.Decoder(_Peek)
 
 
 class Router:
@@ -86,15 +92,14 @@ class Router:
     def receive(self, frames: Sequence[Frame]) -> None:
         """Route what a server says about runs."""
         for each in frames:
-            match each.kind:
-                case Kind.CLAIM:
-                    self._claim(each)
-                case Kind.ACK:
-                    self._acknowledged(each)
-                case Kind.DROP:
-                    self._dropped(each)
-                case _:
-                    self._forward(each)
+            if each.kind == _ACK:
+                self._acknowledged(each)
+            elif each.kind == _CLAIM:
+                self._claim(each)
+            elif each.kind == Kind.DROP:
+                self._dropped(each)
+            else:
+                self._forward(each)
 
     def beat(self) -> None:
         """Pass a fresh lease on to the executors."""
@@ -137,7 +142,7 @@ class Router:
         holding = self.holdings.get(claim.run)
         if holding is not None and holding.token >= claim.token:
             return  # pushed twice
-        peek = msgspec.msgpack.decode(claim.body, type=_Peek)
+        peek = _peeks.decode(claim.body)
         warm = peek.resume == "warm"
         if warm and not self._draining and holding is not None and self._is_parked(holding):
             assert holding.place is not None
@@ -174,11 +179,11 @@ class Router:
         if sent is None or holding is None or holding.place is None:
             return
         holding.place.send(ack)
-        if sent.kind == Kind.SUSPEND:
+        if sent.kind == _SUSPEND:
             if msgspec.msgpack.decode(ack.body, type=Suspended).held:
                 holding.parked = True
                 self.pool.park(holding.run, holding.place)
-        elif sent.kind in (Kind.COMPLETE, Kind.FAIL, Kind.GONE):
+        elif sent.kind in _LAST:
             self.holdings.remove(holding.run)
             self._tell_end(holding, sent)
             self.pool.release(holding.run, holding.place)
@@ -217,17 +222,11 @@ class Router:
     def _from_executor(self, place: Place, frames: list[Frame]) -> None:
         ours: list[Frame] = []
         for each in frames:
-            if each.kind == Kind.READY:
-                if time.monotonic() - self._beaten_at < _FRESH_BEAT:
-                    place.send(frame(Kind.BEAT, Beat()))
-                self._on_ready()
-                continue
-            if each.kind == Kind.CRASH:
-                place.blame = msgspec.msgpack.decode(each.body, type=Crash)
-                asyncio.get_running_loop().call_later(_CRASH_GRACE, place.end)
+            if each.kind >= _CLAIM:
+                self._hear(place, each)
                 continue
             holding = self.holdings.exactly(each.run, each.token)
-            if holding is None or holding.place is not place or each.kind >= Kind.CLAIM:
+            if holding is None or holding.place is not place:
                 continue  # the run was dropped meanwhile
             holding.claim = None
             holding.number = max(holding.number, each.number)
@@ -235,13 +234,23 @@ class Router:
                 ours.append(self._refuse(holding, each))
                 continue
             ours.append(each)
-            if each.kind == Kind.STARTED:
+            if each.kind == _STARTED:
                 self._on_event(RunStarted(holding.run, holding.task))
         self._link.send(ours)
         if not self._paused and self._link.outbox.size > _MOST_UNSENT:
             self._paused = True
             for each_place in self.pool.places:
                 each_place.wait()
+
+    def _hear(self, place: Place, message: Frame) -> None:
+        """Take what an executor says about itself."""
+        if message.kind == Kind.READY:
+            if time.monotonic() - self._beaten_at < _FRESH_BEAT:
+                place.send(frame(Kind.BEAT, Beat()))
+            self._on_ready()
+        elif message.kind == Kind.CRASH:
+            place.blame = msgspec.msgpack.decode(message.body, type=Crash)
+            asyncio.get_running_loop().call_later(_CRASH_GRACE, place.end)
 
     def _refuse(self, holding: Holding, message: Frame) -> Frame:
         """End a run that says more than fits on the link, which would break it for all others."""
