@@ -442,3 +442,27 @@ async def test_a_run_that_works_too_long_is_ended_and_dropped(
     assert "MaxDurationExceeded" in row["error"]
     worker.forget(run)
     other.complete()
+
+
+async def test_a_journal_too_large_for_the_link_fails_its_run_and_says_what_to_do(
+    place: Platform, engine: Engine
+) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    run = await worker.claim(made.run_id)
+    for number in range(5):
+        run.send(
+            Kind.STEP,
+            Step(
+                f"step:{number}#0", "step", "x", number + 1, Outcome(True, f'"{"x" * 4_000_000}"')
+            ),
+        )
+    second = await FakeWorker.open(engine, place.environment, manifest("job"), session="session_b")
+
+    await engine.close_session("session_a", goodbye=True)
+
+    assert await engine.wait_end(place.environment, made.run_id, 10)
+    [row] = await place.sql("select status, error from outlast.run_end")
+    assert row["status"] == "system_failure"
+    assert "return ids" in row["error"]
+    assert second.claims_waiting == 0

@@ -19,8 +19,18 @@ from outlast.engine.database import Database
 from outlast.engine.errors import Unavailable
 from outlast.engine.liveness import SESSIONS
 from outlast.engine.sessions import Holding, Session, Sessions, drop
-from outlast.engine.turn import Item, Pool, Rescue, Telling
-from outlast.protocol.frames import Cancel, Entry, Frame, Held, Kind, Result, frame
+from outlast.engine.turn import Ending, Item, Pool, Rescue, Telling
+from outlast.protocol.frames import (
+    MAX_FRAME_BYTES,
+    Cancel,
+    Entry,
+    Frame,
+    Held,
+    Kind,
+    Result,
+    frame,
+)
+from outlast.protocol.outcomes import RunError
 
 logger = logging.getLogger(__name__)
 _PAUSE = 0.1
@@ -119,9 +129,12 @@ class Workers:
             if session is None:  # its socket closed in between: the sweep would find it, later
                 self._submit(environment, Rescue(run=row.run_id, token=row.token))
                 continue
-            boxes.setdefault(session.id, []).append(
-                self._claim_frame(session, claim, row, journals.get(row.run_id, []))
-            )
+            made = self._claim_frame(session, claim, row, journals.get(row.run_id, []))
+            if memoryview(made.body).nbytes > MAX_FRAME_BYTES:
+                session.release(row.run_id, row.token)
+                self._submit(environment, _too_large(row))
+                continue
+            boxes.setdefault(session.id, []).append(made)
         self._deliver(boxes)
 
     def _claim_frame(
@@ -269,6 +282,24 @@ class Workers:
 class _CurrentVersion(msgspec.Struct, frozen=True):
     id: str
     current_version_id: str | None
+
+
+def _too_large(row: Claimed) -> Ending:
+    """End a run that no worker could be told of: claiming it again and again would hide it."""
+    reason = RunError(
+        kind="system",
+        type="JournalTooLarge",
+        message=(
+            f"payload and journal of {row.run_id} exceed {MAX_FRAME_BYTES // 1024**2} MB together; "
+            "return ids from steps and children instead of data"
+        ),
+    )
+    return Ending(
+        run=row.run_id,
+        token=row.token,
+        status="system_failure",
+        error=msgspec.json.encode(reason).decode(),
+    )
 
 
 def _fits(row: _StoredHolding | None, token: int) -> bool:
