@@ -159,10 +159,18 @@ class Stack:
         }
         server = self._start("server", ["server", "--port", str(port)], env)
         self.api_url = f"http://127.0.0.1:{port}"
+        # Meanwhile: a command needs the database only, and whichever comes first migrates it.
+        key = asyncio.create_task(_create_project(env))
+        try:
+            await self._answering(server)
+            self.secret_key = await key
+        finally:
+            key.cancel()
+
+    async def _answering(self, server: Program) -> None:
         async with httpx.AsyncClient(base_url=self.api_url, timeout=5) as client:
             async for _ in _moments(server):
                 if await _answers(client):
-                    self.secret_key = await _create_project(env)
                     return
         raise StackError(f"the server did not get ready:\n{server.last_lines()}")
 
