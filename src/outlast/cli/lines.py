@@ -9,6 +9,10 @@ from outlast.cli.terminal import duration, say
 from outlast.worker import events
 
 
+_MOST_OF_ERROR = 300
+"""Characters of an error that a line shows."""
+
+
 class Line(NamedTuple):
     """What to print, in which style."""
 
@@ -51,9 +55,10 @@ def _(event: events.RunEnded) -> Line:
     if event.retry_in is not None:
         again = duration(event.retry_in)
         return Line(
-            f"↻ {event.task}  {event.run}  {took}  {event.error}; again in {again}", "yellow"
+            f"↻ {event.task}  {event.run}  {took}  {_short(event.error)}; again in {again}",
+            "yellow",
         )
-    return Line(f"✘ {event.task}  {event.run}  {took}  {event.error}", "red")
+    return Line(f"✘ {event.task}  {event.run}  {took}  {_short(event.error)}", "red")
 
 
 @line.register
@@ -86,3 +91,9 @@ def _(event: events.Fenced) -> Line:
 def _(event: events.ExecutorDied) -> Line:
     runs = f", with {', '.join(event.runs)}" if event.runs else ""
     return Line(f"! executor {event.pid} died: {event.reason}{runs}", "red")
+
+
+def _short(error: str | None) -> str:
+    """Return the beginning of an error: `outlast runs get` has all of it."""
+    first, _, rest = (error or "").strip().partition("\n")
+    return f"{first[:_MOST_OF_ERROR]} …" if rest or len(first) > _MOST_OF_ERROR else first

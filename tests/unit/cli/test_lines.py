@@ -20,6 +20,14 @@ from outlast.worker.findings import Problem
             "↻ export  run_1  2.0s  OSError: x; again in 1.0s",
         ),
         (
+            RunEnded("run_1", "export", ok=False, seconds=2, error="OSError: one\ntwo"),
+            "✘ export  run_1  2.0s  OSError: one …",
+        ),
+        (
+            RunEnded("run_1", "export", ok=False, seconds=2, error="E: " + "x" * 5000),
+            "✘ export  run_1  2.0s  E: " + "x" * 297 + " …",
+        ),
+        (
             Rejected((Problem("trigger/a.py", "SyntaxError: no", 3),), keeps="20260101.1"),
             (
                 "✘ trigger/a.py:3: SyntaxError: no\n"
