@@ -30,6 +30,8 @@ _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", hide_inpu
 _SUSPECT = re.compile(rb"null|NaN|Infinity")
 """What a number that JSON cannot carry may have become."""
 
+_SHOWN = frozenset({"any", "int", "str", "bool", "none"})
+"""Kinds of pydantic schemas that write down a value as it is."""
 _SCALARS = frozenset({str, int, bool, type(None)})
 
 _PLAIN_KINDS = (
@@ -106,10 +108,9 @@ class Codec(Generic[T]):
             raise self._error(
                 f"{self._subject} of {self._owner} has no JSON form: {_rule(error)}"
             ) from None
-        if form.anything:
-            if not _is_plain(value):
-                self._check(value)
-        elif not self._evidently_faithful(value, text):
+        if form.shows_all and _is_plain(value):
+            return text.decode()
+        if not self._evidently_faithful(value, text):
             self._check(value)
         return text.decode()
 
@@ -202,7 +203,7 @@ class _Form:
     """What is found out once about an annotation."""
 
     adapter: TypeAdapter[Any]
-    anything: bool
+    shows_all: bool  # nothing is lost of what is made of what JSON knows
     has_secrets: bool
     keys_are_text: bool
 
@@ -217,7 +218,7 @@ def _build(annotation: Any) -> _Form:
     schema = adapter.core_schema
     return _Form(
         adapter,
-        anything=schema == {"type": "any"},
+        shows_all=schema.get("type") in _SHOWN and "serialization" not in schema,
         has_secrets=holds_secrets(annotation),
         keys_are_text=_only_text_keys(schema),
     )

@@ -32,6 +32,8 @@ _LIBRARIES = tuple(
     {str(Path(sysconfig.get_path(name))) for name in ("purelib", "platlib", "stdlib")}
 )
 
+_SETTLED = Stillness.SETTLED
+
 logger = logging.getLogger("outlast.worker")
 
 
@@ -63,16 +65,12 @@ class AsyncRun(Run, Owner):
         if self._main is not None:
             self._main.cancel(reason)
 
-    def adopt(
-        self,
-        task: asyncio.Task[Any],
-        coro: Coroutine[Any, Any, Any],
-        parent: asyncio.Task[Any] | None,
-    ) -> None:
+    def adopt(self, task: asyncio.Task[Any], coro: Coroutine[Any, Any, Any]) -> None:
         """Take in an asyncio task that was made in the run's context."""
         if self._main is None:
             self._tasks[task] = self.root
         else:
+            parent = scopes.current_task(self._loop)
             within = self._tasks.get(parent, self.root) if parent is not None else self.root
             self._tasks[task] = within.child(scopes.name_of(coro))
         task.add_done_callback(self._task_done)
@@ -239,7 +237,7 @@ class AsyncRun(Run, Owner):
 
     def _look(self) -> Stillness:
         if not self.steps and all_ask(self._tasks):
-            return Stillness.SETTLED
+            return _SETTLED
         stillness = look(self._tasks, self._tasks.__contains__)
         if self.steps and stillness is Stillness.STILL:
             return Stillness.FOREIGN

@@ -2,8 +2,8 @@
 
 import contextvars
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from outlast.protocol.frames import MetadataOperation
 from outlast.sdk.errors import NonDeterministicReplayError, OutsideRunError, WaitInStepError
@@ -55,16 +55,9 @@ class Caller(ABC):
             self.lost = error
             raise
 
-    @contextmanager
-    def step(self, key: str) -> Iterator[None]:
+    def step(self, key: str) -> AbstractContextManager[None]:
         """Enter the body of a step: `ctx.step.token` is set, waits are refused."""
-        token = _body.set((self, self.here().body(key), key))
-        self.steps += 1
-        try:
-            yield
-        finally:
-            self.steps -= 1
-            _body.reset(token)
+        return _Body(self, key)
 
     def body(self) -> tuple[Scope, str] | None:
         """Return scope and key of the step whose body calls, if one does."""
@@ -91,3 +84,20 @@ class Caller(ABC):
             f"run {self.id} has ended: what its code left behind (a task, a thread, a callback) "
             "cannot call for it any more; await it before the task returns"
         )
+
+
+class _Body:
+    __slots__ = ("_caller", "_key", "_token")
+
+    def __init__(self, caller: Caller, key: str) -> None:
+        self._caller = caller
+        self._key = key
+
+    def __enter__(self) -> None:
+        caller = self._caller
+        self._token = _body.set((caller, caller.here().body(self._key), self._key))
+        caller.steps += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._caller.steps -= 1
+        _body.reset(self._token)

@@ -54,6 +54,9 @@ from outlast.worker.watchdog import Watchdog
 WENT_COLD = 0
 """Exit status of an executor that left on purpose: nothing crashed, its parked runs are cold."""
 
+_NEW_OBJECTS = 5_000
+"""Objects between two looks of the garbage collector: a few hundred runs make as many."""
+
 _claims = msgspec.msgpack.Decoder(Claim)
 
 logger = logging.getLogger("outlast.worker")
@@ -233,6 +236,7 @@ def main() -> None:
         logger.debug("%s", problem)
     gc.collect()
     gc.freeze()  # modules and tasks stay: the collector need not look at them again and again
+    gc.set_threshold(_NEW_OBJECTS, 20, 20)
     pipe = Pipe(sock)
     loop = asyncio.new_event_loop()
     executor = Executor(config, found.registry, pipe, loop, lambda: os._exit(WENT_COLD))

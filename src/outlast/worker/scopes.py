@@ -60,8 +60,8 @@ class Owner(ABC):
     """A run that knows the asyncio tasks made in it."""
 
     @abstractmethod
-    def adopt(self, task: asyncio.Task[Any], coro: Steps, parent: asyncio.Task[Any] | None) -> None:
-        """Take in a task that was made in the run's context."""
+    def adopt(self, task: asyncio.Task[Any], coro: Steps) -> None:
+        """Take in a task that was made in the run's context, by the task that is current."""
 
     @property
     @abstractmethod
@@ -186,7 +186,7 @@ def install(loop: asyncio.AbstractEventLoop) -> None:
         else:
             task = asyncio.Task(guarded, loop=loop, **options)
         if run is not None and isinstance(task, asyncio.Task):
-            run.adopt(task, coro, _current_task(loop))
+            run.adopt(task, coro)
         return task
 
     factory.outlast = True  # type: ignore[attr-defined]
@@ -213,7 +213,8 @@ def keep_order() -> None:
     asyncio.as_completed = as_completed
 
 
-def _current_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
+def current_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
+    """Return the task that executes on a loop, if one does."""
     try:
         return asyncio.current_task(loop)
     except RuntimeError:

@@ -9,6 +9,7 @@ QUIET_TURNS = 4
 """Turns of the loop without a change after which code counts as still, where nobody can tell."""
 _BUSY_TURNS = 50
 _FIRST_LOOK, _LAST_LOOK = 0.01, 0.5
+_STILL, _SETTLED = Stillness.STILL, Stillness.SETTLED
 
 
 class Settling:
@@ -44,9 +45,9 @@ class Settling:
 
     def settle(self) -> None:
         """Something changed: settle at once if the code evidently stands still."""
-        if not self._closed and self._look() is Stillness.SETTLED:
+        if not self._closed and self._look() is _SETTLED:
             self._pause = _FIRST_LOOK
-            self._settled(Stillness.STILL)
+            self._settled(_STILL)
         else:
             self.kick()
 
@@ -75,9 +76,9 @@ class Settling:
         if self._closed:
             return
         stillness = self._look()
-        if stillness is Stillness.SETTLED:
+        if stillness is _SETTLED:
             self._busy = 0
-            self._settled(Stillness.STILL)
+            self._settled(_STILL)
             return
         if stillness is not Stillness.BUSY:
             if self._is_confirmed():

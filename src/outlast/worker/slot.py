@@ -23,7 +23,7 @@ class State(Enum):
     ENDED = "ended"
 
 
-_RESTING = frozenset({State.SUSPENDING, State.PARKED})
+_SUSPENDING, _PARKED = State.SUSPENDING, State.PARKED
 
 
 class Slot:
@@ -47,7 +47,8 @@ class Slot:
     @property
     def rests(self) -> bool:
         """Whether the slot is given back, or about to be."""
-        return self.state in _RESTING
+        # asked at every turn of every task; a set would hash the member in Python
+        return self.state is _SUSPENDING or self.state is _PARKED
 
     async def wait(self) -> None:
         """Return when the run executes or has ended; ask for its slot back if need be."""
