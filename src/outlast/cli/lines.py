@@ -8,7 +8,6 @@ from typing import NamedTuple
 from outlast.cli.terminal import duration, say
 from outlast.worker import events
 
-
 _MOST_OF_ERROR = 300
 """Characters of an error that a line shows."""
 
