@@ -6,7 +6,7 @@ item: one bad trigger never fails the others.
 
 import difflib
 import math
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
@@ -118,7 +118,7 @@ class Admission:
             payload_type=trigger.payload_type,
             trigger_function=origin.trigger_function,
             retry=_retry(task, trigger),
-            seed=secrets.token_hex(_SEED_BYTES),
+            seed=os.urandom(_SEED_BYTES).hex(),
             concurrency_key=trigger.concurrency_key,
             metadata=trigger.metadata,
             tags=tuple(dict.fromkeys(trigger.tags)) if trigger.tags else (),

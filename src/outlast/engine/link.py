@@ -131,8 +131,7 @@ class Link:
 
     def _go_on(self, run: str) -> None:
         """Apply what a run sent meanwhile, up to the next frame that has to be waited for."""
-        backlog = self._backlogs[run]
-        while backlog:
+        while backlog := self._backlogs[run]:
             if self._apply(backlog.popleft()):
                 return
         del self._backlogs[run]
@@ -215,8 +214,8 @@ class Link:
 
     def _complete(self, item: Frame) -> bool:
         out = _completes.decode(item.body).output
-        ending = Ending(run=item.run, token=item.token, status="completed", output=out)
-        return self._end(item, ending)
+        end = Ending(run=item.run, token=item.token, status="completed", output=out)
+        return self._end(item, end)
 
     def _fail(self, item: Frame) -> bool:
         return self._end(item, _failing(item))

@@ -30,7 +30,7 @@ from outlast.server.services import services
 
 MAX_ITEMS = 1000
 TOKEN_SECONDS = 3600.0
-_CHUNK_ITEMS = 100
+_CHUNK_ITEMS = 250
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 router = APIRouter(tags=["batches"])
