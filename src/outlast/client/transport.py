@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeVar
 
@@ -33,7 +33,6 @@ class SyncTransport:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.api_url
         self._http = httpx.Client(
-            base_url=settings.api_url,
             headers=_headers(settings),
             limits=_LIMITS,
             trust_env=not settings.loopback,
@@ -48,9 +47,9 @@ class SyncTransport:
                 reply = _reply(
                     self._http.request(
                         request.method,
-                        request.path,
+                        _address(self._url + request.path),
                         content=request.body,
-                        params=request.query,
+                        params=request.query or None,
                         headers=call.headers,
                         timeout=call.timeout(),
                     )
@@ -75,7 +74,6 @@ class AsyncTransport:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.api_url
         self._http = httpx.AsyncClient(
-            base_url=settings.api_url,
             headers=_headers(settings),
             limits=_LIMITS,
             trust_env=not settings.loopback,
@@ -90,9 +88,9 @@ class AsyncTransport:
                 reply = _reply(
                     await self._http.request(
                         request.method,
-                        request.path,
+                        _address(self._url + request.path),
                         content=request.body,
-                        params=request.query,
+                        params=request.query or None,
                         headers=call.headers,
                         timeout=call.timeout(),
                     )
@@ -160,6 +158,12 @@ def _headers(settings: Settings) -> dict[str, str]:
         "x-trigger-api-version": API_VERSION,
         "x-trigger-source": "sdk",
     }
+
+
+@lru_cache(maxsize=64)
+def _address(url: str) -> httpx.URL:
+    """Return an address, read once: most requests go to the same few."""
+    return httpx.URL(url)
 
 
 @cache

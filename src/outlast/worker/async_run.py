@@ -193,7 +193,8 @@ class AsyncRun(Run, Owner):
     # Its life
 
     async def _execute_function(self) -> str | None:
-        await self.admit()
+        if not self._host.may_begin():
+            await self.admit()
         self.entered()
         payload = self.take_payload()
         context = self.context if self.task.takes_context else None

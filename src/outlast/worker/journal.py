@@ -114,6 +114,8 @@ class Journal:
 
     def recorded(self) -> list[tuple[int, str, bool]]:
         """Return (number, wire key, abandoned) of what this attempt received, in that order."""
+        if not self._law and not self._cache:
+            return []
         known = (*self._law.values(), *self._cache.values())
         return sorted(
             (entry.number, entry.key, entry.abandoned)
