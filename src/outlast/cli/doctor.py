@@ -148,7 +148,8 @@ def _server() -> Iterator[Finding]:
     try:
         url = connection(None, None).api_urls[0]
     except SettingsError as error:
-        yield Finding("no server is configured here", str(error))
+        what, _, fix = str(error).partition(": ")
+        yield Finding(what, fix or "outlast dev")
         return
     import httpx
 

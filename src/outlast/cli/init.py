@@ -71,7 +71,7 @@ def init(path: Dir = Path(), project: Ref = None) -> None:
     _example(root / "trigger")
     say()
     say(f"project {ref} is ready. What next:", style="bold")
-    say("  outlast dev                                               start everything here")
+    say("  outlast dev                                                start everything here")
     say("""  outlast trigger hello --payload '{"name": "you"}' --wait   in a second terminal""")
 
 
