@@ -315,8 +315,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
 class Beat(msgspec.Struct, frozen=True):
     """The heartbeat is committed. `list_held` asks for the list with the next one.
 
-    `is_away`: the database takes no heartbeats now. Nobody is declared dead meanwhile, so nobody has
-    to end his runs; but nothing new starts on it.
+    `is_away`: the database takes no heartbeats now. Nobody is declared dead meanwhile, so nobody
+    has to end his runs; but nothing new starts on it.
     """
 
     list_held: bool = False
