@@ -140,7 +140,7 @@ class FakeWorker:
             host="test",
             pid=1,
             manifest=offered,
-            free={"shared": shared, "dedicated": dedicated},
+            capacity={"shared": shared, "dedicated": dedicated},
         )
         worker = cls(engine, environment, hello)
         await worker.connect(engine)

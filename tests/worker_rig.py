@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from fake_server import FakeServer
-from outlast.protocol.frames import Free, Kind
+from outlast.protocol.frames import Capacity, Kind
 from outlast.protocol.manifests import Manifest, TaskManifest
 from outlast.worker import events
 from outlast.worker.findings import Findings
@@ -90,9 +90,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def free_is(server: FakeServer, **free: int) -> None:
+async def capacity_is(server: FakeServer, **capacity: int) -> None:
     def last() -> dict[str, int]:
-        told = server.said(Kind.FREE)
-        return msgspec.msgpack.decode(told[-1].body, type=Free).free if told else {}
+        told = server.said(Kind.CAPACITY)
+        return msgspec.msgpack.decode(told[-1].body, type=Capacity).capacity if told else {}
 
-    await until(lambda: free.items() <= last().items(), what=f"free {free}")
+    await until(lambda: capacity.items() <= last().items(), what=f"capacity {capacity}")

@@ -140,7 +140,7 @@ def hello(session: str = "session_1", protocol: int = PROTOCOL) -> bytes:
         host="h",
         pid=1,
         manifest=Manifest(digest="d", tasks=(), queues=(), runtime="python", sdk="0"),
-        free={"shared": 1},
+        capacity={"shared": 1},
     )
     return pack([frame(Kind.HELLO, body)])
 

@@ -89,7 +89,7 @@ def hello() -> bytes:
         host="h",
         pid=1,
         manifest=manifest("hello"),
-        free={"shared": 1},
+        capacity={"shared": 1},
     )
     return pack([frame(Kind.HELLO, body)])
 

@@ -66,7 +66,7 @@ class Node:
             host="here",
             pid=1,
             manifest=Manifest(digest="d", tasks=(), queues=(), runtime="", sdk=""),
-            free={"shared": 1},
+            capacity={"shared": 1},
             held=self.held(),
         )
 

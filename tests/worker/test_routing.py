@@ -12,7 +12,7 @@ from outlast.worker import events, pool, routing
 from outlast.worker.findings import Findings
 from outlast.worker.holdings import digest
 from polling import until
-from worker_rig import SECRET, Rig, alive, free_is, manifest
+from worker_rig import SECRET, Rig, alive, capacity_is, manifest
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_executors_are_groups_of_their_own_without_the_key(
     monkeypatch.setenv("OUTLAST_SECRET_KEY", SECRET)
     monkeypatch.setenv("MY_COPY", f"key={SECRET}")
     async with Rig(server, tmp_path, loops=2).running() as rig:
-        await free_is(server, shared=1000)
+        await capacity_is(server, shared=1000)
         for number in range(4):
             await server.push(claim(f"run_{number}", "hang"))
         await rig.noted("CLAIM", count=4)
@@ -151,7 +151,7 @@ async def test_the_run_that_blocked_its_loop_is_named(rig: Rig) -> None:
 async def test_another_executor_helps_while_a_loop_is_blocked(rig: Rig) -> None:
     await rig.server.push(claim("run_1", "stuck"))
     await rig.noted("CLAIM", "run_1")
-    await free_is(rig.server, shared=0)
+    await capacity_is(rig.server, shared=0)
 
     await rig.server.push(claim("run_2", "quick"))
 
@@ -159,7 +159,7 @@ async def test_another_executor_helps_while_a_loop_is_blocked(rig: Rig) -> None:
     (rig.root / "unblocked").touch()
     await rig.server.heard(Kind.STARTED, "run_1")
     await rig.noted("GOODBYE")  # the helper, as nobody needs it any more
-    await free_is(rig.server, shared=499)
+    await capacity_is(rig.server, shared=500)
     assert not rig.server.said(Kind.CRASH)
 
 

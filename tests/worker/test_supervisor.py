@@ -18,7 +18,7 @@ from outlast.worker.findings import Findings, Problem
 from outlast.worker.link import RefusedError
 from outlast.worker.supervisor import NoTasksError
 from polling import until
-from worker_rig import STUB, Rig, alive, free_is, manifest
+from worker_rig import STUB, Rig, alive, capacity_is, manifest
 
 
 @pytest.fixture
@@ -171,11 +171,11 @@ async def test_executors_that_do_not_start_are_tried_again(
     rig = Rig(server, tmp_path)
     job = asyncio.create_task(rig.worker.run(rig.stop))
     await until(lambda: len(rig.told(events.ExecutorDied)) >= 2)
-    assert (await server.connected()).free == {"shared": 0, "dedicated": 0}
+    assert (await server.connected()).capacity == {"shared": 0, "dedicated": 0}
 
     (tmp_path / "broken").unlink()
 
-    await free_is(server, shared=500, dedicated=2)
+    await capacity_is(server, shared=500, dedicated=2)
     rig.stop.set()
     await job
 
@@ -222,7 +222,7 @@ class Supervisor:
         """Give the pids of two executors that execute a run each."""
         try:
             await self.server.connected()
-            await free_is(self.server, shared=500)
+            await capacity_is(self.server, shared=500)
             await self.server.push(claim("run_1", task), claim("run_2", task, executor="dedicated"))
             await self.rig.noted("CLAIM", "run_1")
             await self.rig.noted("CLAIM", "run_2")

@@ -251,7 +251,7 @@ class Engine:
             session_id=hello.session,
             version_id=registered.version.id,
             place=place,
-            free=hello.free,
+            capacity=hello.capacity,
             deliver=deliver,
         )
         if before is not None:

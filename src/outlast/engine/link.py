@@ -64,6 +64,7 @@ _JOURNAL_BODIES: dict[int, msgspec.msgpack.Decoder[_Written]] = {
 _completes = msgspec.msgpack.Decoder(frames.Complete)
 _triggered = msgspec.json.Decoder(tuple[Triggered, ...])
 _policies = msgspec.json.Decoder(RetryPolicy)
+_capacities = msgspec.msgpack.Decoder(frames.Capacity)
 _FUNCTIONS = {"child": "triggerAndWait", "batch": "batchTriggerAndWait", "trigger": "trigger"}
 
 
@@ -103,8 +104,8 @@ class Link:
     def receive(self, batch: Sequence[Frame]) -> None:
         """Apply frames in order. Garbage costs its own run, nothing else."""
         for item in batch:
-            if item.kind == Kind.FREE:
-                self._session.set_free(msgspec.msgpack.decode(item.body, type=frames.Free).free)
+            if item.kind == Kind.CAPACITY:
+                self._session.set_capacity(_capacities.decode(item.body).capacity)
                 self._cycle.wake()
             elif item.kind == Kind.CRASH:
                 self._spawn(self._after_crash(msgspec.msgpack.decode(item.body, type=frames.Crash)))
@@ -330,10 +331,7 @@ class Link:
         self._crash(crash)
 
     def _crash(self, crash: frames.Crash) -> None:
-        """Take in that an executor died: its guilty run fails its attempt, others are rescued.
-
-        When nobody knows which run it was, all of them are suspects and run alone for a while.
-        """
+        """Fail the guilty run's attempt, rescue the others; nobody known: all are suspects."""
         for held in crash.parked:
             self._session.release(held.run, held.token)
             self._cycle.submit(Gone(run=held.run, token=held.token))

@@ -40,7 +40,7 @@ class Session:
         session_id: str,
         version_id: str,
         place: Place,
-        free: dict[str, int],
+        capacity: dict[str, int],
         deliver: Deliver,
     ) -> None:
         self.id = session_id
@@ -53,7 +53,7 @@ class Session:
         self._soon: list[Frame] = []
         self._capacity: dict[str, int] = {}
         self._busy: dict[str, int] = {}
-        self.set_free(free)
+        self.set_capacity(capacity)
 
     def deliver(self, frames: list[Frame]) -> None:
         """Send frames to the worker, after those that waited for company."""
@@ -71,10 +71,9 @@ class Session:
         if self._soon:
             self.deliver([])
 
-    def set_free(self, free: dict[str, int]) -> None:
-        """Hear how many runs the worker can take now, beside those it executes."""
-        for executor, count in free.items():
-            self._capacity[executor] = count + self._busy.get(executor, 0)
+    def set_capacity(self, capacity: dict[str, int]) -> None:
+        """Hear how many runs of each executor kind the worker can execute at once."""
+        self._capacity = dict(capacity)
 
     def free(self, executor: str) -> int:
         """Return how many more runs of a kind of executor may be claimed for it."""

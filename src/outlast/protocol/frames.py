@@ -53,7 +53,7 @@ class Kind(IntEnum):
     REFUSED = 45  # Refusal: the server will not have this worker
     CRASH = 46  # Crash, supervisor to server: an executor died
     READY = 47  # Ready, executor to supervisor: tasks are imported, runs may come
-    FREE = 48  # Free, worker to server: how many runs of each route it can take now
+    CAPACITY = 48  # Capacity, worker to server: how many runs it can execute at once
 
 
 class Frame(msgspec.Struct, array_like=True, frozen=True):
@@ -289,7 +289,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     pid: int
     manifest: Manifest
-    free: dict[str, int]  # executor kind -> runs it can take now
+    capacity: dict[str, int]  # executor kind -> runs it can execute at once
     held: tuple[Held, ...] = ()
 
 
@@ -323,10 +323,14 @@ class Beat(msgspec.Struct, frozen=True):
     is_away: bool = False
 
 
-class Free(msgspec.Struct, frozen=True):
-    """How many more runs of each executor kind the worker can take now."""
+class Capacity(msgspec.Struct, frozen=True):
+    """How many runs of each executor kind the worker can execute at once.
 
-    free: dict[str, int]
+    The total, not what is free: frames that cross on the link would make the two sides count some
+    runs twice. The server knows what it has claimed and what it has heard the end of.
+    """
+
+    capacity: dict[str, int]
 
 
 class Goodbye(msgspec.Struct, frozen=True):

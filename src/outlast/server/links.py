@@ -245,7 +245,7 @@ class Link:
                     await self._engine.close_session(self._session, goodbye=True)
                     self._parted = True
                     raise LinkClosed(1000)
-                elif item.kind < Kind.CLAIM or item.kind in {Kind.CRASH, Kind.FREE}:
+                elif item.kind < Kind.CLAIM or item.kind in {Kind.CRASH, Kind.CAPACITY}:
                     work.append(item)
                 else:
                     raise _garbage(f"a worker does not send frames of kind {item.kind}")

@@ -129,7 +129,7 @@ class Pool:
 
     # What the server may send
 
-    def capacity(self) -> dict[ExecutorKind, int]:
+    def capacity(self) -> dict[str, int]:
         """Return how many runs could execute at once, by executor kind."""
         if self._closing:
             return {"shared": 0, "dedicated": 0}
@@ -138,13 +138,6 @@ class Pool:
         return {
             "shared": shared * self._limits.shared_concurrency,
             "dedicated": self._limits.processes if works else 0,
-        }
-
-    def free(self) -> dict[str, int]:
-        """Return how many more runs can be taken now, by executor kind."""
-        return {
-            kind: max(0, most - len(self._waiting[kind]) - self._executing(kind))
-            for kind, most in self.capacity().items()
         }
 
     # Runs come and go

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from outlast.clock import boot_seconds
-from outlast.protocol.frames import PROTOCOL, Frame, Free, Held, Hello, Kind, Welcome, frame
+from outlast.protocol.frames import PROTOCOL, Capacity, Frame, Held, Hello, Kind, Welcome, frame
 from outlast.protocol.ids import new_id
 from outlast.protocol.manifests import ExecutorKind, Manifest
 from outlast.worker.environment import executor_environment, hash_seed
@@ -82,7 +82,7 @@ class Session:
     async def drain(self, reason: str, *, seconds: float, kill: asyncio.Event) -> None:
         """Take nothing new, hand every run back at its next entry, and leave the server."""
         self._draining = True
-        self._link.tell(frame(Kind.FREE, Free({"shared": 0, "dedicated": 0})))
+        self._link.tell(frame(Kind.CAPACITY, Capacity({"shared": 0, "dedicated": 0})))
         self._router.say_goodbye(reason)
         waits = [asyncio.create_task(self._pool.ended()), asyncio.create_task(kill.wait())]
         await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +108,7 @@ class Session:
             host=socket.gethostname(),
             pid=os.getpid(),
             manifest=self.manifest,
-            free=self._pool.free(),
+            capacity=self._pool.capacity(),
             held=self.held(),
         )
 
@@ -141,7 +141,7 @@ class Session:
 
     def _capacity_changed(self) -> None:
         if not self._draining:
-            self._link.tell(frame(Kind.FREE, Free(self._pool.free())))
+            self._link.tell(frame(Kind.CAPACITY, Capacity(self._pool.capacity())))
 
     def _announce(self) -> None:
         if self.ready.is_set() or self._welcome is None:
