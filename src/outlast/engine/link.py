@@ -222,11 +222,14 @@ class Link:
         return self._end(item, _failing(item))
 
     def _end(self, item: Frame, ending: Ending) -> bool:
+        holding = self._session.executing.get(item.run)
+        # A dedicated process takes its next run on this answer; a shared one takes many meanwhile.
+        patient = holding is None or holding.executor != "dedicated"
         self._session.release(item.run, item.token)
 
         def answer(_: list[Telling], error: EngineError | None) -> None:
             if error is None:
-                self._acknowledge(item, EMPTY, patient=True)
+                self._acknowledge(item, EMPTY, patient=patient)
 
         self._cycle.submit(ending, answer)
         return False
@@ -247,7 +250,6 @@ class Link:
     async def _make_call(self, item: Frame, call: frames.Call) -> None:
         holding = self._session.executing.get(item.run)
         if holding is None or holding.token != item.token:
-            # It may have been parked in between: the call precedes its own suspend.
             self._session.deliver([drop(item.run, item.token)])
             return
         admitted = await self._admitted(call.items)
