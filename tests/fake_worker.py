@@ -7,10 +7,9 @@ from typing import Literal, TypeVar
 import msgspec
 
 from outlast.engine.engine import Engine
-from outlast.engine.sessions import held_digest
 from outlast.engine.tenancy import Environment
 from outlast.protocol import frames
-from outlast.protocol.frames import Frame, Heartbeat, Held, Hello, Kind, frame
+from outlast.protocol.frames import Frame, Heartbeat, Held, Hello, Kind, frame, held_digest
 from outlast.protocol.manifests import Manifest, QueueManifest, RetryPolicy, TaskManifest
 from outlast.protocol.outcomes import Outcome, RunError
 

@@ -20,11 +20,11 @@ from outlast.protocol.frames import (
     Kind,
     Welcome,
     frame,
+    held_digest,
 )
 from outlast.protocol.manifests import Manifest
 from outlast.protocol.outcomes import RunError
 from outlast.protocol.triggers import Refusal
-from outlast.worker.holdings import digest
 from outlast.worker.lease import Lease
 from outlast.worker.link import LeaseLostError, Link, RefusedError
 from polling import until
@@ -74,7 +74,7 @@ class Node:
         return (*self.holding, *self.link.unconfirmed())
 
     def digest(self, held: tuple[Held, ...]) -> str:
-        return digest(held)
+        return held_digest(held)
 
     def welcomed(self, welcome: Welcome, server: str) -> None: ...
 

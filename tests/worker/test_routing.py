@@ -7,10 +7,9 @@ import msgspec
 import pytest
 
 from fake_server import FakeServer, claim
-from outlast.protocol.frames import Crash, Empty, Fail, Kind, frame
+from outlast.protocol.frames import Crash, Empty, Fail, Kind, frame, held_digest
 from outlast.worker import events, pool, routing
 from outlast.worker.findings import Findings
-from outlast.worker.holdings import digest
 from polling import until
 from worker_rig import SECRET, Rig, alive, capacity_is, manifest
 
@@ -279,7 +278,7 @@ async def test_long_parked_runs_retire_their_executor(
 
         await server.heard(Kind.GONE, "run_1")
         await server.heard(Kind.COMPLETE, "run_3")
-        await until(lambda: server.heartbeats[-1].digest == digest(()))
+        await until(lambda: server.heartbeats[-1].digest == held_digest(()))
 
     assert len({each["pid"] for each in rig.notes("CLAIM")}) == 2
     assert not server.said(Kind.CRASH)

@@ -27,13 +27,13 @@ from outlast.engine.liveness import SESSIONS, Beats, Sweep
 from outlast.engine.migrations import check, migrate
 from outlast.engine.notices import Notices
 from outlast.engine.runs import Runs
-from outlast.engine.sessions import Deliver, Session, Sessions, held_digest
+from outlast.engine.sessions import Deliver, Session, Sessions
 from outlast.engine.tenancy import Environment, Tenancy
 from outlast.engine.tokens import Tokens
 from outlast.engine.turn import Cancellation, Item, NewRun, Resumption, Telling
 from outlast.engine.versions import GRACE_SECONDS, Versions
 from outlast.engine.workers import Workers
-from outlast.protocol.frames import Beat, Frame, Heartbeat, Hello, Welcome
+from outlast.protocol.frames import Beat, Frame, Heartbeat, Hello, Welcome, held_digest
 from outlast.protocol.ids import Prefix, new_id
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 

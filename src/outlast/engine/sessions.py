@@ -5,14 +5,13 @@ memory here is only a picture: the truth is `run_state`, and `reconcile` brings 
 """
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
 from outlast.engine.claims import Place
 from outlast.engine.turn import Pool
-from outlast.protocol.frames import EMPTY, Frame, Held, Kind
+from outlast.protocol.frames import EMPTY, Frame, Held, Kind, held_digest
 
 Deliver = Callable[[list[Frame]], None]
 _MOST_SLOTS = 500
@@ -114,12 +113,6 @@ class Session:
         """Return what this server believes the worker holds."""
         executing = [Held(run, holding.token) for run, holding in self.executing.items()]
         return executing + [Held(run, token) for run, token in self.parked.items()]
-
-
-def held_digest(held: Sequence[Held]) -> str:
-    """Return hex blake2b-8 over the sorted `run:token` lines."""
-    lines = sorted(f"{item.run}:{item.token}\n" for item in held)
-    return hashlib.blake2b("".join(lines).encode(), digest_size=8).hexdigest()
 
 
 class Sessions:

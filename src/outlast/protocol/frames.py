@@ -6,6 +6,8 @@ executor sends for a (run, token); the server answers each with `ACK` of the sam
 applying one twice is the same as once. Frames of one run apply in the order sent.
 """
 
+import hashlib
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Literal
 
@@ -278,6 +280,12 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
 
     run: str
     token: int
+
+
+def held_digest(held: Sequence[Held]) -> str:
+    """Return hex blake2b-8 over the sorted `run:token` lines; both ends of the link use it."""
+    lines = sorted(f"{each.run}:{each.token}\n" for each in held)
+    return hashlib.blake2b("".join(lines).encode(), digest_size=8).hexdigest()
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):

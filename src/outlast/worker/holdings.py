@@ -1,6 +1,5 @@
 """The runs that a worker session holds: under which token, where, executing or parked."""
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -75,9 +74,3 @@ class Holdings:
     def held(self) -> tuple[Held, ...]:
         """Return what heartbeats and hellos list."""
         return tuple(Held(each.run, each.token) for each in self._runs.values())
-
-
-def digest(held: tuple[Held, ...]) -> str:
-    """Return the digest of a list of runs, as both ends of the link compute it."""
-    lines = sorted(f"{each.run}:{each.token}\n" for each in held)
-    return hashlib.blake2b("".join(lines).encode(), digest_size=8).hexdigest()

@@ -7,12 +7,21 @@ import time
 from collections.abc import Callable, Sequence
 
 from outlast.clock import boot_seconds
-from outlast.protocol.frames import PROTOCOL, Capacity, Frame, Held, Hello, Kind, Welcome, frame
+from outlast.protocol.frames import (
+    PROTOCOL,
+    Capacity,
+    Frame,
+    Held,
+    Hello,
+    Kind,
+    Welcome,
+    frame,
+    held_digest,
+)
 from outlast.protocol.ids import new_id
 from outlast.protocol.manifests import ExecutorKind, Manifest
 from outlast.worker.environment import executor_environment, hash_seed
 from outlast.worker.events import Disconnected, Ready, WorkerEvent
-from outlast.worker.holdings import digest
 from outlast.worker.link import Link
 from outlast.worker.pool import Limits
 from outlast.worker.processes import Config, Launch
@@ -120,7 +129,7 @@ class Session:
 
     def digest(self, held: tuple[Held, ...]) -> str:
         """Return the digest of a list of runs."""
-        return digest(held)
+        return held_digest(held)
 
     def welcomed(self, welcome: Welcome, server: str) -> None:
         """Take note that a server took the session in."""
