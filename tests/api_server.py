@@ -41,7 +41,7 @@ class Api:
 
     async def ended(self, run: str) -> None:
         """Wait until a run has ended."""
-        assert await self.engine.wait_end(self.platform.environment, run, 5)
+        assert await self.engine.ends.wait(self.platform.environment.id, run, 5)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from outlast.protocol.frames import Call, Facts, MetadataOperation
+from outlast.protocol.messages import Call, Facts, MetadataOperation
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk.context import Context

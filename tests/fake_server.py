@@ -9,23 +9,18 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from outlast.protocol.frames import (
-    MAX_FRAME_BYTES,
+from outlast.protocol.frames import MAX_FRAME_BYTES, Frame, Kind, frame, pack, unpack
+from outlast.protocol.messages import (
     Beat,
     Claim,
     Empty,
     Facts,
-    Frame,
     Heartbeat,
     Hello,
-    Kind,
     Step,
     Stepped,
     Suspended,
     Welcome,
-    frame,
-    pack,
-    unpack,
 )
 from outlast.protocol.triggers import Refusal
 from polling import until

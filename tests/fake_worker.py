@@ -8,9 +8,10 @@ import msgspec
 
 from outlast.engine.engine import Engine
 from outlast.engine.tenancy import Environment
-from outlast.protocol import frames
-from outlast.protocol.frames import Frame, Heartbeat, Held, Hello, Kind, frame, held_digest
+from outlast.protocol import frames, messages
+from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.manifests import Manifest, QueueManifest, RetryPolicy, TaskManifest
+from outlast.protocol.messages import Heartbeat, Held, Hello, held_digest
 from outlast.protocol.outcomes import Outcome, RunError
 
 DEADLINE = 10.0
@@ -49,7 +50,7 @@ def manifest(
 class Claimed:
     """A run in the hands of the fake worker."""
 
-    def __init__(self, worker: "FakeWorker", run: str, token: int, claim: frames.Claim) -> None:
+    def __init__(self, worker: "FakeWorker", run: str, token: int, claim: messages.Claim) -> None:
         self.worker = worker
         self.run = run
         self.token = token
@@ -64,26 +65,26 @@ class Claimed:
 
     def complete(self, output: str = "null") -> None:
         self.worker.forget(self)
-        self.send(Kind.COMPLETE, frames.Complete(output))
+        self.send(Kind.COMPLETE, messages.Complete(output))
 
     def fail(self, message: str = "boom", *, retry_in: float | None = None) -> None:
         self.worker.forget(self)
         error = RunError(kind="raised", type="ValueError", message=message)
-        self.send(Kind.FAIL, frames.Fail(error, retry_in))
+        self.send(Kind.FAIL, messages.Fail(error, retry_in))
 
     async def step(self, key: str, value: str = "1", number: int = 1) -> Outcome:
         """Record a step and return what the journal holds."""
-        body = frames.Step(key, "step", key, number, Outcome(True, value))
+        body = messages.Step(key, "step", key, number, Outcome(True, value))
         sent = self.send(Kind.STEP, body)
-        return (await self.ack(sent, frames.Stepped)).outcome
+        return (await self.ack(sent, messages.Stepped)).outcome
 
-    async def call(self, key: str, kind: str, *items: object, **options: object) -> frames.Called:
-        body = frames.Call(key, kind, kind, tuple(items), **options)  # type: ignore[arg-type]
-        return await self.ack(self.send(Kind.CALL, body), frames.Called)
+    async def call(self, key: str, kind: str, *items: object, **options: object) -> messages.Called:
+        body = messages.Call(key, kind, kind, tuple(items), **options)  # type: ignore[arg-type]
+        return await self.ack(self.send(Kind.CALL, body), messages.Called)
 
     async def suspend(self, *keys: str) -> bool:
         held = (
-            await self.ack(self.send(Kind.SUSPEND, frames.Suspend(keys)), frames.Suspended)
+            await self.ack(self.send(Kind.SUSPEND, messages.Suspend(keys)), messages.Suspended)
         ).held
         if held:
             self.worker.park(self)
@@ -103,10 +104,10 @@ class Claimed:
         def fits(f: Frame) -> bool:
             if f.kind != Kind.RESULT or f.run != self.run:
                 return False
-            return msgspec.msgpack.decode(f.body, type=frames.Result).key == key
+            return msgspec.msgpack.decode(f.body, type=messages.Result).key == key
 
         found = await self.worker.next(fits)
-        return msgspec.msgpack.decode(found.body, type=frames.Result).outcome
+        return msgspec.msgpack.decode(found.body, type=messages.Result).outcome
 
 
 class FakeWorker:
@@ -150,7 +151,7 @@ class FakeWorker:
         self.engine = engine
         held = tuple(Held(run, token) for run, token in self.held.items())
         hello = msgspec.structs.replace(self.hello, held=held)
-        await engine.open_session(self.environment, hello, self._deliver)
+        await engine.gateway.open(self.environment, hello, self._deliver)
 
     def _deliver(self, batch: list[Frame]) -> None:
         self.inbox.extend(batch)
@@ -158,7 +159,7 @@ class FakeWorker:
         self._more.set()
 
     def send(self, *batch: Frame) -> None:
-        self.engine.receive(self.hello.session, list(batch))
+        self.engine.gateway.receive(self.hello.session, list(batch))
 
     def forget(self, claimed: Claimed) -> None:
         self.held.pop(claimed.run, None)
@@ -180,16 +181,18 @@ class FakeWorker:
         """Wait for a CLAIM, of a certain run or any."""
         found = await self.next(lambda f: f.kind == Kind.CLAIM and run in (None, f.run))
         self.held[found.run] = found.token
-        body = msgspec.msgpack.decode(found.body, type=frames.Claim)
+        body = msgspec.msgpack.decode(found.body, type=messages.Claim)
         return Claimed(self, found.run, found.token, body)
 
     async def dropped(self, run: str) -> int:
         """Wait for a DROP of a run; return the token it names."""
         return (await self.next(lambda f: f.kind == Kind.DROP and f.run == run)).token
 
-    async def beat(self) -> frames.Beat:
+    async def beat(self) -> messages.Beat:
         held = tuple(Held(run, token) for run, token in self.held.items())
-        return await self.engine.heartbeat(self.hello.session, Heartbeat(held_digest(held), held))
+        return await self.engine.gateway.heartbeat(
+            self.hello.session, Heartbeat(held_digest(held), held)
+        )
 
     @property
     def claims_waiting(self) -> int:

@@ -8,7 +8,9 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from outlast.protocol.frames import (
+from outlast.protocol.frames import Frame, Kind, frame
+from outlast.protocol.manifests import RetryPolicy
+from outlast.protocol.messages import (
     Beat,
     Call,
     Called,
@@ -20,17 +22,13 @@ from outlast.protocol.frames import (
     Entry,
     Facts,
     Fail,
-    Frame,
-    Kind,
     Report,
     Result,
     Step,
     Stepped,
     Suspend,
     Suspended,
-    frame,
 )
-from outlast.protocol.manifests import RetryPolicy
 from outlast.protocol.outcomes import Outcome, RunError
 from outlast.protocol.triggers import Trigger, Triggered
 from outlast.sdk import runtime

@@ -12,22 +12,18 @@ from pathlib import Path
 
 import msgspec
 
-from outlast.protocol.frames import (
+from outlast.protocol.frames import Frame, Kind, frame, pack, unpack
+from outlast.protocol.messages import (
     Claim,
     Complete,
     Crash,
     Empty,
     Fail,
-    Frame,
-    Kind,
     Ready,
     Started,
     Step,
     Suspend,
     Suspended,
-    frame,
-    pack,
-    unpack,
 )
 from outlast.protocol.outcomes import Outcome, RunError
 

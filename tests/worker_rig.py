@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from fake_server import FakeServer
-from outlast.protocol.frames import Capacity, Kind
+from outlast.protocol.frames import Kind
 from outlast.protocol.manifests import Manifest, TaskManifest
+from outlast.protocol.messages import Capacity
 from outlast.worker import events
 from outlast.worker.findings import Findings
 from outlast.worker.settings import WorkerSettings

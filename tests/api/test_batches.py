@@ -165,7 +165,7 @@ async def test_results_are_those_of_the_runs_that_ended(api: Api) -> None:
     (await api.worker.claim(runs[0])).complete('{"n":1}')
     (await api.worker.claim(runs[1])).fail("boom")
     for run in runs:
-        assert await api.engine.wait_end(api.platform.environment, run, 5)
+        assert await api.engine.ends.wait(api.platform.environment.id, run, 5)
 
     reply = await api.client.get(f"/api/v1/batches/{batch['id']}/results")
 

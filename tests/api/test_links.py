@@ -13,26 +13,12 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection
 
-from outlast.engine.engine import Engine
 from outlast.engine.errors import Refused, Unavailable
+from outlast.engine.gateway import Gateway
 from outlast.engine.tenancy import Environment
-from outlast.protocol.frames import (
-    MAX_FRAME_BYTES,
-    PROTOCOL,
-    Beat,
-    Empty,
-    Frame,
-    Goodbye,
-    Heartbeat,
-    Held,
-    Hello,
-    Kind,
-    Welcome,
-    frame,
-    pack,
-    unpack,
-)
+from outlast.protocol.frames import MAX_FRAME_BYTES, PROTOCOL, Frame, Kind, frame, pack, unpack
 from outlast.protocol.manifests import Manifest
+from outlast.protocol.messages import Beat, Empty, Goodbye, Heartbeat, Held, Hello, Welcome
 from outlast.protocol.triggers import Refusal
 from outlast.server import links as links_module
 from outlast.server.links import CLOSE_REFUSED, CLOSE_REPLACED, Links, split
@@ -42,8 +28,8 @@ from outlast.server.settings import ServerSettings
 Deliver = Callable[[list[Frame]], None]
 
 
-class FakeEngine:
-    """An engine that remembers what it was told."""
+class FakeGateway:
+    """A gateway that remembers what it was told."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, Deliver] = {}
@@ -54,9 +40,7 @@ class FakeEngine:
         self.refusal: Refusal | None = None
         self.away = False
 
-    async def open_session(
-        self, environment: Environment, hello: Hello, deliver: Deliver
-    ) -> Welcome:
+    async def open(self, environment: Environment, hello: Hello, deliver: Deliver) -> Welcome:
         if self.refusal is not None:
             raise Refused(self.refusal)
         # Claims may come before the caller has its answer; WELCOME must still be the first frame.
@@ -79,7 +63,7 @@ class FakeEngine:
         self.beats.append(beat)
         return Beat(list_held=True)
 
-    async def close_session(self, session_id: str, *, goodbye: bool) -> None:
+    async def close(self, session_id: str, *, goodbye: bool) -> None:
         self.closed.append((session_id, goodbye))
         self._tell()
 
@@ -98,7 +82,7 @@ class FakeEngine:
 class Server:
     """A real server with nothing but links."""
 
-    def __init__(self, url: str, engine: FakeEngine, links: Links) -> None:
+    def __init__(self, url: str, engine: FakeGateway, links: Links) -> None:
         self.url = url
         self.engine = engine
         self.links = links
@@ -116,8 +100,8 @@ class Server:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    engine = FakeEngine()
-    links = Links(cast(Engine, engine))
+    engine = FakeGateway()
+    links = Links(cast(Gateway, engine))
 
     async def worker(websocket: WebSocket) -> None:
         await links.serve(websocket, cast(Environment, FakeEnvironment()))

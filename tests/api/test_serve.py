@@ -14,17 +14,8 @@ from websockets.asyncio.client import ClientConnection
 from engines import KEY
 from fake_worker import manifest
 from outlast.engine.engine import Engine, EngineSettings
-from outlast.protocol.frames import (
-    PROTOCOL,
-    Frame,
-    Heartbeat,
-    Hello,
-    Kind,
-    Welcome,
-    frame,
-    pack,
-    unpack,
-)
+from outlast.protocol.frames import PROTOCOL, Frame, Kind, frame, pack, unpack
+from outlast.protocol.messages import Heartbeat, Hello, Welcome
 from outlast.server.listening import Bound, bind
 from outlast.server.run import serve
 from outlast.server.settings import ServerSettings, SettingsError

@@ -1,7 +1,8 @@
 """What a run did can be read: its journal, its logs, its events."""
 
 from api_server import Api
-from outlast.protocol.frames import Empty, Kind, LogLine, Report
+from outlast.protocol.frames import Kind
+from outlast.protocol.messages import Empty, LogLine, Report
 from outlast.protocol.triggers import Trigger
 
 

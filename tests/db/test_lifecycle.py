@@ -10,8 +10,9 @@ from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.engine.turn import NewRun, Resumption
-from outlast.protocol.frames import Crash, Held, Kind, Step, frame
+from outlast.protocol.frames import Kind, frame
 from outlast.protocol.manifests import QueueManifest
+from outlast.protocol.messages import Crash, Held, Step
 from outlast.protocol.outcomes import Outcome, RunError
 from outlast.protocol.triggers import Trigger
 
@@ -39,7 +40,7 @@ async def test_a_run_is_triggered_claimed_and_completed(place: Platform, engine:
     assert run.claim.resume == "fresh"
     assert run.claim.payload == '{"a":1}'
     assert run.claim.facts.attempt == 1
-    assert await engine.wait_end(place.environment, made.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, made.run_id, 5)
 
 
 async def test_a_parent_waits_for_its_child_without_a_slot(place: Platform, engine: Engine) -> None:
@@ -59,7 +60,7 @@ async def test_a_parent_waits_for_its_child_without_a_slot(place: Platform, engi
     assert entry.outcome is not None
     assert (entry.outcome.ok, entry.outcome.value) == (True, "42")
     resumed.complete()
-    assert await engine.wait_end(place.environment, made.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, made.run_id, 5)
 
 
 async def test_a_child_that_ended_before_the_suspend_says_go_on(
@@ -101,7 +102,7 @@ async def test_a_lane_of_limit_one_never_has_two_claimed_and_keys_run_in_paralle
         first.append(following)
     for run in first:
         run.complete()
-        await engine.wait_end(place.environment, run.run, 5)
+        await engine.ends.wait(place.environment.id, run.run, 5)
 
 
 async def test_a_key_with_a_thousand_queued_runs_delays_another_by_at_most_one(
@@ -141,7 +142,7 @@ async def test_a_failed_attempt_is_retried_with_its_journal(
     assert second.claim.resume == "fresh"
     assert [e.key for e in second.claim.entries] == ["step:a#0"]
     second.complete()
-    assert await engine.wait_end(place.environment, made.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, made.run_id, 5)
 
 
 async def test_a_recorded_step_wins_over_a_second_one(place: Platform, engine: Engine) -> None:
@@ -190,10 +191,10 @@ async def test_cancel_ends_queued_runs_at_once_and_asks_executing_ones(
     await engine.cancel(place.environment, queued.run_id)
     await engine.cancel(place.environment, busy.run_id)
 
-    assert await engine.wait_end(place.environment, queued.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, queued.run_id, 5)
     await worker.next(lambda f: f.kind == Kind.CANCEL and f.run == busy.run_id)
     run.fail("canceled", retry_in=0.01)
-    assert await engine.wait_end(place.environment, busy.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, busy.run_id, 5)
     rows = await place.sql("select status from outlast.run_state")
     assert {row["status"] for row in rows} == {"canceled"}
 
@@ -246,7 +247,7 @@ async def test_a_lost_worker_gives_its_runs_to_another_on_the_same_attempt(
     await run.step("step:a#0", '"kept"')
     second = await FakeWorker.open(engine, place.environment, manifest("job"), session="session_b")
 
-    await engine.close_session("session_a", goodbye=True)
+    await engine.gateway.close("session_a", goodbye=True)
     again = await second.claim(made.run_id)
 
     assert again.claim.resume == "cold"
@@ -273,7 +274,7 @@ async def test_a_stale_token_is_refused_and_told_to_drop(place: Platform, engine
 
 async def test_poison_costs_only_its_own_item(place: Platform, engine: Engine) -> None:
     await engine.catalogue.register(place.environment.id, manifest("job"))
-    cycle = engine._cycle(place.environment.id)
+    cycle = engine.cycles.of(place.environment.id)
     answers = await engine.admission.admit(place.environment, [Trigger(task="job")] * 499)
     admitted = [one for one in answers if isinstance(one, NewRun)]
     poison = msgspec.structs.replace(admitted[0], run="run_poison", payload="\x00")
@@ -299,7 +300,7 @@ async def test_a_step_that_cannot_be_stored_fails_its_run_readably(
 
     assert recorded.value == "2"
     assert await worker.dropped(bad.run_id) == first.token
-    assert await engine.wait_end(place.environment, bad.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, bad.run_id, 5)
     [row] = await place.sql(
         "select status, error from outlast.run_end where run_id = $1", bad.run_id
     )
@@ -319,7 +320,7 @@ async def test_what_a_dead_executor_had_sent_counts_before_its_death(
     death = RunError(kind="crashed", type="ExecutorDied", message="signal 9")
     worker.send(frame(Kind.CRASH, Crash((Held(run.run, run.token),), None, death)))
 
-    assert await engine.wait_end(place.environment, made.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, made.run_id, 5)
     [row] = await place.sql("select status from outlast.run_state")
     assert row["status"] == "completed"
 
@@ -342,7 +343,7 @@ async def test_results_and_cancels_reach_a_worker_of_another_server(place: Platf
 
     assert outcome.value == "42"
     parent.fail("stopped")
-    assert await one.wait_end(place.environment, made.run_id, 5)
+    assert await one.ends.wait(place.environment.id, made.run_id, 5)
 
 
 async def test_a_worker_that_moves_to_another_server_keeps_its_runs(place: Platform) -> None:
@@ -351,13 +352,13 @@ async def test_a_worker_that_moves_to_another_server_keeps_its_runs(place: Platf
     [made] = await one.trigger(place.environment, [Trigger(task="job")])
     run = await worker.claim(made.run_id)
 
-    await one.close_session("session_a", goodbye=False)
+    await one.gateway.close("session_a", goodbye=False)
     await worker.connect(two)
     recorded = await run.step("step:a#0", "1")
     run.complete()
 
     assert recorded.value == "1"
-    assert await two.wait_end(place.environment, made.run_id, 5)
+    assert await two.ends.wait(place.environment.id, made.run_id, 5)
     [row] = await place.sql("select attempt, token, rescues from outlast.run_state")
     assert (row["attempt"], row["rescues"]) == (1, 0)
 
@@ -376,8 +377,8 @@ async def test_a_pinned_run_goes_on_with_the_current_version_when_nobody_offers_
             engine, place.environment, manifest("job", digest="digest-2"), session="session_b"
         )
 
-        await engine.close_session("session_a", goodbye=True)
-        await engine._cycle(place.environment.id).ask(Resumption(run=made.run_id))
+        await engine.gateway.close("session_a", goodbye=True)
+        await engine.cycles.of(place.environment.id).ask(Resumption(run=made.run_id))
         assert new.claims_waiting == 0
         await engine._versions.run_once()
         again = await new.claim(made.run_id)
@@ -385,7 +386,7 @@ async def test_a_pinned_run_goes_on_with_the_current_version_when_nobody_offers_
         assert again.claim.resume == "cold"
         assert again.claim.facts.version.endswith(".2")
         again.complete()
-        assert await engine.wait_end(place.environment, made.run_id, 5)
+        assert await engine.ends.wait(place.environment.id, made.run_id, 5)
         events = await place.sql("select kind from outlast.event order by number")
         assert [event["kind"] for event in events] == ["rescued", "version left"]
 
@@ -419,7 +420,7 @@ async def test_runs_of_a_crashed_executor_run_alone_until_the_guilty_one_is_know
     again = await worker.claim(suspect.run)
     assert (again.claim.executor, again.claim.facts.attempt) == ("dedicated", 2)
     again.complete()
-    assert await engine.wait_end(place.environment, suspect.run, 5)
+    assert await engine.ends.wait(place.environment.id, suspect.run, 5)
 
 
 async def test_a_run_that_works_too_long_is_ended_and_dropped(
@@ -436,7 +437,7 @@ async def test_a_run_that_works_too_long_is_ended_and_dropped(
     assert await engine._limits.run_once() == 1
 
     assert await worker.dropped(long.run_id) == run.token
-    assert await engine.wait_end(place.environment, long.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, long.run_id, 5)
     [row] = await place.sql("select status, error from outlast.run_end")
     assert row["status"] == "timed_out"
     assert "MaxDurationExceeded" in row["error"]
@@ -459,9 +460,9 @@ async def test_a_journal_too_large_for_the_link_fails_its_run_and_says_what_to_d
         )
     second = await FakeWorker.open(engine, place.environment, manifest("job"), session="session_b")
 
-    await engine.close_session("session_a", goodbye=True)
+    await engine.gateway.close("session_a", goodbye=True)
 
-    assert await engine.wait_end(place.environment, made.run_id, 10)
+    assert await engine.ends.wait(place.environment.id, made.run_id, 10)
     [row] = await place.sql("select status, error from outlast.run_end")
     assert row["status"] == "system_failure"
     assert "return ids" in row["error"]
@@ -474,7 +475,7 @@ async def test_a_worker_that_reconnects_with_all_places_taken_is_given_work_agai
     worker = await FakeWorker.open(engine, place.environment, manifest("job"), shared=1)
     [busy, queued] = await engine.trigger(place.environment, [Trigger(task="job")] * 2)
     run = await worker.claim(busy.run_id)
-    await engine.close_session("session_a", goodbye=False)
+    await engine.gateway.close("session_a", goodbye=False)
 
     await worker.connect(engine)
     waiting = worker.claims_waiting
@@ -483,4 +484,4 @@ async def test_a_worker_that_reconnects_with_all_places_taken_is_given_work_agai
 
     assert waiting == 0
     following.complete()
-    assert await engine.wait_end(place.environment, queued.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, queued.run_id, 5)

@@ -8,7 +8,8 @@ from engines import Platform, platform
 from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.engine.errors import Conflict
-from outlast.protocol.frames import Empty, Fail, Kind
+from outlast.protocol.frames import Kind
+from outlast.protocol.messages import Empty, Fail
 from outlast.protocol.outcomes import RunError
 from outlast.protocol.triggers import Trigger
 
@@ -35,7 +36,7 @@ async def test_a_parked_run_goes_on_when_older_code_comes_back(
     first = await FakeWorker.open(engine, place.environment, fits)
     [made] = await engine.trigger(place.environment, [Trigger(task="job")])
     await (await first.claim(made.run_id)).step("step:a#0")
-    await engine.close_session(first.hello.session, goodbye=True)
+    await engine.gateway.close(first.hello.session, goodbye=True)
     second = await FakeWorker.open(engine, place.environment, differs, session="session_b")
     await _park(engine, place, await second.claim(made.run_id))
 
@@ -44,7 +45,7 @@ async def test_a_parked_run_goes_on_when_older_code_comes_back(
     run = await third.claim(made.run_id)
     assert [entry.key for entry in run.claim.entries] == ["step:a#0"]
     run.complete()
-    assert await engine.wait_end(place.environment, made.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, made.run_id, 5)
 
 
 async def test_a_worker_with_the_same_code_does_not_try_again_but_resume_does(
@@ -57,11 +58,11 @@ async def test_a_worker_with_the_same_code_does_not_try_again_but_resume_does(
     other = await FakeWorker.open(engine, place.environment, manifest("job"), session="session_b")
     assert await engine.runs.parked(place.environment.id) == []
     assert worker.claims_waiting + other.claims_waiting == 0
-    await engine.close_session(other.hello.session, goodbye=True)
+    await engine.gateway.close(other.hello.session, goodbye=True)
     await engine.resume(place.environment, made.run_id)
 
     (await worker.claim(made.run_id)).complete()
-    assert await engine.wait_end(place.environment, made.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, made.run_id, 5)
 
 
 async def test_only_a_parked_run_is_resumed(place: Platform, engine: Engine) -> None:
@@ -73,7 +74,7 @@ async def test_only_a_parked_run_is_resumed(place: Platform, engine: Engine) -> 
         await engine.resume(place.environment, made.run_id)
 
     run.complete()
-    assert await engine.wait_end(place.environment, made.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, made.run_id, 5)
     with pytest.raises(Conflict, match="is completed"):
         await engine.resume(place.environment, made.run_id)
 

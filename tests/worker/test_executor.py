@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from outlast.protocol.frames import Beat, Frame, Goodbye, Kind, frame
+from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.manifests import ExecutorKind
+from outlast.protocol.messages import Beat, Goodbye
 from outlast.worker.processes import Config, Launch, Process
 from polling import until
 from stage import Server

@@ -2,7 +2,7 @@
 
 import pytest
 
-from outlast.protocol.frames import Entry
+from outlast.protocol.messages import Entry
 from outlast.protocol.outcomes import Outcome
 from outlast.sdk.errors import NonDeterministicReplayError, UsageError
 from outlast.worker.delivery import Delivery, Hold

@@ -9,20 +9,9 @@ import pytest
 
 from fake_server import FakeServer, claim
 from outlast.clock import boot_seconds
-from outlast.protocol.frames import (
-    PROTOCOL,
-    Beat,
-    Complete,
-    Crash,
-    Frame,
-    Held,
-    Hello,
-    Kind,
-    Welcome,
-    frame,
-    held_digest,
-)
+from outlast.protocol.frames import PROTOCOL, Frame, Kind, frame
 from outlast.protocol.manifests import Manifest
+from outlast.protocol.messages import Beat, Complete, Crash, Held, Hello, Welcome, held_digest
 from outlast.protocol.outcomes import RunError
 from outlast.protocol.triggers import Refusal
 from outlast.worker.lease import Lease

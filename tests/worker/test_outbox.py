@@ -1,6 +1,7 @@
 """Unacknowledged frames are kept in order and forgotten exactly once."""
 
-from outlast.protocol.frames import Complete, Empty, Frame, Kind, frame
+from outlast.protocol.frames import Frame, Kind, frame
+from outlast.protocol.messages import Complete, Empty
 from outlast.worker.outbox import Outbox
 
 

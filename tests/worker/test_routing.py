@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from fake_server import FakeServer, claim
-from outlast.protocol.frames import Crash, Empty, Fail, Kind, frame, held_digest
+from outlast.protocol.frames import Kind, frame
+from outlast.protocol.messages import Crash, Empty, Fail, held_digest
 from outlast.worker import events, pool, routing
 from outlast.worker.findings import Findings
 from polling import until

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from outlast.protocol.frames import Kind, MetadataOperation
+from outlast.protocol.frames import Kind
+from outlast.protocol.messages import MetadataOperation
 from outlast.sdk import runtime
 from outlast.sdk.errors import (
     AbortTaskRunError,

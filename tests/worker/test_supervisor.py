@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fake_server import FakeServer, claim
-from outlast.protocol.frames import Empty, Kind, frame
+from outlast.protocol.frames import Kind, frame
+from outlast.protocol.messages import Empty
 from outlast.protocol.triggers import Refusal
 from outlast.worker import events
 from outlast.worker.findings import Findings, Problem

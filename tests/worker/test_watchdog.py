@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from outlast.protocol.frames import Crash, Frame, Kind
+from outlast.protocol.frames import Frame, Kind
+from outlast.protocol.messages import Crash
 from outlast.worker import watchdog
 from outlast.worker.watchdog import BLOCKED_STATUS, Watchdog
 from polling import until

@@ -7,8 +7,12 @@ import msgspec
 
 from outlast.engine.database import Database
 from outlast.engine.errors import NotFound
+from outlast.engine.ids import Ids
 from outlast.engine.queries import load
-from outlast.protocol.triggers import Refusal, Triggered
+from outlast.engine.tenancy import Environment
+from outlast.engine.triggers import Triggers
+from outlast.engine.turn import NewRun
+from outlast.protocol.triggers import Refusal, Trigger, Triggered
 
 BATCHES = load("batches")
 
@@ -53,13 +57,16 @@ class _Index(msgspec.Struct, frozen=True):
 class Batches:
     """Batches of all environments. Rows of a batch that a task waits for belong to the cycle."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, ids: Ids, triggers: Triggers) -> None:
         self._database = database
+        self._ids = ids
+        self._triggers = triggers
 
     async def create(
-        self, environment: str, batch: str, size: int, *, idempotency_key: str | None
+        self, environment: str, size: int, *, idempotency_key: str | None = None
     ) -> tuple[Batch, bool]:
-        """Make a batch, or return the one that holds the key. The flag says that it was there."""
+        """Make a batch to be filled, or return the one that holds the key (the flag is true)."""
+        batch = self._ids.new("batch")
         await self._database.execute(
             BATCHES.create,
             environment=environment,
@@ -77,6 +84,31 @@ class Batches:
         if found is None:
             raise NotFound(f"there is no batch {batch!r} in this environment")
         return found, found.id != batch
+
+    async def add(
+        self, environment: Environment, batch: str, items: Sequence[tuple[int, Trigger]]
+    ) -> Added:
+        """Trigger items of a batch; an index that is there already is not made again."""
+        found = await self.retrieve(environment.id, batch)
+        present = await self.present(batch)
+        fresh = [(index, one) for index, one in items if index not in present]
+        admitted = await self._triggers.admit(environment, [one for _, one in fresh])
+        bound = [
+            msgspec.structs.replace(
+                one,
+                batch=batch,
+                trigger_function="batchTrigger",
+                request_key=f"{batch}/{index}",  # a repeated stream finds what it made
+            )
+            if isinstance(one, NewRun)
+            else one
+            for (index, _), one in zip(fresh, admitted, strict=True)
+        ]
+        made = await self._triggers.create(environment.id, bound)
+        if fresh:
+            await self.record(batch, [(i, one.task) for i, one in fresh], made)
+        sealed = len(present) + len(fresh) >= found.size
+        return Added(len(fresh), len(items) - len(fresh), sealed)
 
     async def retrieve(self, environment: str, batch: str) -> Batch:
         """Return a batch. Raises `NotFound`."""

@@ -8,7 +8,7 @@ import msgspec
 
 from outlast.engine.database import Executor
 from outlast.engine.queries import load
-from outlast.protocol.frames import Claim, Entry, Facts
+from outlast.protocol.messages import Claim, Entry, Facts
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 

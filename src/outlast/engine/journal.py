@@ -14,7 +14,7 @@ import msgspec
 from outlast.engine.database import Database, Executor
 from outlast.engine.errors import BadData, EngineError, Unavailable
 from outlast.engine.queries import load
-from outlast.protocol.frames import Delivered, Report, Step
+from outlast.protocol.messages import Delivered, Report, Step
 from outlast.protocol.outcomes import Outcome
 
 logger = logging.getLogger(__name__)

@@ -14,15 +14,14 @@ from functools import partial
 import msgspec
 
 from outlast import backoff
+from outlast.engine.calls import make_call
 from outlast.engine.cycle import Cycle
 from outlast.engine.errors import EngineError, Unavailable
 from outlast.engine.journal import JournalWriter
 from outlast.engine.sessions import Holding, Session, drop
 from outlast.engine.turn import (
-    Called,
     Ending,
     Gone,
-    NewCall,
     NewRun,
     Rescue,
     Start,
@@ -30,7 +29,7 @@ from outlast.engine.turn import (
     Telling,
     Wake,
 )
-from outlast.protocol import frames
+from outlast.protocol import messages
 from outlast.protocol.frames import EMPTY, Frame, Kind, body
 from outlast.protocol.ids import Prefix
 from outlast.protocol.manifests import RetryPolicy
@@ -55,17 +54,16 @@ _END_STATUS = {
     "replay": Status.WAITING,  # parked until a version fits
     "system": Status.SYSTEM_FAILURE,
 }
-_Written = frames.Step | frames.Delivered | frames.Report
+_Written = messages.Step | messages.Delivered | messages.Report
 _JOURNAL_BODIES: dict[int, msgspec.msgpack.Decoder[_Written]] = {
-    Kind.STEP: msgspec.msgpack.Decoder(frames.Step),
-    Kind.DELIVERED: msgspec.msgpack.Decoder(frames.Delivered),
-    Kind.REPORT: msgspec.msgpack.Decoder(frames.Report),
+    Kind.STEP: msgspec.msgpack.Decoder(messages.Step),
+    Kind.DELIVERED: msgspec.msgpack.Decoder(messages.Delivered),
+    Kind.REPORT: msgspec.msgpack.Decoder(messages.Report),
 }
-_completes = msgspec.msgpack.Decoder(frames.Complete)
+_completes = msgspec.msgpack.Decoder(messages.Complete)
 _triggered = msgspec.json.Decoder(tuple[Triggered, ...])
 _policies = msgspec.json.Decoder(RetryPolicy)
-_capacities = msgspec.msgpack.Decoder(frames.Capacity)
-_FUNCTIONS = {"child": "triggerAndWait", "batch": "batchTriggerAndWait", "trigger": "trigger"}
+_capacities = msgspec.msgpack.Decoder(messages.Capacity)
 
 
 class Link:
@@ -108,7 +106,9 @@ class Link:
                 self._session.set_capacity(_capacities.decode(item.body).capacity)
                 self._cycle.wake()
             elif item.kind == Kind.CRASH:
-                self._spawn(self._after_crash(msgspec.msgpack.decode(item.body, type=frames.Crash)))
+                self._spawn(
+                    self._after_crash(msgspec.msgpack.decode(item.body, type=messages.Crash))
+                )
             elif item.run in self._backlogs:
                 self._backlogs[item.run].append(item)
             else:
@@ -193,13 +193,13 @@ class Link:
             self._session.release(item.run, item.token)
             self._session.deliver([drop(item.run, item.token)])
         else:
-            self._acknowledge(item, body(frames.Stepped(recorded)))
+            self._acknowledge(item, body(messages.Stepped(recorded)))
         self._go_on(item.run)
 
     # ── the cycle ─────────────────────────────────────────────────────────────────────────────
 
     def _suspend(self, item: Frame) -> bool:
-        keys = msgspec.msgpack.decode(item.body, type=frames.Suspend).keys
+        keys = msgspec.msgpack.decode(item.body, type=messages.Suspend).keys
 
         def answer(tellings: list[Telling], error: EngineError | None) -> None:
             if error is not None or not tellings:
@@ -208,7 +208,7 @@ class Link:
             if is_held and item.run in self._session.executing:
                 self._session.park(item.run, item.token)
                 self._cycle.wake()
-            self._acknowledge(item, body(frames.Suspended(is_held)))
+            self._acknowledge(item, body(messages.Suspended(is_held)))
 
         self._cycle.submit(Suspension(run=item.run, token=item.token, keys=keys), answer)
         return False
@@ -235,11 +235,11 @@ class Link:
         return False
 
     def _call(self, item: Frame) -> bool:
-        call = msgspec.msgpack.decode(item.body, type=frames.Call)
+        call = msgspec.msgpack.decode(item.body, type=messages.Call)
         self._spawn(self._admit_call(item, call))
         return True
 
-    async def _admit_call(self, item: Frame, call: frames.Call) -> None:
+    async def _admit_call(self, item: Frame, call: messages.Call) -> None:
         try:
             await self._make_call(item, call)
         except (EngineError, ValueError) as error:
@@ -247,13 +247,13 @@ class Link:
         finally:
             self._go_on(item.run)
 
-    async def _make_call(self, item: Frame, call: frames.Call) -> None:
+    async def _make_call(self, item: Frame, call: messages.Call) -> None:
         holding = self._session.executing.get(item.run)
         if holding is None or holding.token != item.token:
             self._session.deliver([drop(item.run, item.token)])
             return
         admitted = await self._admitted(call.items)
-        called = self._called(item, call, admitted, holding)
+        called = make_call(item, call, admitted, holding, new_id=self._new_id)
 
         def answer(tellings: list[Telling], error: EngineError | None) -> None:
             if error is not None:
@@ -264,7 +264,7 @@ class Link:
                 self._session.deliver([drop(item.run, item.token)])
                 return
             made = _triggered.decode(tellings[0].data or "[]")
-            self._acknowledge(item, body(frames.Called(runs=made)))
+            self._acknowledge(item, body(messages.Called(runs=made)))
 
         self._cycle.submit(called, answer)
 
@@ -277,62 +277,16 @@ class Link:
                 logger.warning("admission repeats", extra={"why": str(error)})
                 await asyncio.sleep(_PAUSE)
 
-    def _called(
-        self,
-        item: Frame,
-        call: frames.Call,
-        admitted: Sequence[NewRun | Refusal],
-        holding: Holding,
-    ) -> Called:
-        batch = self._new_id("batch") if call.kind == "batch" else None
-        refusals = {str(i): r for i, r in enumerate(admitted) if isinstance(r, Refusal)}
-        runs = tuple(
-            msgspec.structs.replace(
-                run,
-                item=i,
-                parent=item.run,
-                root=holding.root or item.run,
-                depth=holding.depth + 1,
-                batch=batch,
-                trigger_function=_FUNCTIONS[call.kind],
-            )
-            for i, run in enumerate(admitted)
-            if isinstance(run, NewRun)
-        )
-        outcome = None
-        if call.kind == "child" and refusals:
-            error = RunError(kind="raised", type="TriggerRefused", message=refusals["0"].message)
-            outcome = msgspec.json.encode(Outcome(False, error=error, task=call.name)).decode()
-        made = NewCall(
-            run=item.run,
-            token=item.token,
-            key=call.key,
-            kind=call.kind,
-            name=call.items[0].task if call.items else call.name,
-            attempt=holding.attempt,
-            position=call.position,
-            arguments=call.arguments,
-            preview=call.preview,
-            seconds=call.seconds,
-            until=call.until,
-            timeout=call.timeout,
-            batch=batch,
-            size=len(call.items),
-            outcome=outcome,
-            refusals=msgspec.json.encode(refusals).decode(),
-        )
-        return Called(call=made, runs=runs)
-
     # ── loss ──────────────────────────────────────────────────────────────────────────────────
 
-    async def _after_crash(self, crash: frames.Crash) -> None:
+    async def _after_crash(self, crash: messages.Crash) -> None:
         """Apply what the executor's runs had sent before it died, then the death."""
         runs = {held.run for held in (*crash.runs, *crash.parked)}
         while runs & self._backlogs.keys():
             await self._change()
         self._crash(crash)
 
-    def _crash(self, crash: frames.Crash) -> None:
+    def _crash(self, crash: messages.Crash) -> None:
         """Fail the guilty run's attempt, rescue the others; nobody known: all are suspects."""
         for held in crash.parked:
             self._session.release(held.run, held.token)
@@ -347,7 +301,7 @@ class Link:
                 rescue = Rescue(run=held.run, token=held.token, suspect=crash_id)
                 self._cycle.submit(rescue)
 
-    def _blame(self, held: frames.Held, error: RunError, holding: Holding | None) -> None:
+    def _blame(self, held: messages.Held, error: RunError, holding: Holding | None) -> None:
         """Fail the attempt of the run that took its process along; its policy says what follows."""
         pause = None
         if holding is not None:
@@ -388,7 +342,7 @@ def _unknown(item: Frame) -> bool:
 
 
 def _failing(item: Frame) -> Ending:
-    fail = msgspec.msgpack.decode(item.body, type=frames.Fail)
+    fail = msgspec.msgpack.decode(item.body, type=messages.Fail)
     again = fail.retry_in is not None
     return Ending(
         run=item.run,

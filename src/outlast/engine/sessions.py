@@ -11,7 +11,8 @@ import msgspec
 
 from outlast.engine.claims import Place
 from outlast.engine.turn import Pool
-from outlast.protocol.frames import EMPTY, Frame, Held, Kind, held_digest
+from outlast.protocol.frames import EMPTY, Frame, Kind
+from outlast.protocol.messages import Held, held_digest
 
 Deliver = Callable[[list[Frame]], None]
 _MOST_SLOTS = 500

@@ -3,7 +3,7 @@
 The Structs mirror the SQL types of `sql/functions/01_types.sql`; a test compares their fields.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -191,6 +191,14 @@ class Telling(msgspec.Struct, frozen=True):
     data: str | None
 
 
+_RARE: dict[type[Item], str] = {
+    Rescue: "rescues",
+    Gone: "gones",
+    Cancellation: "cancels",
+    Resumption: "resumes",
+    Freeing: "frees",
+    Overtime: "overtimes",
+}
 _encoder = msgspec.json.Encoder()
 
 
@@ -217,19 +225,20 @@ async def play(
         ends=_json(kinds.get(Ending)),
         suspends=_numbered(items) if Suspension in kinds else None,
         wakes=_json(kinds.get(Wake)),
-        rescues=_json(kinds.get(Rescue)),
-        gones=_json(kinds.get(Gone)),
         starts=_json(kinds.get(Start)),
-        cancels=_json(kinds.get(Cancellation)),
-        resumes=_json(kinds.get(Resumption)),
-        frees=_json(kinds.get(Freeing)),
-        overtimes=_json(kinds.get(Overtime)),
         calls=calls,
         runs=runs,
+        others=_others(kinds),
         pools=_encoder.encode(pools).decode() if pools else "[]",
         homes=list(homes),
         server=server,
     )
+
+
+def _others(kinds: Mapping[type[Item], Sequence[Item]]) -> str | None:
+    """Return the kinds that few turns hold as one object: an array by name."""
+    found = {name: kinds[kind] for kind, name in _RARE.items() if kind in kinds}
+    return _encoder.encode(found).decode() if found else None
 
 
 def _json(items: Sequence[Item] | None) -> str | None:

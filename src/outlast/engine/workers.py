@@ -20,16 +20,8 @@ from outlast.engine.errors import Unavailable
 from outlast.engine.liveness import SESSIONS
 from outlast.engine.sessions import Holding, Session, Sessions, drop
 from outlast.engine.turn import Ending, Item, Pool, Rescue, Telling
-from outlast.protocol.frames import (
-    MAX_FRAME_BYTES,
-    Cancel,
-    Entry,
-    Frame,
-    Held,
-    Kind,
-    Result,
-    frame,
-)
+from outlast.protocol.frames import MAX_FRAME_BYTES, Frame, Kind, frame
+from outlast.protocol.messages import Cancel, Entry, Held, Result
 from outlast.protocol.outcomes import RunError
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from secrets import token_hex
 from typing import Any, Protocol
 
 from outlast.client import clients
-from outlast.protocol import frames
+from outlast.protocol import messages
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 from outlast.sdk import batches, runtime
@@ -155,22 +155,22 @@ def _items(task: Target, items: Iterable[Any], options: Options, allowed: type) 
     return [_item(task, payload, own) for payload, own in pairs]
 
 
-def _child(task: Target, run: Runtime, payload: object, options: Options) -> frames.Call:
+def _child(task: Target, run: Runtime, payload: object, options: Options) -> messages.Call:
     item = _item(task, payload, options, WaitOptions)
     return _call(run, "child", task.id, [item], options.get("timeout"))
 
 
 def _call(
     run: Runtime,
-    kind: frames.CallKind,
+    kind: messages.CallKind,
     task: str,
     items: list[Trigger],
     timeout: Any = None,
-) -> frames.Call:
+) -> messages.Call:
     limit = None if timeout is None else seconds(timeout, "timeout")
     key = items[0].idempotency_key if len(items) == 1 else None
     name = task if key is None else f"{task}[{key[:16]}]"
-    return frames.Call(
+    return messages.Call(
         key=run.reserve(kind, name),
         kind=kind,
         name=name,
@@ -200,7 +200,7 @@ async def _send_batch(items: list[Trigger], key: Any) -> BatchHandle[Any]:
     return BatchHandle(made.id, size=len(items), is_cached=made.is_cached)
 
 
-async def _trigger_inside(task: Target, run: Runtime, call: frames.Call) -> RunHandle[Any]:
+async def _trigger_inside(task: Target, run: Runtime, call: messages.Call) -> RunHandle[Any]:
     [made] = await run.trigger(call)
     return _handle(task, made)
 

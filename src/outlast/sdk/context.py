@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from outlast.protocol.frames import Facts
+from outlast.protocol.messages import Facts
 
 
 class Source(Protocol):

@@ -7,7 +7,7 @@ run they do nothing, so that code which reports progress also works without a ta
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from outlast.protocol.frames import MetadataOperation
+from outlast.protocol.messages import MetadataOperation
 from outlast.sdk import runtime
 from outlast.sdk.errors import UsageError
 from outlast.sdk.serde import Codec

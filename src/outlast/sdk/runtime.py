@@ -10,7 +10,7 @@ from contextvars import Context as Variables
 from contextvars import ContextVar
 from typing import Literal, Protocol
 
-from outlast.protocol.frames import Call, MetadataOperation
+from outlast.protocol.messages import Call, MetadataOperation
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk.context import Context

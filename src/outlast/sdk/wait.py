@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from outlast.protocol import frames
+from outlast.protocol import messages
 from outlast.protocol.outcomes import Outcome
 from outlast.sdk import durations
 from outlast.sdk.blocking import check_blocking
@@ -76,21 +76,23 @@ sleep = for_
 sleep_sync = for_sync
 
 
-def _wait(run: Runtime, call: frames.Call) -> Call[None]:
+def _wait(run: Runtime, call: messages.Call) -> Call[None]:
     async def drive() -> None:
         _read(await run.resolve(call))
 
     return Call(f"wait.{call.name}", drive)
 
 
-def _for(run: Runtime, length: float, timeout: Duration | None) -> frames.Call:
+def _for(run: Runtime, length: float, timeout: Duration | None) -> messages.Call:
     key = run.reserve("wait", "for")
-    return frames.Call(key=key, kind="wait", name="for", seconds=length, timeout=_timeout(timeout))
+    return messages.Call(
+        key=key, kind="wait", name="for", seconds=length, timeout=_timeout(timeout)
+    )
 
 
-def _until(run: Runtime, at: float, timeout: Duration | None) -> frames.Call:
+def _until(run: Runtime, at: float, timeout: Duration | None) -> messages.Call:
     key = run.reserve("wait", "until")
-    return frames.Call(key=key, kind="wait", name="until", until=at, timeout=_timeout(timeout))
+    return messages.Call(key=key, kind="wait", name="until", until=at, timeout=_timeout(timeout))
 
 
 def _timeout(timeout: Duration | None) -> float | None:

@@ -48,7 +48,7 @@ def create_app(
         # It would trace whole paths, and paths can hold secrets.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
-    app.state.services = Services(settings=settings, engine=engine, links=Links(engine))
+    app.state.services = Services(settings=settings, engine=engine, links=Links(engine.gateway))
     app.router.routes.extend(triggers.coalesced)
     app.router.routes.extend(gateway.routes)
     for room in (health, triggers, batches, runs, timeline, auth, environment):

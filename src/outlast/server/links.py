@@ -12,22 +12,11 @@ from collections.abc import Iterator
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from outlast.engine.engine import Engine
 from outlast.engine.errors import EngineError, Refused, Unavailable
+from outlast.engine.gateway import Gateway
 from outlast.engine.tenancy import Environment
-from outlast.protocol.frames import (
-    MAX_FRAME_BYTES,
-    PROTOCOL,
-    Beat,
-    Frame,
-    Goodbye,
-    Heartbeat,
-    Hello,
-    Kind,
-    frame,
-    pack,
-    unpack,
-)
+from outlast.protocol.frames import MAX_FRAME_BYTES, PROTOCOL, Frame, Kind, frame, pack, unpack
+from outlast.protocol.messages import Beat, Goodbye, Heartbeat, Hello
 from outlast.protocol.triggers import Refusal
 
 logger = logging.getLogger(__name__)
@@ -64,8 +53,8 @@ class LinkClosed(Exception):  # noqa: N818 - an end, not always an error
 class Links:
     """Every link of this server; of a session's links the newest is the one that counts."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
         self._by_session: dict[tuple[str, str], Link] = {}
         self._open: set[Link] = set()
         self._empty = asyncio.Event()
@@ -77,7 +66,7 @@ class Links:
     async def serve(self, websocket: WebSocket, environment: Environment) -> None:
         """Run the link of an authenticated worker until it ends."""
         await websocket.accept()
-        link = Link(websocket, environment, self._engine, self)
+        link = Link(websocket, environment, self._gateway, self)
         self._open.add(link)
         self._empty.clear()
         try:
@@ -126,11 +115,11 @@ class Link:
     """One socket: HELLO, then frames both ways until one side has enough."""
 
     def __init__(
-        self, websocket: WebSocket, environment: Environment, engine: Engine, links: Links
+        self, websocket: WebSocket, environment: Environment, gateway: Gateway, links: Links
     ) -> None:
         self._websocket = websocket
         self._environment = environment
-        self._engine = engine
+        self._gateway = gateway
         self._links = links
         self._session = ""
         self._outbox: list[Frame] = []
@@ -195,7 +184,7 @@ class Link:
         key = (self._environment.id, hello.session)
         previous = self._links.enter(key, self)
         try:
-            welcome = await self._engine.open_session(self._environment, hello, self.deliver)
+            welcome = await self._gateway.open(self._environment, hello, self.deliver)
         except BaseException as error:
             self._links.leave(key, self, back=previous)
             if isinstance(error, EngineError):
@@ -242,7 +231,7 @@ class Link:
                     self._beat_due.set()
                 elif item.kind == Kind.GOODBYE:
                     self._pass_on(work)
-                    await self._engine.close_session(self._session, goodbye=True)
+                    await self._gateway.close(self._session, goodbye=True)
                     self._parted = True
                     raise LinkClosed(1000)
                 elif item.kind < Kind.CLAIM or item.kind in {Kind.CRASH, Kind.CAPACITY}:
@@ -255,7 +244,7 @@ class Link:
         if not work:
             return
         try:
-            self._engine.receive(self._session, work)
+            self._gateway.receive(self._session, work)
         except (msgspec.DecodeError, RecursionError) as error:
             raise _garbage(f"a frame does not fit: {error}") from None
         except EngineError as error:
@@ -282,7 +271,7 @@ class Link:
             assert beat is not None
             try:
                 async with asyncio.timeout(AWAY_SECONDS):
-                    answer = await self._engine.heartbeat(self._session, beat)
+                    answer = await self._gateway.heartbeat(self._session, beat)
             except (Unavailable, TimeoutError):
                 logger.warning("heartbeat not committed", extra={"session": self._session})
                 answer = Beat(is_away=True)
@@ -317,7 +306,7 @@ class Link:
 
     async def _lose_session(self) -> None:
         try:
-            await self._engine.close_session(self._session, goodbye=False)
+            await self._gateway.close(self._session, goodbye=False)
         except EngineError:
             # Its lease runs out by itself.
             logger.warning("closing a session failed", extra={"session": self._session})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from outlast.protocol.frames import Call, Claim
+from outlast.protocol.messages import Call, Claim
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk import runtime

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from outlast.protocol.frames import MetadataOperation
+from outlast.protocol.messages import MetadataOperation
 from outlast.sdk.errors import NonDeterministicReplayError, OutsideRunError, WaitInStepError
 from outlast.sdk.runtime import EntryKind
 from outlast.worker.journal import Journal

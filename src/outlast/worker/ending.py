@@ -6,8 +6,9 @@ from typing import Any, Protocol
 import msgspec
 
 from outlast import backoff
-from outlast.protocol.frames import Claim, Complete, Fail, Kind
+from outlast.protocol.frames import Kind
 from outlast.protocol.manifests import RetryPolicy
+from outlast.protocol.messages import Claim, Complete, Fail
 from outlast.protocol.outcomes import RunError
 from outlast.sdk.failures import describe
 from outlast.sdk.task import Task

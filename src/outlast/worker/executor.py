@@ -24,18 +24,8 @@ from pathlib import Path
 import msgspec
 
 from outlast.clock import boot_seconds
-from outlast.protocol.frames import (
-    FENCE_SECONDS,
-    Cancel,
-    Claim,
-    Empty,
-    Fail,
-    Frame,
-    Kind,
-    Ready,
-    Result,
-    frame,
-)
+from outlast.protocol.frames import FENCE_SECONDS, Frame, Kind, frame
+from outlast.protocol.messages import Cancel, Claim, Empty, Fail, Ready, Result
 from outlast.protocol.outcomes import RunError
 from outlast.sdk import runtime
 from outlast.sdk.registry import Registry

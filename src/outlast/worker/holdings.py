@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from outlast.protocol.frames import Frame, Held
+from outlast.protocol.frames import Frame
 from outlast.protocol.manifests import ExecutorKind
+from outlast.protocol.messages import Held
 from outlast.worker.pool import Place
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from outlast.protocol.frames import Entry
+from outlast.protocol.messages import Entry
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk.errors import NonDeterministicReplayError, UsageError

@@ -23,19 +23,13 @@ from outlast.clock import boot_seconds
 from outlast.protocol.frames import (
     HEARTBEAT_SECONDS,
     MAX_FRAME_BYTES,
-    Beat,
-    Crash,
     Frame,
-    Goodbye,
-    Heartbeat,
-    Held,
-    Hello,
     Kind,
-    Welcome,
     frame,
     pack,
     unpack,
 )
+from outlast.protocol.messages import Beat, Crash, Goodbye, Heartbeat, Held, Hello, Welcome
 from outlast.protocol.triggers import Refusal
 from outlast.worker.lease import Lease
 from outlast.worker.outbox import Outbox

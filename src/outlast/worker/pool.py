@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from outlast.protocol.frames import Crash, Frame, Goodbye, Kind, frame
+from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.manifests import ExecutorKind
+from outlast.protocol.messages import Crash, Goodbye
 from outlast.worker.processes import Launch, Process
 
 REUSES = 50

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from outlast.protocol.frames import Claim, Kind, LogLine, MetadataOperation, Report
+from outlast.protocol.frames import Kind
+from outlast.protocol.messages import Claim, LogLine, MetadataOperation, Report
 from outlast.worker.sending import Sending
 
 _MAX_LINE = 8_000

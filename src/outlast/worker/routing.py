@@ -11,19 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from outlast.protocol.frames import (
-    MAX_FRAME_BYTES,
-    Beat,
-    Crash,
-    Empty,
-    Fail,
-    Frame,
-    Held,
-    Kind,
-    Suspended,
-    frame,
-)
+from outlast.protocol.frames import MAX_FRAME_BYTES, Frame, Kind, frame
 from outlast.protocol.manifests import ExecutorKind
+from outlast.protocol.messages import Beat, Crash, Empty, Fail, Held, Suspended
 from outlast.protocol.outcomes import RunError
 from outlast.worker.events import ExecutorDied, RunEnded, RunStarted, WorkerEvent
 from outlast.worker.holdings import Holding, Holdings

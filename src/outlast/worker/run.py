@@ -13,16 +13,8 @@ from typing import Any
 import msgspec
 
 from outlast.client.errors import api_error
-from outlast.protocol.frames import (
-    Call,
-    Called,
-    Claim,
-    Entry,
-    Kind,
-    Started,
-    Step,
-    Stepped,
-)
+from outlast.protocol.frames import Kind
+from outlast.protocol.messages import Call, Called, Claim, Entry, Started, Step, Stepped
 from outlast.protocol.outcomes import Outcome
 from outlast.sdk.context import Context
 from outlast.sdk.task import Task

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from outlast.protocol.frames import Delivered, Frame, Kind, frame
+from outlast.protocol.frames import Frame, Kind, frame
+from outlast.protocol.messages import Delivered
 
 Answered = Callable[[msgspec.Raw], None]
 

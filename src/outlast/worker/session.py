@@ -7,19 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from outlast.clock import boot_seconds
-from outlast.protocol.frames import (
-    PROTOCOL,
-    Capacity,
-    Frame,
-    Held,
-    Hello,
-    Kind,
-    Welcome,
-    frame,
-    held_digest,
-)
+from outlast.protocol.frames import PROTOCOL, Frame, Kind, frame
 from outlast.protocol.ids import new_id
 from outlast.protocol.manifests import ExecutorKind, Manifest
+from outlast.protocol.messages import Capacity, Held, Hello, Welcome, held_digest
 from outlast.worker.environment import executor_environment, hash_seed
 from outlast.worker.events import Disconnected, Ready, WorkerEvent
 from outlast.worker.link import Link

@@ -6,7 +6,8 @@ from enum import Enum
 
 import msgspec
 
-from outlast.protocol.frames import Empty, Kind, Suspend, Suspended
+from outlast.protocol.frames import Kind
+from outlast.protocol.messages import Empty, Suspend, Suspended
 from outlast.worker.sending import Sending
 
 _REPEAT = 1.0

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from outlast.protocol.frames import Step
+from outlast.protocol.messages import Step
 from outlast.protocol.outcomes import Outcome
 from outlast.sdk.runtime import EntryKind
 from outlast.worker import seeds

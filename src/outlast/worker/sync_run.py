@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from outlast.protocol.frames import Call, Claim, Step
+from outlast.protocol.messages import Call, Claim, Step
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk import runtime

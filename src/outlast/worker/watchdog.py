@@ -12,7 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from outlast.protocol.frames import Crash, Frame, Held, Kind, frame
+from outlast.protocol.frames import Frame, Kind, frame
+from outlast.protocol.messages import Crash, Held
 from outlast.protocol.outcomes import RunError
 from outlast.worker import scopes
 from outlast.worker.run import Run

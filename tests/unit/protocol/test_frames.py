@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outlast.protocol.frames import Cancel, Complete, Frame, Kind, frame, pack, unpack
+from outlast.protocol.frames import Frame, Kind, frame, pack, unpack
+from outlast.protocol.messages import Cancel, Complete
 from outlast.protocol.outcomes import Outcome, RunError
 
 TEXT = st.text(max_size=50)

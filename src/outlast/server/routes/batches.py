@@ -57,8 +57,8 @@ async def create(request: Request, wanted: Annotated[BatchCreate, Body()]) -> Re
         )
     engine = services(request).engine
     await caller.spend(engine)
-    batch, was_there = await engine.create_batch(
-        caller.environment, wanted.run_count, idempotency_key=hashed(wanted.idempotency_key)
+    batch, was_there = await engine.batches.create(
+        caller.environment.id, wanted.run_count, idempotency_key=hashed(wanted.idempotency_key)
     )
     shown = wanted.idempotency_key_options
     reply = BatchCreated(
@@ -197,7 +197,7 @@ class _Filling:
             await self._engine.batches.record(self._batch.id, tasks, answers)
             self.accepted += len(failed)
         if items or failed:
-            added = await self._engine.add_batch_items(
+            added = await self._engine.batches.add(
                 self._environment, self._batch.id, list(items.items())
             )
             self.accepted += added.accepted

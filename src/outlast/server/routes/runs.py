@@ -142,7 +142,7 @@ async def _ended(
     engine: Engine, caller: Caller, run_id: str, seconds: float, stopping: asyncio.Event
 ) -> bool:
     """Wait for a run's end, but not longer than the server stays."""
-    ending = asyncio.create_task(engine.wait_end(caller.environment, run_id, seconds))
+    ending = asyncio.create_task(engine.ends.wait(caller.environment.id, run_id, seconds))
     leaving = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({ending, leaving}, return_when=asyncio.FIRST_COMPLETED)

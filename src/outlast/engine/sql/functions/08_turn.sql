@@ -1,14 +1,21 @@
 -- The turn: everything that moves a run of one environment between states, in one transaction, one round trip.
 
 create function play(
-  env text, clock timestamptz, ends json, suspends json, wakes json, rescues json, gones json, starts json,
-  cancels json, resumes json, frees json, overtimes json, calls json, runs json, pools json, homes text[]
+  env text, clock timestamptz, ends json, suspends json, wakes json, starts json, calls json, runs json,
+  others json, pools json, homes text[]
 ) returns setof told language plpgsql as $$
 declare
   moment timestamptz;
   place outlast.environment;
   floor double precision;
   room int;
+  -- What few turns hold; each kind is an array in `others`.
+  resumes json := others -> 'resumes';
+  frees json := others -> 'frees';
+  rescues json := others -> 'rescues';
+  gones json := others -> 'gones';
+  overtimes json := others -> 'overtimes';
+  cancels json := others -> 'cancels';
 begin
   select * into place from outlast.environment where id = env for update;  -- single writer; lock, then look
   moment := coalesce(clock, clock_timestamp());
@@ -119,8 +126,8 @@ end $$;
 create function turn(
   env text,
   clock timestamptz,  -- null: the database's; tests own it
-  ends json, suspends json, wakes json, rescues json, gones json, starts json, cancels json,
-  resumes json, frees json, overtimes json, calls json, runs json, pools json, homes text[], server text
+  ends json, suspends json, wakes json, starts json, calls json, runs json, others json, pools json,
+  homes text[], server text
 ) returns setof told
 language plpgsql
 set search_path from current
@@ -134,8 +141,7 @@ as $$
 begin
   return query
     with heard as (
-      select * from play(env, clock, ends, suspends, wakes, rescues, gones, starts, cancels,
-        resumes, frees, overtimes, calls, runs, pools, homes)
+      select * from play(env, clock, ends, suspends, wakes, starts, calls, runs, others, pools, homes)
     ), posted as (
       insert into outlast.mail (session_id, kind, run_id, token, data)
       select h.session, h.kind, h.run, h.token, h.data

@@ -1,0 +1,150 @@
+"""The workers' side of the engine: sessions opened, frames applied, heartbeats committed."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+
+from outlast.engine.catalogue import Catalogue
+from outlast.engine.claims import Place
+from outlast.engine.cycles import Cycles
+from outlast.engine.database import Database
+from outlast.engine.errors import Refused
+from outlast.engine.journal import JournalWriter
+from outlast.engine.link import Admit, Link
+from outlast.engine.liveness import SESSIONS, Beats, Sweep
+from outlast.engine.sessions import Deliver, Session, Sessions
+from outlast.engine.tenancy import Environment
+from outlast.engine.workers import Workers
+from outlast.protocol.frames import Frame
+from outlast.protocol.ids import Prefix
+from outlast.protocol.messages import Beat, Heartbeat, Hello, Welcome, held_digest
+from outlast.protocol.triggers import Refusal
+
+_MISMATCHES_BEFORE_LIST = 2
+
+
+class Gateway:
+    """Takes workers in, and what they say."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        server: str,
+        catalogue: Catalogue,
+        cycles: Cycles,
+        sessions: Sessions,
+        workers: Workers,
+        journal: JournalWriter,
+        sweep: Sweep,
+        admit: Admit,
+        new_id: Callable[[Prefix], str],
+        version_arrived: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._server = server
+        self._catalogue = catalogue
+        self._cycles = cycles
+        self._sessions = sessions
+        self._workers = workers
+        self._journal = journal
+        self._beats = Beats(database)
+        self._sweep = sweep
+        self._admit = admit
+        self._new_id = new_id
+        self._version_arrived = version_arrived
+        self._links: dict[str, Link] = {}
+
+    async def open(self, environment: Environment, hello: Hello, deliver: Deliver) -> Welcome:
+        """Take a worker in, with its code as a version. Raises `Refused`."""
+        registered = await self._catalogue.register(environment.id, hello.manifest)
+        opened = await self._database.fetch_value(
+            SESSIONS.open_session,
+            session=hello.session,
+            environment=environment.id,
+            version=registered.version.id,
+            server=self._server,
+            name=hello.name,
+            host=hello.host,
+            pid=hello.pid,
+        )
+        if opened is None:
+            raise Refused(
+                Refusal(409, "session_lost", "the session was declared lost; begin a new one")
+            )
+        place = Place(environment.id, environment.slug, environment.project_ref)
+        before = self._sessions.get(hello.session)
+        session = Session(
+            session_id=hello.session,
+            version_id=registered.version.id,
+            place=place,
+            capacity=hello.capacity,
+            deliver=deliver,
+        )
+        if before is not None:
+            session.executing = before.executing
+            session.parked = before.parked
+        self._sessions.add(session)
+        self._links[hello.session] = Link(
+            session,
+            cycle=self._cycles.of(environment.id),
+            journal=self._journal,
+            admit=self._admit,
+            new_id=self._new_id,
+        )
+        await self._workers.refresh_versions()
+        await self._workers.reconcile(session, hello.held)
+        if registered.is_current:
+            await self._version_arrived(environment.id)
+        self._cycles.of(environment.id).wake()
+        return Welcome(
+            server=self._server,
+            environment=environment.id,
+            environment_slug=environment.slug,
+            project=environment.project_ref,
+            version=registered.version.name,
+        )
+
+    def receive(self, session: str, frames: Sequence[Frame]) -> None:
+        """Apply a worker's frames; answers come through its `deliver`."""
+        link = self._links.get(session)
+        if link is not None:
+            link.receive(frames)
+
+    async def heartbeat(self, session: str, heartbeat: Heartbeat) -> Beat:
+        """Commit a heartbeat. Raises `Refused` when the session was declared lost meanwhile."""
+        if not await self._beats.beat(session):
+            raise Refused(
+                Refusal(409, "session_lost", "the session was declared lost; begin a new one")
+            )
+        found = self._sessions.get(session)
+        if found is None:
+            return Beat()
+        if heartbeat.held is not None and held_digest(heartbeat.held) != found.digest():
+            await self._workers.reconcile(found, heartbeat.held)
+            found.mismatches = 0
+        found.mismatches = found.mismatches + 1 if heartbeat.digest != found.digest() else 0
+        return Beat(list_held=found.mismatches >= _MISMATCHES_BEFORE_LIST)
+
+    async def close(self, session: str, *, goodbye: bool) -> None:
+        """Hear that a worker's socket closed; without goodbye it has 5 s to come back."""
+        found = self._sessions.get(session)
+        link = self._links.pop(session, None)
+        if link is not None:
+            await link.settle()
+        if found is not None:
+            self._sessions.remove(found)
+        if not goodbye:
+            await self._database.execute(
+                SESSIONS.close_session, session=session, server=self._server
+            )
+            return
+        await self._database.execute(SESSIONS.lose_session, session=session)
+        await self._sweep.run_once()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait, at most so long for each worker, until everything received is applied."""
+        for link in self._links.values():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await link.settle()

@@ -1,0 +1,3 @@
+-- breaking: no
+-- Queues: pause, overrides, groups of lanes, statistics.
+select 1;

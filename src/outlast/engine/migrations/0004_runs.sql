@@ -1,0 +1,3 @@
+-- breaking: no
+-- Runs: replays, bulk actions, hooks, machines, debounce.
+select 1;

@@ -1,0 +1,3 @@
+-- breaking: no
+-- Waitpoints that people and partners complete: tokens.
+select 1;

@@ -1,0 +1,3 @@
+-- breaking: no
+-- Schedules.
+select 1;

@@ -1,0 +1,3 @@
+-- breaking: no
+-- Streams: output and input chunks of runs.
+select 1;

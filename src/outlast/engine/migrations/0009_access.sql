@@ -1,0 +1,3 @@
+-- breaking: no
+-- Access: keys, tokens, users, limits.
+select 1;

@@ -1,0 +1,3 @@
+-- breaking: no
+-- Deployments, environment variables, packets.
+select 1;

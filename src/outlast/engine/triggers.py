@@ -1,0 +1,61 @@
+"""Runs made for callers: admitted, then created by the environment's next turn."""
+
+from collections.abc import Sequence
+
+from outlast.engine.admission import Admission
+from outlast.engine.cycles import Cycles
+from outlast.engine.errors import EngineError, NotFound, Overloaded, Unavailable
+from outlast.engine.tenancy import Environment, Tenancy
+from outlast.engine.turn import NewRun, Telling
+from outlast.protocol.triggers import Refusal, Trigger, Triggered
+
+
+class Triggers:
+    """Turns triggers into runs. Each item has its own answer."""
+
+    def __init__(self, *, admission: Admission, tenancy: Tenancy, cycles: Cycles) -> None:
+        self._admission = admission
+        self._tenancy = tenancy
+        self._cycles = cycles
+
+    async def trigger(
+        self, environment: Environment, triggers: Sequence[Trigger]
+    ) -> list[Triggered]:
+        """Create runs and return when they are on disk."""
+        return await self.create(environment.id, await self.admit(environment, triggers))
+
+    async def admit(
+        self, environment: Environment, triggers: Sequence[Trigger]
+    ) -> list[NewRun | Refusal]:
+        """Check triggers against the catalogue; nothing is created."""
+        return await self._admission.admit(environment, triggers)
+
+    async def admit_by_id(
+        self, environment: str, triggers: Sequence[Trigger]
+    ) -> list[NewRun | Refusal]:
+        """Check triggers of an environment known by its id. Raises `NotFound`."""
+        found = await self._tenancy.environment_by_id(environment)
+        if found is None:
+            raise NotFound(f"there is no environment {environment!r}")
+        return await self._admission.admit(found, triggers)
+
+    async def create(
+        self, environment: str, admitted: Sequence[NewRun | Refusal]
+    ) -> list[Triggered]:
+        """Create what was admitted in the next turn; refusals keep their place."""
+        answers = await self._cycles.of(environment).ask_all(
+            [one for one in admitted if isinstance(one, NewRun)]
+        )
+        rest = iter(answers)
+        return [
+            Triggered(error=one) if isinstance(one, Refusal) else _triggered(next(rest))
+            for one in admitted
+        ]
+
+
+def _triggered(answer: list[Telling] | EngineError) -> Triggered:
+    if isinstance(answer, Unavailable | Overloaded):
+        raise answer  # nothing is decided: the caller repeats the request under its key
+    if isinstance(answer, EngineError):
+        return Triggered(error=Refusal(422, answer.code, str(answer)))
+    return Triggered(answer[0].run or "", is_cached=answer[0].data == "true")
