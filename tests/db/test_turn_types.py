@@ -13,6 +13,7 @@ from outlast.engine.turn import (
     Holding,
     NewCall,
     NewRun,
+    Rescheduling,
     Rescue,
     Suspension,
     Telling,
@@ -27,6 +28,7 @@ PAIRS: dict[str, tuple[type[msgspec.Struct], set[str]]] = {
     "holding": (Holding, {"n"}),
     "cancellation": (Cancellation, {"n"}),
     "rescuing": (Rescue, set()),
+    "rescheduling": (Rescheduling, {"n"}),
     "told": (Telling, set()),
 }
 

@@ -3,7 +3,7 @@
 The Structs mirror the SQL types of `sql/functions/01_types.sql`; a test compares their fields.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -125,6 +125,14 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
     run: str
 
 
+class Rescheduling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A delayed run that is to start at another moment: in `delay` seconds, or at `delay_until`."""
+
+    run: str
+    delay: float | None = None
+    delay_until: float | None = None
+
+
 class Freeing(msgspec.Struct, frozen=True, kw_only=True):
     """A version that nobody offers: what is pinned to it goes on with the current one."""
 
@@ -162,6 +170,7 @@ Item = (
     | Start
     | Cancellation
     | Resumption
+    | Rescheduling
     | Freeing
     | Overtime
     | Called
@@ -196,6 +205,7 @@ _RARE: dict[type[Item], str] = {
     Gone: "gones",
     Cancellation: "cancels",
     Resumption: "resumes",
+    Rescheduling: "reschedules",
     Freeing: "frees",
     Overtime: "overtimes",
 }
@@ -228,17 +238,21 @@ async def play(
         starts=_json(kinds.get(Start)),
         calls=calls,
         runs=runs,
-        others=_others(kinds),
+        others=_others(items) if not kinds.keys().isdisjoint(_RARE) else None,
         pools=_encoder.encode(pools).decode() if pools else "[]",
         homes=list(homes),
         server=server,
     )
 
 
-def _others(kinds: Mapping[type[Item], Sequence[Item]]) -> str | None:
-    """Return the kinds that few turns hold as one object: an array by name."""
-    found = {name: kinds[kind] for kind, name in _RARE.items() if kind in kinds}
-    return _encoder.encode(found).decode() if found else None
+def _others(items: Sequence[Item]) -> str:
+    """Return the kinds that few turns hold as one object: an array by name, each with its `n`."""
+    found: dict[str, list[msgspec.Raw]] = {}
+    for n, item in enumerate(items):
+        name = _RARE.get(type(item))
+        if name is not None:
+            found.setdefault(name, []).append(msgspec.Raw(_with(b'"n":%d' % n, item)))
+    return _encoder.encode(found).decode()
 
 
 def _json(items: Sequence[Item] | None) -> str | None:

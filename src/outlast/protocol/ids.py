@@ -4,7 +4,9 @@ import os
 from functools import lru_cache
 from typing import Literal
 
-Prefix = Literal["run", "batch", "waitpoint", "sched", "proj", "env", "session", "version", "key"]
+Prefix = Literal[
+    "run", "batch", "waitpoint", "sched", "proj", "env", "session", "version", "key", "bulk"
+]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case: order = time order
 _TIME_CHARS = 10  # 50 bits of milliseconds: enough until the year 37,648

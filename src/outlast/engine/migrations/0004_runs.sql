@@ -1,3 +1,44 @@
 -- breaking: no
 -- Runs: replays, bulk actions, hooks, machines, debounce.
-select 1;
+
+-- One cancel or replay over many runs. `filter` is frozen when it is made; the runs are taken from the newest on.
+create table outlast.bulk_action (
+  id text collate "C" primary key,
+  environment_id text collate "C" not null,
+  kind text not null check (kind in ('cancel', 'replay')),
+  name text,
+  status text not null check (status in ('pending', 'completed', 'aborted')),
+  filter text,  -- RunFilters as JSON; null: its runs were named
+  position text collate "C",  -- the oldest run taken so far
+  taken_all boolean not null,
+  total int not null,  -- what was counted at the beginning; what was done, at the end
+  success int not null default 0,
+  failure int not null default 0,
+  holder text,  -- the server at work on it, until lease_until
+  lease_until timestamptz,
+  worked_at timestamptz not null,
+  created_at timestamptz not null,
+  completed_at timestamptz
+);
+create index bulk_action_environment_idx on outlast.bulk_action (environment_id, id);
+create index bulk_action_pending_idx on outlast.bulk_action (worked_at) where status = 'pending';
+
+-- A run that a bulk action has taken. outcome null: not decided yet, or by a server that is gone.
+create table outlast.bulk_run (
+  bulk_id text collate "C" not null,
+  run_id text collate "C" not null,
+  outcome text check (outcome in ('success', 'failure')),
+  result_id text collate "C",  -- the canceled run, or the one that the replay made
+  error text,
+  primary key (bulk_id, run_id)
+);
+create index bulk_run_open_idx on outlast.bulk_run (bulk_id) where outcome is null;
+create index bulk_run_result_idx on outlast.bulk_run (bulk_id, result_id) where result_id is not null;
+
+-- With the run's id, so that a list by status is read in its order.
+drop index outlast.run_state_open_idx;
+create index run_state_open_idx on outlast.run_state (environment_id, status, run_id)
+  where status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying');
+
+-- How long ended runs are kept. Null: for ever.
+alter table outlast.environment add column retention_days int check (retention_days > 0);

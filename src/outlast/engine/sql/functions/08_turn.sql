@@ -16,6 +16,7 @@ declare
   gones json := others -> 'gones';
   overtimes json := others -> 'overtimes';
   cancels json := others -> 'cancels';
+  reschedules json := others -> 'reschedules';
 begin
   select * into place from outlast.environment where id = env for update;  -- single writer; lock, then look
   moment := coalesce(clock, clock_timestamp());
@@ -53,6 +54,10 @@ begin
   if gones is not null then
     return query select * from rescue(env, moment, floor, place.pins_versions,
       array(select i::rescuing from json_populate_recordset(null::rescuing, gones) i), 'handed back', false);
+  end if;
+  if reschedules is not null then
+    return query select * from turn_reschedules(env, moment,
+      array(select i::rescheduling from json_populate_recordset(null::rescheduling, reschedules) i));
   end if;
   return query select * from turn_timers(env, moment, floor, place.pins_versions, 500);
   if overtimes is not null then
