@@ -1,4 +1,4 @@
-"""The tasks and queues that importing modules has declared in this process."""
+"""The tasks, queues and hooks that importing modules has declared in this process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from outlast.protocol.manifests import QueueManifest
 from outlast.sdk.errors import UsageError
+from outlast.sdk.hooks import Hooks
 
 if TYPE_CHECKING:
     from outlast.sdk.task import Task
@@ -17,6 +18,8 @@ class Registry:
     def __init__(self) -> None:
         self.tasks: dict[str, Task[Any, Any]] = {}
         self.queues: dict[str, QueueManifest] = {}
+        self.hooks = Hooks("tasks")
+        """The hooks of every task."""
 
     def add_task(self, task: "Task[Any, Any]") -> None:
         """Take a task in. Raises `UsageError` when its id is taken."""
@@ -40,12 +43,12 @@ class Registry:
     @contextmanager
     def isolated(self) -> Iterator[None]:
         """Begin empty inside a `with` block; afterwards what was declared before is back."""
-        tasks, queues = self.tasks, self.queues
-        self.tasks, self.queues = {}, {}
+        tasks, queues, hooks = self.tasks, self.queues, self.hooks
+        self.tasks, self.queues, self.hooks = {}, {}, Hooks("tasks")
         try:
             yield
         finally:
-            self.tasks, self.queues = tasks, queues
+            self.tasks, self.queues, self.hooks = tasks, queues, hooks
 
 
 def _limits(queue: QueueManifest) -> str:

@@ -12,6 +12,7 @@ from outlast.protocol.manifests import ExecutorKind, RetryPolicy, TaskManifest
 from outlast.sdk.annotations import Shape, hints, payload_hint, shape
 from outlast.sdk.context import Context
 from outlast.sdk.errors import PayloadError, UsageError
+from outlast.sdk.hooks import Hookable, Hooks
 from outlast.sdk.queue import Queue
 from outlast.sdk.retry import Retry
 from outlast.sdk.serde import decode_packet, output_codec, payload_codec
@@ -33,7 +34,7 @@ class Missing(Enum):
     MISSING = "missing"
 
 
-class Task(Triggerable[In, Out]):
+class Task(Triggerable[In, Out], Hookable):
     """What `@task` makes of a function. Made by the decorator only.
 
     `function` is the plain function, for unit tests.
@@ -65,6 +66,7 @@ class Task(Triggerable[In, Out]):
         self.ttl: Final = ttl
         self.machine: Final = machine
         self.description: Final = description or inspect.getdoc(function) or ""
+        self.hooks: Final = Hooks(id)
         self._names = names
         self._shape: Shape = shape(function, f"task {id}")
         self._payload = payload_codec(self._payload_annotation, f"task {id}")
@@ -81,6 +83,9 @@ class Task(Triggerable[In, Out]):
                 f"task {self.id} cannot be called: use .trigger() to run it in the background, "
                 ".trigger_and_wait() inside another task, .function() in a unit test"
             )
+
+    def _own_hooks(self) -> Hooks:
+        return self.hooks
 
     @property
     def place(self) -> str:

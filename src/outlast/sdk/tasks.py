@@ -1,17 +1,42 @@
-"""Trigger tasks by their id: `tasks.trigger("export-invoices", payload)`."""
+"""Trigger tasks by their id, and hook into all of them.
+
+`tasks.trigger("export-invoices", payload)`; `@tasks.on_failure` is the hook of every task.
+"""
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 from outlast.sdk.batches import BatchItem
 from outlast.sdk.calls import Call
 from outlast.sdk.handles import BatchHandle, RunHandle
+from outlast.sdk.hooks import ActingRegistrar, Hookable, Hooks
 from outlast.sdk.options import BatchOptions, BatchWaitOptions, TriggerOptions, WaitOptions
 from outlast.sdk.registry import registry
 from outlast.sdk.results import BatchResult, Result
 from outlast.sdk.taskref import TaskRef
 from outlast.sdk.triggerable import Triggerable
+
+
+class _Everywhere(Hookable):
+    def _own_hooks(self) -> Hooks:
+        return registry.hooks
+
+
+_everywhere: Final = _Everywhere()
+
+middleware: Final = _everywhere.middleware
+on_start: Final = _everywhere.on_start
+on_start_attempt: Final = _everywhere.on_start_attempt
+on_wait: Final = _everywhere.on_wait
+on_resume: Final = _everywhere.on_resume
+on_success: Final = _everywhere.on_success
+catch_error: Final = _everywhere.catch_error
+on_failure: Final = _everywhere.on_failure
+on_complete: Final = _everywhere.on_complete
+on_cancel: Final = _everywhere.on_cancel
+on_worker_boot: Final = ActingRegistrar(lambda: registry.hooks, "on_worker_boot")
+"""Once in each process that executes tasks, before the first of them."""
 
 
 def trigger(
