@@ -42,3 +42,11 @@ create index run_state_open_idx on outlast.run_state (environment_id, status, ru
 
 -- How long ended runs are kept. Null: for ever.
 alter table outlast.environment add column retention_days int check (retention_days > 0);
+
+-- The machine that a run needs since it lacked memory, and the active seconds of the attempts before this one.
+alter table outlast.run_state add column machine text;
+alter table outlast.run_state add column earlier_seconds double precision not null default 0;
+
+-- Whether a cancel has hooks to run, whatever the run does then; when its present attempt began.
+alter table outlast.run_state add column on_cancel boolean not null default false;
+alter table outlast.run_state add column attempt_at timestamptz;
