@@ -298,6 +298,18 @@ async def test_a_worn_dedicated_executor_is_replaced(
     assert not dedicated.server.said(Kind.CRASH)
 
 
+async def test_a_dedicated_executor_that_has_grown_is_replaced(
+    dedicated: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "GROWN_BYTES", -1)
+    for number in range(3):
+        await dedicated.server.push(claim(f"run_{number}", "quick", executor="dedicated"))
+        await dedicated.server.heard(Kind.COMPLETE, f"run_{number}")
+
+    assert len({each["pid"] for each in dedicated.notes("CLAIM")}) == 3
+    assert not dedicated.server.said(Kind.CRASH)
+
+
 async def test_an_executor_ahead_of_the_servers_waits_and_loses_nothing(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,8 +17,10 @@ from outlast.protocol.manifests import ExecutorKind
 from outlast.protocol.messages import Crash, Goodbye
 from outlast.worker.processes import Launch, Process
 
-REUSES = 50
-"""Runs that a dedicated executor takes before it is replaced."""
+REUSES = 1_000
+"""Runs that a dedicated executor takes before it is replaced; a new process costs half a second."""
+GROWN_BYTES = 512 * 1024 * 1024
+"""What a dedicated executor may grow by before it is replaced."""
 PARKED_RUNS = 10_000
 PARKED_BYTES = 256 * 1024 * 1024
 """What runs parked past `warm_wait` may cost before their executor retires."""
@@ -323,8 +325,7 @@ class Pool:
         """Let a place go that has done its share, once it is idle."""
         if place.kind == "shared" and not place.leaving:
             return  # it took whatever came before, and goes on
-        worn = place.kind == "dedicated" and place.taken >= REUSES and not place.parked
-        if (place.leaving or worn) and not place.executing and not place.killed:
+        if (place.leaving or self._is_worn(place)) and not place.executing and not place.killed:
             place.say_goodbye("retired")
             self._forget(place)
             place.parked.clear()
@@ -347,6 +348,13 @@ class Pool:
 
     def _executing(self, kind: ExecutorKind) -> int:
         return sum(len(place.executing) for place in self._of(kind))
+
+    @staticmethod
+    def _is_worn(place: Place) -> bool:
+        """Whether a dedicated executor has done its share, or has grown too much."""
+        if place.kind == "shared" or place.parked or place.executing:
+            return False
+        return place.taken >= REUSES or memory(place.pid) - place.baseline > GROWN_BYTES
 
     @staticmethod
     def _takes(place: Place) -> bool:
