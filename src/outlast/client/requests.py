@@ -97,7 +97,8 @@ def retry_delay(reply: Reply | None, attempt: int, now: float) -> float | None:
     if wanted == "false" or (wanted != "true" and not retried):
         return None
     if reply.status == _TOO_MANY:
-        return _told(reply, now, backoff)
+        told = told_wait(reply.headers, now)
+        return backoff if told is None else told
     return backoff
 
 
@@ -121,14 +122,14 @@ def error_of(request: Request[T], reply: Reply) -> ApiError:
     )
 
 
-def _told(reply: Reply, now: float, backoff: float) -> float:
-    """Return the wait that a rate limit asks for: a moment in milliseconds, or seconds."""
+def told_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that a rate limit asks for: by a moment in milliseconds, or as such."""
     for header, unit in (("x-ratelimit-reset", "moment"), ("retry-after", "seconds")):
         try:
-            value = float(reply.headers[header])
+            value = float(headers[header])
         except (KeyError, ValueError):
             continue
         wait = value / 1000 - now if unit == "moment" else value
         if math.isfinite(wait):
             return max(0.0, wait)
-    return backoff
+    return None

@@ -21,14 +21,18 @@ from outlast.engine.schemas import PayloadCheck, compile_schema
 from outlast.engine.tenancy import Environment
 from outlast.engine.turn import NewRun
 from outlast.protocol.ids import new_id
-from outlast.protocol.manifests import RetryPolicy, TaskManifest
+from outlast.protocol.machines import PRESETS
+from outlast.protocol.manifests import (
+    LEAST_DURATION,
+    MAX_ATTEMPTS,
+    MOST_DURATION,
+    RetryPolicy,
+    TaskManifest,
+)
 from outlast.protocol.triggers import Refusal, Trigger
 
 ADMISSION = load("admission")
 
-MACHINES = frozenset(
-    {"micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x"}
-)
 INLINE_BYTES = 8 * 1024
 """Larger payloads are written to `blob` before the turn."""
 MAX_TAGS = 10
@@ -37,7 +41,6 @@ MAX_KEY_CHARS = 512
 MAX_KEY_BYTES = 1_200
 """Keys stand in indexes beside other names; a row there holds 2,704 bytes."""
 MAX_SHOWN_CHARS = 2_048
-MAX_ATTEMPTS = 10_000
 KEY_TTL_SECONDS = 30 * 86_400.0
 DEV_TTL_SECONDS = 600.0
 _MAX_SECONDS = 10 * 365 * 86_400.0
@@ -135,7 +138,7 @@ class Admission:
             delay_until=trigger.delay_until,
             ttl=_ttl(environment, task, trigger),
             priority=trigger.priority,
-            max_duration=trigger.max_duration or task.max_duration,
+            max_duration=_max_duration(task, trigger),
             machine=machine,
             version_pin=offer.version.id if pinned else None,
             is_test=trigger.is_test,
@@ -226,8 +229,8 @@ def check_limits(trigger: Trigger) -> None:
     _check_numbers(trigger)
     if trigger.payload_type not in TYPES:
         raise _unfit("payloadType", f"{trigger.payload_type[:80]!r} is not a known payload type")
-    if trigger.machine is not None and trigger.machine not in MACHINES:
-        raise _unfit("machine", f"machine must be one of {', '.join(sorted(MACHINES))}")
+    if trigger.machine is not None and trigger.machine not in PRESETS:
+        raise _unfit("machine", f"machine must be one of {', '.join(PRESETS)}")
     if trigger.idempotency_scope is not None and trigger.idempotency_scope not in _SCOPES:
         raise _unfit("idempotencyScope", "idempotency scope must be run, attempt or global")
     if trigger.tags:
@@ -320,6 +323,12 @@ def _retry(task: TaskManifest, trigger: Trigger) -> str:
         return _retry_text(task.retry)
     policy = msgspec.structs.replace(task.retry, max_attempts=trigger.max_attempts)
     return _retries.encode(policy).decode()
+
+
+def _max_duration(task: TaskManifest, trigger: Trigger) -> float | None:
+    if trigger.max_duration is None:
+        return task.max_duration
+    return min(max(trigger.max_duration, LEAST_DURATION), MOST_DURATION)
 
 
 @lru_cache(maxsize=1_000)

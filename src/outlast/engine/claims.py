@@ -39,12 +39,13 @@ class Claimed(msgspec.Struct, frozen=True):
     created_at: datetime
     tags: list[str]
     metadata: str
-    positions: str
     token: int
     attempt: int
     started_at: datetime | None
     session_id: str | None
     version: str | None
+    machine: str | None
+    spent: float
 
 
 class _StoredEntry(msgspec.Struct, frozen=True):
@@ -70,12 +71,30 @@ class Undelivered(msgspec.Struct, frozen=True):
     outcome: str
 
 
+class _Position(msgspec.Struct, frozen=True):
+    """How far one kind of report has got in one scope."""
+
+    run_id: str
+    kind: str
+    scope: str
+    ordinal: int
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What a run did before: its journal, and how far the reports of its attempt have got."""
+
+    entries: list[Entry]
+    operations: dict[str, int]
+    lines: dict[str, int]
+
+
 class Place(msgspec.Struct, frozen=True):
     """Where claims come from, as `ctx` shows it."""
 
     environment: str
     environment_slug: str
     project: str
+    api_url: str = ""  # how the worker reaches the server, for addresses given to others
 
 
 class _MaxAttempts(msgspec.Struct, frozen=True):
@@ -85,7 +104,6 @@ class _MaxAttempts(msgspec.Struct, frozen=True):
 outcomes = msgspec.json.Decoder(Outcome)
 _triggered = msgspec.json.Decoder(tuple[Triggered, ...])
 _policies = msgspec.json.Decoder(_MaxAttempts)
-_positions = msgspec.json.Decoder(dict[str, int])
 
 
 async def load_claims(
@@ -98,12 +116,16 @@ async def load_claims(
     return {row.run_id: row for row in rows}
 
 
-async def load_entries(executor: Executor, runs: Sequence[str]) -> dict[str, list[Entry]]:
-    """Return the journals of runs, by id."""
-    journals: dict[str, list[Entry]] = {run: [] for run in runs}
-    for row in await executor.fetch_exact(_StoredEntry, CLAIMS.load_entries, runs=list(runs)):
-        journals[row.run_id].append(_entry(row))
-    return journals
+async def load_pasts(executor: Executor, runs: Sequence[str]) -> dict[str, Past]:
+    """Return the journals and report positions of runs, by id."""
+    pasts = {run: Past([], {}, {}) for run in runs}
+    for entry in await executor.fetch_exact(_StoredEntry, CLAIMS.load_entries, runs=list(runs)):
+        pasts[entry.run_id].entries.append(_entry(entry))
+    for row in await executor.fetch_exact(_Position, CLAIMS.load_positions, runs=list(runs)):
+        past = pasts[row.run_id]
+        positions = past.lines if row.kind == "lines" else past.operations
+        positions[row.scope] = row.ordinal
+    return pasts
 
 
 async def load_undelivered(executor: Executor, runs: Sequence[str]) -> list[Undelivered]:
@@ -111,7 +133,7 @@ async def load_undelivered(executor: Executor, runs: Sequence[str]) -> list[Unde
     return await executor.fetch(Undelivered, CLAIMS.load_undelivered, runs=list(runs))
 
 
-def claim_frame(row: Claimed, resume: str, place: Place, entries: Sequence[Entry]) -> Claim:
+def claim_frame(row: Claimed, resume: str, place: Place, past: Past | None) -> Claim:
     """Return the body of a CLAIM. `resume` is fresh, warm or cold."""
     return Claim(
         resume=resume,  # type: ignore[arg-type] # the turn tells only these three
@@ -122,8 +144,10 @@ def claim_frame(row: Claimed, resume: str, place: Place, entries: Sequence[Entry
         payload_type=row.payload_type,
         metadata=row.metadata,
         seed=row.seed,
-        entries=tuple(entries),
-        positions=_positions.decode(row.positions),
+        entries=tuple(past.entries) if past is not None else (),
+        positions=past.operations if past is not None else {},
+        lines=past.lines if past is not None else {},
+        spent=row.spent,
     )
 
 
@@ -156,6 +180,7 @@ def _facts(row: Claimed, place: Place) -> Facts:
         is_test=row.is_test,
         is_replay=row.is_replay,
         trace_context=row.trace_context,
+        machine=row.machine,
     )
 
 

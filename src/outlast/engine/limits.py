@@ -11,8 +11,8 @@ from outlast.engine.database import Database
 from outlast.engine.liveness import SESSIONS
 from outlast.engine.turn import Item, Overtime
 
-GRACE_SECONDS = 5.0
-"""A run gets this much longer, so that an executor can end it more gently first."""
+GRACE_SECONDS = 15.0
+"""A run gets this much longer: its worker asks it to end, and kills it 5 s later."""
 
 
 class _Overdue(msgspec.Struct, frozen=True):

@@ -10,13 +10,14 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
 from outlast import backoff
-from outlast.engine.calls import make_call
+from outlast.engine.calls import make_call, refusal_of
 from outlast.engine.cycle import Cycle
-from outlast.engine.errors import EngineError, Unavailable
+from outlast.engine.errors import EngineError, InvalidRequest, NotFound, Unavailable
 from outlast.engine.journal import JournalWriter
 from outlast.engine.sessions import Holding, Session, drop
 from outlast.engine.turn import (
@@ -29,6 +30,7 @@ from outlast.engine.turn import (
     Telling,
     Wake,
 )
+from outlast.engine.waitpoints import Waitpoints
 from outlast.protocol import messages
 from outlast.protocol.frames import EMPTY, Frame, Kind, body
 from outlast.protocol.ids import Prefix
@@ -39,6 +41,7 @@ from outlast.protocol.triggers import Refusal, Trigger, Triggered
 
 logger = logging.getLogger(__name__)
 _PAUSE = 0.2
+T = TypeVar("T")
 
 Admit = Callable[[str, Sequence[Trigger]], Awaitable[list[NewRun | Refusal]]]
 
@@ -48,6 +51,7 @@ _END_STATUS = {
     "payload": Status.FAILED,
     "output": Status.FAILED,
     "crashed": Status.CRASHED,
+    "out_of_memory": Status.CRASHED,
     "timed_out": Status.TIMED_OUT,
     "canceled": Status.CANCELED,
     "expired": Status.EXPIRED,
@@ -77,12 +81,14 @@ class Link:
         journal: JournalWriter,
         admit: Admit,
         new_id: Callable[[Prefix], str],
+        waitpoints: Waitpoints,
     ) -> None:
         self._session = session
         self._cycle = cycle
         self._journal = journal
         self._admit = admit
         self._new_id = new_id
+        self._waitpoints = waitpoints
         self._backlogs: dict[str, deque[Frame]] = {}  # of runs whose next frames have to wait
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -248,12 +254,26 @@ class Link:
             self._go_on(item.run)
 
     async def _make_call(self, item: Frame, call: messages.Call) -> None:
+        environment = self._session.place.environment
         holding = self._session.executing.get(item.run)
         if holding is None or holding.token != item.token:
             self._session.deliver([drop(item.run, item.token)])
             return
-        admitted = await self._admitted(call.items)
-        called = make_call(item, call, admitted, holding, new_id=self._new_id)
+        admitted = await self._patiently(lambda: self._admit(environment, call.items))
+        try:
+            outcome = await self._patiently(
+                lambda: self._waitpoints.prepare(environment, item.run, call)
+            )
+        except (InvalidRequest, NotFound) as error:
+            self._acknowledge(item, body(messages.Called(refusal=refusal_of(error))))
+            return
+        called = make_call(item, call, admitted, holding, new_id=self._new_id, outcome=outcome)
+        shown: Outcome | None = None
+        if outcome is not None:
+            made_outcome = outcome
+            shown = await self._patiently(
+                lambda: self._waitpoints.reveal(self._session.place, made_outcome)
+            )
 
         def answer(tellings: list[Telling], error: EngineError | None) -> None:
             if error is not None:
@@ -264,17 +284,17 @@ class Link:
                 self._session.deliver([drop(item.run, item.token)])
                 return
             made = _triggered.decode(tellings[0].data or "[]")
-            self._acknowledge(item, body(messages.Called(runs=made)))
+            self._acknowledge(item, body(messages.Called(runs=made, outcome=shown)))
 
         self._cycle.submit(called, answer)
 
-    async def _admitted(self, items: Sequence[Trigger]) -> list[NewRun | Refusal]:
-        """Check the runs of a call, however long the database is away: the task waits for them."""
+    async def _patiently(self, prepare: Callable[[], Awaitable[T]]) -> T:
+        """Prepare a call, however long the database is away: the task waits for it."""
         while True:
             try:
-                return await self._admit(self._session.place.environment, items)
+                return await prepare()
             except Unavailable as error:
-                logger.warning("admission repeats", extra={"why": str(error)})
+                logger.warning("a call's preparation repeats", extra={"why": str(error)})
                 await asyncio.sleep(_PAUSE)
 
     # ── loss ──────────────────────────────────────────────────────────────────────────────────
@@ -303,16 +323,18 @@ class Link:
 
     def _blame(self, held: messages.Held, error: RunError, holding: Holding | None) -> None:
         """Fail the attempt of the run that took its process along; its policy says what follows."""
-        pause = None
+        again = None
         if holding is not None:
-            pause = backoff.delay(_policies.decode(holding.retry), holding.attempt)
+            policy = _policies.decode(holding.retry)
+            again = backoff.after(policy, holding.attempt, error, holding.machine)
         self._cycle.submit(
             Ending(
                 run=held.run,
                 token=held.token,
-                status="crashed" if pause is None else "retrying",
+                status=_END_STATUS[error.kind].value if again is None else "retrying",
                 error=msgspec.json.encode(error).decode(),
-                retry_in=pause,
+                retry_in=None if again is None else again.delay,
+                machine=None if again is None else again.machine,
             )
         )
 
@@ -350,5 +372,6 @@ def _failing(item: Frame) -> Ending:
         status="retrying" if again else _END_STATUS[fail.error.kind].value,
         error=msgspec.json.encode(fail.error).decode(),
         retry_in=fail.retry_in,
-        forget=getattr(fail, "forgotten", ()),
+        forget=fail.forgotten,
+        machine=fail.machine,
     )

@@ -29,6 +29,7 @@ class Holding(msgspec.Struct):
     depth: int
     attempt: int
     retry: str  # RetryPolicy as JSON
+    machine: str | None = None
 
 
 class Session:

@@ -57,7 +57,10 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NewCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One entry that a task makes: a child, batch, trigger or wait. `size` counts its items."""
+    """One entry that a task makes: a child, batch, trigger or wait. `size` counts its items.
+
+    `target` is the waitpoint token that a wait is for; the idempotency key is a wait's.
+    """
 
     run: str
     token: int
@@ -76,6 +79,31 @@ class NewCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     size: int = 0
     outcome: str | None = None  # set when it is refused: finished at once
     refusals: str = "{}"  # item -> Refusal, as JSON
+    target: str | None = None
+    idempotency_key: str | None = None
+    idempotency_ttl: float | None = None
+
+
+class NewWaitpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One waitpoint token to make, with its id; ends in `timeout` seconds or at `timeout_at`."""
+
+    waitpoint: str
+    request_key: str
+    callback_hash: str  # hex
+    callback_sealed: str  # hex
+    n: int | None = None
+    tags: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    idempotency_ttl: float | None = None
+    timeout: float | None = None
+    timeout_at: float | None = None
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """A waitpoint token that somebody completes; `output` is JSON text."""
+
+    waitpoint: str
+    output: str | None = None
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -88,6 +116,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
     retry_in: float | None = None
     forget: tuple[str, ...] = ()
+    machine: str | None = None  # of the next attempt, when it needs another one
 
 
 class Suspension(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +200,8 @@ Item = (
     | Cancellation
     | Resumption
     | Rescheduling
+    | NewWaitpoint
+    | Completion
     | Freeing
     | Overtime
     | Called
@@ -206,6 +237,8 @@ _RARE: dict[type[Item], str] = {
     Cancellation: "cancels",
     Resumption: "resumes",
     Rescheduling: "reschedules",
+    NewWaitpoint: "waitpoints",
+    Completion: "completions",
     Freeing: "frees",
     Overtime: "overtimes",
 }

@@ -3,15 +3,17 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from outlast.engine.claims import (
     Claimed,
+    Past,
+    Place,
     claim_frame,
     load_claims,
-    load_entries,
+    load_pasts,
     load_undelivered,
     outcomes,
 )
@@ -64,12 +66,14 @@ class Workers:
         submit: Callable[[str, Item], None],
         remote: Callable[[str], None],
         ended: Callable[[str], None],
+        reveal: Callable[[Place, Sequence[Entry]], Awaitable[list[Entry]]],
     ) -> None:
         self._database = database
         self.sessions = sessions
         self._submit = submit
         self._remote = remote
         self._ended = ended
+        self._reveal = reveal
 
     def pools(self, environment: str) -> tuple[list[Pool], list[str]]:
         """Return the free slots of an environment's workers, and who may park runs."""
@@ -109,7 +113,7 @@ class Workers:
         boxes.setdefault(session.id, []).append(made)
 
     async def _claim(self, environment: str, claims: Sequence[Telling]) -> None:
-        rows, journals = await self._load(environment, claims)
+        rows, pasts = await self._load(environment, claims)
         boxes: dict[str, list[Frame]] = {}
         for claim in claims:
             row = rows.get(claim.run or "")
@@ -121,7 +125,8 @@ class Workers:
             if session is None:  # its socket closed in between: the sweep would find it, later
                 self._submit(environment, Rescue(run=row.run_id, token=row.token))
                 continue
-            made = self._claim_frame(session, claim, row, journals.get(row.run_id, []))
+            past = await self._revealed(session.place, pasts.get(row.run_id))
+            made = self._claim_frame(session, claim, row, past)
             if memoryview(made.body).nbytes > MAX_FRAME_BYTES:
                 session.release(row.run_id, row.token)
                 self._submit(environment, _too_large(row))
@@ -130,27 +135,45 @@ class Workers:
         self._deliver(boxes)
 
     def _claim_frame(
-        self, session: Session, claim: Telling, row: Claimed, entries: Sequence[Entry]
+        self, session: Session, claim: Telling, row: Claimed, past: Past | None
     ) -> Frame:
         session.hold(
             row.run_id,
             Holding(
-                row.token, row.executor, row.task, row.root_id, row.depth, row.attempt, row.retry
+                row.token,
+                row.executor,
+                row.task,
+                row.root_id,
+                row.depth,
+                row.attempt,
+                row.retry,
+                row.machine,
             ),
         )
-        body = claim_frame(row, claim.data or "cold", session.place, entries)
+        body = claim_frame(row, claim.data or "cold", session.place, past)
         return frame(Kind.CLAIM, body, run=row.run_id, token=row.token)
+
+    async def _revealed(self, place: Place, past: Past | None) -> Past | None:
+        """Return a run's past as its code may read it, however long the database is away."""
+        while past is not None and any(entry.kind == "waitpoint" for entry in past.entries):
+            try:
+                entries = await self._reveal(place, past.entries)
+                return msgspec.structs.replace(past, entries=entries)
+            except Unavailable as error:
+                logger.warning("opening a journal repeats", extra={"why": str(error)})
+                await asyncio.sleep(_PAUSE)
+        return past
 
     async def _load(
         self, environment: str, claims: Sequence[Telling]
-    ) -> tuple[dict[str, Claimed], dict[str, list[Entry]]]:
+    ) -> tuple[dict[str, Claimed], dict[str, Past]]:
         """Read claims until it works: they are committed, somebody must hear of them."""
         runs = [claim.run for claim in claims if claim.run is not None]
         while True:
             try:
                 async with self._database.acquire() as executor:
                     rows = await load_claims(executor, environment, runs)
-                    journals = {}
+                    pasts: dict[str, Past] = {}
                     again = [
                         claim.run
                         for claim in claims
@@ -158,12 +181,12 @@ class Workers:
                         and (claim.data != "fresh" or rows[claim.run].attempt > 1)
                     ]
                     if again:
-                        journals = await load_entries(executor, [run for run in again if run])
+                        pasts = await load_pasts(executor, [run for run in again if run])
             except Unavailable as error:
                 logger.warning("loading claims repeats", extra={"why": str(error)})
                 await asyncio.sleep(_PAUSE)
             else:
-                return rows, journals
+                return rows, pasts
 
     def _deliver(self, boxes: dict[str, list[Frame]]) -> None:
         for session_id, frames in boxes.items():
@@ -234,6 +257,7 @@ class Workers:
                     row.depth,
                     row.attempt,
                     row.retry,
+                    row.machine,
                 ),
             )
 

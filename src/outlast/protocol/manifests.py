@@ -7,14 +7,25 @@ import msgspec
 ExecutorKind = Literal["shared", "dedicated"]
 
 
+MAX_ATTEMPTS = 250
+"""No run has more attempts than this."""
+LEAST_DURATION = 5.0
+MOST_DURATION = 2.0**31 - 1
+"""Between these, in seconds, every max_duration lies."""
+
+
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """When a failed attempt is tried again. Times in seconds."""
+    """When a failed attempt is tried again. Times in seconds.
+
+    `out_of_memory` names the machine of the one more attempt after a lack of memory.
+    """
 
     max_attempts: int = 3
     factor: float = 2.0
     min_timeout: float = 1.0
     max_timeout: float = 60.0
     randomize: bool = True
+    out_of_memory: str | None = None
 
 
 class ScheduleManifest(msgspec.Struct, frozen=True, omit_defaults=True):

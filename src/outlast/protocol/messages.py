@@ -70,7 +70,17 @@ class Delivered(msgspec.Struct, frozen=True, omit_defaults=True):
     abandoned: tuple[str, ...] = ()
 
 
-CallKind = Literal["child", "batch", "trigger", "wait"]
+CallKind = Literal["child", "batch", "trigger", "wait", "token", "waitpoint"]
+
+
+class NewToken(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A waitpoint token to make. It times out after `timeout` seconds, or at `timeout_at`."""
+
+    timeout: float = 600.0
+    timeout_at: float | None = None  # seconds since the epoch
+    tags: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    idempotency_key_ttl: float | None = None
 
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,8 +88,10 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
 
     child: one item, resolves at its end. batch: all items, resolves when all ended. trigger: the
     items run on their own, the entry is finished at once. wait: until a moment (`seconds` from now
-    by the database's clock, or `until`, seconds since the epoch). `timeout` (seconds) ends a child
-    or batch entry with a `timed_out` error; the child goes on.
+    by the database's clock, or `until`, seconds since the epoch); with an idempotency key it ends
+    when the first wait with that key does. token: until the waitpoint token `target` is completed
+    or times out. waitpoint: makes the token `new`; finished at once, its value is a `MadeToken`.
+    `timeout` (seconds) ends the entry with a `timed_out` error; what it waits for goes on.
     """
 
     key: str
@@ -92,6 +104,19 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     position: int = 0
     arguments: str = ""
     preview: str = ""
+    target: str | None = None
+    new: NewToken | None = None
+    idempotency_key: str | None = None
+    idempotency_key_ttl: float | None = None
+
+
+class MadeToken(msgspec.Struct, frozen=True):
+    """A waitpoint token as its maker gets it, JSON text in an outcome. `url` completes it."""
+
+    id: str
+    is_cached: bool
+    url: str
+    public_access_token: str
 
 
 class Called(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -133,33 +158,58 @@ class Fail(msgspec.Struct, frozen=True, omit_defaults=True):
     error: RunError
     retry_in: float | None = None
     forgotten: tuple[str, ...] = ()
+    machine: str | None = None  # of the next attempt, when it needs another one
 
 
 class MetadataOperation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One change of the run's metadata, at a position that counts once (scope, ordinal)."""
+    """One change of the run's metadata, at a position that counts once per attempt."""
 
     scope: str
     ordinal: int
     type: Literal["set", "delete", "append", "remove", "increment", "update"]
-    key: str = ""
+    path: tuple[str, ...] = ()  # parts of the key, see `protocol.metadata`
     value: str = "null"  # JSON text
     target: Literal["self", "parent", "root"] = "self"
 
 
-class LogLine(msgspec.Struct, frozen=True):
-    """One line a run printed or logged. `at` is seconds since the epoch."""
+LogLevel = Literal["TRACE", "DEBUG", "LOG", "INFO", "WARN", "ERROR"]
+
+
+class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line a run printed or logged, or the start or end of a span.
+
+    `at` is seconds since the epoch. (scope, ordinal) is its place in the attempt, which counts
+    once; the scope of what threads say begins with `!`. `span` is the span that begins or ends
+    here, of a line the one around it.
+    """
 
     at: float
-    level: str
+    level: LogLevel
     message: str
+    scope: str | None = None
+    ordinal: int | None = None
+    kind: Literal["line", "start", "end"] = "line"
+    span: str | None = None
+    parent: str | None = None
+    attributes: str | None = None  # JSON object as text
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a run only reports: never part of its control flow."""
+    """What a run only reports: never part of its control flow.
+
+    `refresh` asks for the metadata as it is now; the ACK then carries `Reported`.
+    """
 
     metadata: tuple[MetadataOperation, ...] = ()
     tags: tuple[str, ...] = ()
     logs: tuple[LogLine, ...] = ()
+    refresh: bool = False
+
+
+class Reported(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The metadata of the run after the report, as JSON text, when it was asked for."""
+
+    metadata: str | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -186,6 +236,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_test: bool = False
     is_replay: bool = False
     trace_context: str | None = None
+    machine: str | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -205,7 +256,9 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     metadata: str = "{}"
     seed: bytes = b""  # 32 bytes: uuid4 and random of the run
     entries: tuple[Entry, ...] = ()
-    positions: dict[str, int] = {}  # metadata scope -> highest ordinal applied
+    positions: dict[str, int] = {}  # scope -> highest metadata operation applied in this attempt
+    lines: dict[str, int] = {}  # scope -> highest log line recorded in this attempt
+    spent: float = 0.0  # active seconds of this attempt before this claim
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -220,6 +273,7 @@ class Cancel(msgspec.Struct, frozen=True):
 
     reason: str
     seconds: float = 30.0
+    overtime: bool = False  # it worked longer than its max_duration; the supervisor says so
 
 
 class Held(msgspec.Struct, array_like=True, frozen=True):

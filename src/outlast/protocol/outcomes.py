@@ -10,6 +10,7 @@ ErrorKind = Literal[
     "payload",  # the payload does not fit the task
     "output",  # the returned value has no JSON form
     "crashed",  # the executor died under the run
+    "out_of_memory",  # raised or measured; `type` says when it is only suspected
     "timed_out",  # max_duration
     "canceled",
     "expired",
@@ -19,8 +20,12 @@ ErrorKind = Literal[
 
 MAX_MESSAGE = 1_000
 """Longest error message that is stored, in characters."""
-MAX_STACK_LINES = 50
-"""Most lines of a stored traceback: the first 5 and the last 45."""
+MAX_FRAMES = 50
+"""Most frames of a stored traceback: the first 5 and the last 45."""
+MAX_LINE = 1_024
+"""Longest line of a stored traceback, in characters."""
+SUSPECTED = "OutOfMemorySuspected"
+"""The `type` of an end by SIGKILL that was not ours: most likely the kernel was out of memory."""
 
 
 class RunError(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,7 +36,8 @@ class RunError(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     stack: str = ""
     data: str | None = None  # JSON text a caller may attach
-    causes: tuple[str, ...] = ()  # "Type: message" of the __cause__ chain
+    causes: tuple[str, ...] = ()  # "Type: message" of the __cause__ chain and a group's members
+    line: str = ""  # "file:line in function", the innermost line of the user's code
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):

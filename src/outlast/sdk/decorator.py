@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, overload
 
+from outlast.protocol.machines import PRESETS
+from outlast.protocol.manifests import LEAST_DURATION, MOST_DURATION
 from outlast.sdk.context import Context
 from outlast.sdk.durations import Duration, seconds
 from outlast.sdk.errors import UsageError
@@ -19,8 +21,6 @@ R_co = TypeVar("R_co", covariant=True)
 P = TypeVar("P")
 R = TypeVar("R")
 
-MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")
-LEAST_DURATION = 5.0
 MAX_ID = 128
 
 # One Protocol per shape, `ctx` as a keyword by name: with a plain `Callable[[Context], ...]` a
@@ -147,12 +147,13 @@ def _checked(
         )
     if retry is not None and not isinstance(retry, Retry):
         raise UsageError(f"retry is a {type(retry).__name__}; use Retry(max_attempts=...)")
-    if machine is not None and machine not in MACHINES:
-        raise UsageError(f"machine {machine!r} is unknown; use one of {', '.join(MACHINES)}")
+    if machine is not None and machine not in PRESETS:
+        raise UsageError(f"machine {machine!r} is unknown; use one of {', '.join(PRESETS)}")
     if max_duration is not None and not isinstance(max_duration, Unset):
         max_duration = seconds(max_duration, "max_duration")
         if max_duration < LEAST_DURATION:
             raise UsageError(f"max_duration must be at least {LEAST_DURATION:g} s")
+        max_duration = min(max_duration, MOST_DURATION)
     return {
         "queue": queue,
         "retry": retry,

@@ -21,11 +21,13 @@ OutlastError
 ├── BatchTriggerError             some or all items of a batch have no run
 ├── PayloadError                  the payload does not fit the task
 ├── OutputError                   the returned value has no JSON form
+├── OutOfMemoryError              raised by user code: the run needs more memory
 └── AbortTaskRunError             raised by user code: fail now, no more attempts
 
 Interrupt (BaseException)         `except Exception` does not catch these
 ├── NonDeterministicReplayError   the code took another way than its journal
 ├── MaxDurationExceeded           the run will be ended in a few seconds
+├── CompleteTaskWithOutput        raised by user code: end now, with this output
 └── RunInterrupted                the run is canceled or handed back: unwind
 
 BlockingCallWarning (UserWarning) a `_sync` call on a running event loop
@@ -55,12 +57,14 @@ __all__ = [
     "BadRequestError",
     "BatchTriggerError",
     "BlockingCallWarning",
+    "CompleteTaskWithOutput",
     "ConflictError",
     "ForeignCallError",
     "Interrupt",
     "MaxDurationExceeded",
     "NonDeterministicReplayError",
     "NotFoundError",
+    "OutOfMemoryError",
     "OutlastError",
     "OutputError",
     "OutsideRunError",
@@ -190,6 +194,10 @@ class AbortTaskRunError(OutlastError):
     """Raise it to fail the run at once, without another attempt."""
 
 
+class OutOfMemoryError(OutlastError):
+    """Raise it when the run lacks memory; `Retry(out_of_memory=...)` names the next machine."""
+
+
 class Interrupt(BaseException):
     """Not an error of the code: the run ends or pauses here, and `except Exception` stays out."""
 
@@ -200,6 +208,14 @@ class NonDeterministicReplayError(Interrupt):
 
 class MaxDurationExceeded(Interrupt):
     """The run has used up its `max_duration`; its process is ended in a few seconds."""
+
+
+class CompleteTaskWithOutput(Interrupt):
+    """Raise it anywhere in a task to end the run at once, as a success with this output."""
+
+    def __init__(self, output: object = None) -> None:
+        super().__init__("the run completes with an output")
+        self.output = output
 
 
 class RunInterrupted(Interrupt):

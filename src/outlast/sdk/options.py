@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, TypedDict
 
+from outlast.protocol.manifests import MAX_ATTEMPTS
 from outlast.protocol.triggers import Trigger
 from outlast.sdk import idempotency
 from outlast.sdk.durations import Duration, moment, seconds
 from outlast.sdk.errors import UsageError
 from outlast.sdk.queue import Queue
-from outlast.sdk.retry import MAX_ATTEMPTS
 from outlast.sdk.serde import Codec
 from outlast.sdk.tags import Tags, check
 from outlast.sdk.texts import storable, storable_json

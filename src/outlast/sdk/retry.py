@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-from outlast.protocol.manifests import RetryPolicy
+from outlast.protocol.machines import PRESETS
+from outlast.protocol.manifests import MAX_ATTEMPTS, RetryPolicy
 from outlast.sdk.durations import Duration, seconds
 from outlast.sdk.errors import UsageError
-
-MAX_ATTEMPTS = 250
-"""No run has more attempts than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +14,7 @@ class Retry:
 
     Errors in `give_up_on` fail the run at once. Inside a task a failing step raises `StepError`, so
     an error of a step is named by its own class here, or decided by `StepError.type` in the code.
+    `out_of_memory` names a larger machine: a run that lacked memory gets one more attempt on it.
     """
 
     max_attempts: int = 3
@@ -24,6 +23,7 @@ class Retry:
     max_timeout: Duration = 60.0
     randomize: bool = True
     give_up_on: tuple[type[BaseException], ...] = ()
+    out_of_memory: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, here and not in the worker."""
@@ -33,6 +33,11 @@ class Retry:
             )
         if self.factor <= 0:
             raise UsageError(f"factor must be above 0, not {self.factor}")
+        if self.out_of_memory is not None and self.out_of_memory not in PRESETS:
+            raise UsageError(
+                f"out_of_memory names machine {self.out_of_memory!r}, which does not exist; "
+                f"use one of {', '.join(PRESETS)}"
+            )
         self.policy()
 
     def policy(self) -> RetryPolicy:
@@ -43,6 +48,7 @@ class Retry:
             min_timeout=seconds(self.min_timeout, "min_timeout"),
             max_timeout=seconds(self.max_timeout, "max_timeout"),
             randomize=self.randomize,
+            out_of_memory=self.out_of_memory,
         )
 
     def gives_up_on(self, error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from outlast.protocol.messages import Call, Claim
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk import runtime
-from outlast.sdk.errors import ForeignCallError, UsageError
+from outlast.sdk.errors import ForeignCallError, MaxDurationExceeded, UsageError
 from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
 from outlast.worker import scopes
@@ -49,6 +49,7 @@ class AsyncRun(Run, Owner):
         self._main: asyncio.Task[str | None] | None = None
         self._tasks: dict[asyncio.Task[Any], Scope] = {}
         self._closing: asyncio.Task[None] | None = None
+        self._due: MaxDurationExceeded | None = None
 
     def start(self) -> None:
         """Begin: the function is called as soon as the lease is fresh."""
@@ -230,6 +231,21 @@ class AsyncRun(Run, Owner):
                 task.cancel()
             await asyncio.wait(left, timeout=LEFTOVER_SECONDS)
         await self.finish(ending)
+
+    def _interrupt(self, error: MaxDurationExceeded) -> None:
+        """Cancel the function; `instead` makes of it what it is."""
+        if self._main is not None and not self._main.done():
+            self._due = error
+            self._main.cancel()
+
+    def instead(self, boundary: scopes.Boundary) -> BaseException | None:
+        """Return what is raised in place of the CancelledError that a task is about to get."""
+        main = self._main
+        if self._due is None or main is None or main.get_coro() is not boundary:
+            return None
+        due, self._due = self._due, None
+        main.uncancel()
+        return due
 
     def _abort(self) -> None:
         for task in list(self._tasks):

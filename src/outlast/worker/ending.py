@@ -1,19 +1,14 @@
 """What an executor says at the end of a run: its output, or why it failed and what comes next."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
-
-from outlast import backoff
 from outlast.protocol.frames import Kind
-from outlast.protocol.manifests import RetryPolicy
-from outlast.protocol.messages import Claim, Complete, Fail
-from outlast.protocol.outcomes import RunError
+from outlast.protocol.messages import Complete, Fail
+from outlast.protocol.outcomes import ErrorKind
+from outlast.sdk.errors import CompleteTaskWithOutput, MaxDurationExceeded, OutputError
 from outlast.sdk.failures import describe
-from outlast.sdk.task import Task
-from outlast.worker import failures
-from outlast.worker.journal import Journal
+from outlast.worker.verdicts import Failed, Judgement
 
 
 @dataclass(frozen=True)
@@ -23,51 +18,62 @@ class Returned:
     output: str | None
 
 
-Ending = Returned | BaseException
+Ending = Returned | Fail | BaseException
+"""How the code ended; a Fail is an error that was judged already."""
+
+UNTOLD: frozenset[ErrorKind] = frozenset({"replay", "canceled"})
+"""Kinds of failure that no `on_failure` hook hears of."""
 
 
-class Ended(Protocol):
+class Ended(Failed, Protocol):
     """A run whose code has ended."""
 
-    claim: Claim
-    task: Task[Any, Any]
-    journal: Journal
-    cancel_reason: str | None
     lost: BaseException | None
+    overtime: MaxDurationExceeded | None
+
+
+def settled(run: Ended, result: Ending) -> Ending:
+    """Return what counts as the end, whatever the code made of it on its way out.
+
+    A loss counts before all; an output that the code threw counts like one that it returned. What
+    worked too long failed of that, unless it returned after all.
+    """
+    if run.lost is not None:
+        return run.lost
+    if isinstance(result, Returned | Fail):
+        return result
+    if (thrown := _output(result)) is not None:
+        try:
+            return Returned(run.task.encode_output(thrown.output))
+        except OutputError as error:
+            return error
+    if run.overtime is not None and run.overtime is not result:
+        return run.overtime.with_traceback(result.__traceback__)
+    return result
 
 
 def frame_of(run: Ended, result: Ending) -> tuple[Kind, Complete | Fail]:
     """Return kind and body of a run's last frame."""
-    if run.lost is not None:
-        return Kind.FAIL, _failure(run, run.lost)
+    result = settled(run, result)
     if isinstance(result, Returned):
         return Kind.COMPLETE, Complete(result.output)
-    return Kind.FAIL, _failure(run, result)
+    return Kind.FAIL, result if isinstance(result, Fail) else failure_of(run, result)
 
 
-def _failure(run: Ended, error: BaseException) -> Fail:
-    described = describe(error)
-    if described.kind == "replay":
-        return Fail(described)
-    if run.cancel_reason is not None:
-        return Fail(RunError("canceled", type(error).__name__, run.cancel_reason))
-    if described.kind in failures.NEVER_RETRIED or run.task.gives_up_on(error):
-        return Fail(described)
-    retry_in = backoff.delay(_policy(run.claim), run.claim.facts.attempt)
-    return Fail(described, retry_in, _culprits(run.journal, error))
+def failure_of(run: Failed, error: BaseException) -> Fail:
+    """Return what a failed attempt leads to when no hook is asked."""
+    return Judgement(run, error).fail()
 
 
-def _culprits(journal: Journal, error: BaseException) -> tuple[str, ...]:
-    """Return the entries whose failure ended the attempt: the next one does them again."""
-    found = list(failures.culprits(error))
-    return tuple(
-        item.wire
-        for item in journal.failed()
-        if item.outcome is not None
-        and any(failures.is_failure_of(failure, item.outcome) for failure in found)
-    )
+def is_replay(error: BaseException) -> bool:
+    """Say whether the run cannot replay here: it is parked, not failed."""
+    return describe(error).kind == "replay"
 
 
-def _policy(claim: Claim) -> RetryPolicy:
-    policy = msgspec.json.decode(claim.retry, type=RetryPolicy) if claim.retry else RetryPolicy()
-    return msgspec.structs.replace(policy, max_attempts=claim.facts.max_attempts)
+def _output(error: BaseException) -> CompleteTaskWithOutput | None:
+    """Return the output that the code threw, also out of a TaskGroup."""
+    if isinstance(error, CompleteTaskWithOutput):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for each in error.exceptions if (found := _output(each))), None)
+    return None

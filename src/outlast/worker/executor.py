@@ -37,7 +37,7 @@ from outlast.worker.processes import Config
 from outlast.worker.reports import Reporter, capture_logs
 from outlast.worker.run import Run
 from outlast.worker.slot import State
-from outlast.worker.sync_run import SyncRun
+from outlast.worker.sync_run import SyncRun, interrupt_on_signal
 from outlast.worker.threads import MOST, Threads
 from outlast.worker.watchdog import Watchdog
 
@@ -132,7 +132,8 @@ class Executor:
                 result = msgspec.msgpack.decode(each.body, type=Result)
                 run.resolved(result.key, result.outcome)
             case Kind.CANCEL if run is not None:
-                run.cancel(msgspec.msgpack.decode(each.body, type=Cancel).reason)
+                cancel = msgspec.msgpack.decode(each.body, type=Cancel)
+                (run.exceed if cancel.overtime else run.cancel)(cancel.reason)
             case Kind.DROP if run is not None:
                 run.drop()
             case _:
@@ -235,6 +236,7 @@ def main() -> None:
         Watchdog(executor, loop, pipe, threading.get_ident()).start()
         ready()
         return
+    interrupt_on_signal()
     threading.Thread(target=ready, name="link", daemon=True).start()
     while True:
         executor.jobs.get()()

@@ -1,14 +1,9 @@
-"""Which failures another attempt cannot cure, and which entries ended an attempt."""
+"""Which entries ended an attempt: the next one does them again."""
 
 from collections.abc import Iterator
 
-from outlast.protocol.outcomes import ErrorKind, Outcome, RunError
+from outlast.protocol.outcomes import Outcome, RunError
 from outlast.sdk import errors
-
-NEVER_RETRIED: frozenset[ErrorKind] = frozenset(
-    {"aborted", "payload", "output", "canceled", "replay"}
-)
-"""Kinds of failure that another attempt cannot cure, or must not have."""
 
 
 def culprits(error: BaseException) -> Iterator[errors.StepError | errors.RunError]:

@@ -17,6 +17,7 @@ from outlast.protocol.frames import Kind
 from outlast.protocol.messages import Call, Called, Claim, Entry, Started, Step, Stepped
 from outlast.protocol.outcomes import Outcome
 from outlast.sdk.context import Context
+from outlast.sdk.errors import MaxDurationExceeded
 from outlast.sdk.task import Task
 from outlast.worker import ending
 from outlast.worker.caller import Caller
@@ -50,6 +51,8 @@ class Run(Caller):
         self.cancel_reason: str | None = None
         self.lost: BaseException | None = None
         """What ends the run whatever its code makes of it: SystemExit, a replay that cannot be."""
+        self.overtime: MaxDurationExceeded | None = None
+        """Set once the run has worked longer than its `max_duration`."""
         self._host = host
         self._loop = host.loop
         self._thread = threading.get_ident()
@@ -109,6 +112,10 @@ class Run(Caller):
         """Unwind the code."""
 
     @abstractmethod
+    def _interrupt(self, error: MaxDurationExceeded) -> None:
+        """Raise the error in the code, as soon as that can be."""
+
+    @abstractmethod
     def _look(self) -> Stillness:
         """Return what the code is doing."""
 
@@ -138,6 +145,12 @@ class Run(Caller):
     def acknowledged(self, token: int, number: int, body: msgspec.Raw) -> None:
         """Take the server's answer to a frame."""
         self.sending.acknowledged(token, number, body)
+
+    def exceed(self, reason: str) -> None:
+        """Raise `MaxDurationExceeded` in the code: in a few seconds its process is ended."""
+        if self.overtime is None and self.cancel_reason is None and self.state is not State.ENDED:
+            self.overtime = MaxDurationExceeded(f"run {self.id} {reason}")
+            self._interrupt(self.overtime)
 
     def drop(self) -> None:
         """Stop without a word: the run is not ours any more."""
@@ -259,7 +272,7 @@ class Run(Caller):
             self.sending.delivered(item.wire, item.number)
 
     def _abandon(self, item: Item) -> None:
-        if self.state is State.ENDED or self.cancel_reason is not None or self.lost is not None:
+        if self.state is State.ENDED or self.cancel_reason or self.lost or self.overtime:
             return
         if not item.abandoned:
             item.abandoned = True

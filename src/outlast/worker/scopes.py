@@ -73,6 +73,10 @@ class Owner(ABC):
         """Take note that code of the run goes on by itself."""
 
     @abstractmethod
+    def instead(self, boundary: "Boundary") -> BaseException | None:
+        """Return what is raised in place of the CancelledError that a task is about to get."""
+
+    @abstractmethod
     def left(self, error: BaseException) -> BaseException:
         """Take SystemExit or KeyboardInterrupt of user code; return what to raise instead."""
 
@@ -106,6 +110,8 @@ class Boundary(Steps):
         tb: TracebackType | None = None,
     ) -> Any:
         """Run to the next suspension, beginning with an exception."""
+        if isinstance(typ, asyncio.CancelledError) and (due := self.owner.instead(self)):
+            typ, val, tb = due, None, None
         try:
             if val is None and tb is None:
                 return self.inner.throw(typ)

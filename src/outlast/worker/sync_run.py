@@ -5,15 +5,22 @@ import concurrent.futures
 import contextvars
 import inspect
 import queue
+import signal
 import threading
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any, TypeVar
 
 from outlast.protocol.messages import Call, Claim, Step
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk import runtime
-from outlast.sdk.errors import ForeignCallError, RunInterrupted, UsageError
+from outlast.sdk.errors import (
+    ForeignCallError,
+    MaxDurationExceeded,
+    RunInterrupted,
+    UsageError,
+)
 from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
 from outlast.worker.ending import Ending, Returned
@@ -24,7 +31,21 @@ from outlast.worker.scopes import Scope
 from outlast.worker.slot import State
 
 T = TypeVar("T")
+OVERTIME_SIGNAL = signal.SIGUSR2
+"""Reaches the main thread of an executor also in a call that blocks, such as `time.sleep`."""
+
 Jobs = queue.SimpleQueue[Callable[[], None]]
+
+
+def interrupt_on_signal() -> None:
+    """Let the signal interrupt the function that the main thread executes. On that thread."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        run = runtime.current()
+        if isinstance(run, SyncRun):
+            run.raise_due()
+
+    signal.signal(OVERTIME_SIGNAL, interrupt)
 
 
 class SyncRun(Run):
@@ -39,6 +60,9 @@ class SyncRun(Run):
         self._inside: set[asyncio.Task[Any]] = set()
         """Calls of the function that block it at this moment."""
         self._interrupted = False
+        self._calling = False
+        """Whether the function of the user executes: only there it may be interrupted."""
+        self._due: MaxDurationExceeded | None = None
         self._background: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -175,7 +199,11 @@ class SyncRun(Run):
         payload = self.take_payload()
         context = self.context if self.task.takes_context else None
         args, named = self.task.arguments(payload, context)
-        value = self.task.function(*args, **named)
+        self._calling = True
+        try:
+            value = self.task.function(*args, **named)
+        finally:
+            self._calling = False
         if inspect.isawaitable(value):
             if inspect.iscoroutine(value):
                 value.close()
@@ -189,6 +217,20 @@ class SyncRun(Run):
 
     def _returned(self, ending: Ending) -> None:
         self._keep(self.finish(ending))
+
+    def _interrupt(self, error: MaxDurationExceeded) -> None:
+        """Raise in the function: where it waits for a call, or wherever a signal reaches it."""
+        self._due = error
+        for call in self._inside:
+            call.cancel()
+        if self._user_thread is not None:
+            signal.pthread_kill(self._user_thread, OVERTIME_SIGNAL)
+
+    def raise_due(self) -> None:
+        """Raise what interrupts the function, once. In its own thread."""
+        if self._calling and self._due is not None:
+            due, self._due = self._due, None
+            raise due
 
     def _abort(self) -> None:
         for call in self._inside:
@@ -226,6 +268,7 @@ class SyncRun(Run):
     def _check_interrupted(self) -> None:
         if self.state is State.ENDED:
             raise self.over()
+        self.raise_due()
         if self.cancel_reason is not None and not self._interrupted:
             # Once: what cleans up after it may still make its calls.
             self._interrupted = True

@@ -1,12 +1,13 @@
 -- name: load_claims
 -- What a worker needs to start or go on with claimed runs. Read after the claim's commit, outside the lock.
 select r.id as run_id, r.task, r.queue, r.concurrency_key,
-  case when s.suspect is null then r.executor else 'dedicated' end as executor,
+  case when s.suspect is null and s.machine is null then r.executor else 'dedicated' end as executor,
   coalesce(r.payload, b.data) as payload, r.payload_type, r.retry, r.max_duration, r.seed,
   r.parent_id, r.root_id, r.depth, r.batch_id, r.idempotency_shown, r.is_test, r.replayed_from is not null as is_replay,
   r.trace_context, r.created_at, r.tags || coalesce(g.tags, '{}') as tags,
-  coalesce(m.value::text, r.metadata, '{}') as metadata, coalesce(m.positions::text, '{}') as positions,
-  s.token, s.attempt, s.started_at, s.session_id, v.name as version
+  coalesce(m.value::text, r.metadata, '{}') as metadata,
+  s.token, s.attempt, s.started_at, s.session_id, v.name as version,
+  coalesce(s.machine, r.machine) as machine, s.active_seconds - s.earlier_seconds as spent
 from unnest(:runs::text[]) as c (id)
 cross join lateral (select * from outlast.run x where x.environment_id = :environment::text and x.id = c.id limit 1) r
 join outlast.run_state s on s.run_id = r.id
@@ -30,4 +31,17 @@ select e.run_id, e.key, e.outcome
 from outlast.entry e
 left join outlast.delivery d on d.run_id = e.run_id and d.key = e.key
 where e.run_id = any (:runs::text[]) and e.outcome is not null and d.key is null
-  and e.kind in ('child', 'batch', 'wait')
+  and e.kind in ('child', 'batch', 'wait', 'token')
+
+-- name: load_positions
+-- How far the reports of a run have got in its attempt, per scope; threads (!) are not repeated by a replay.
+select s.run_id, 'metadata' as kind, p.scope, p.ordinal
+from outlast.run_state s
+join outlast.position p on p.run_id = s.run_id and p.attempt = s.attempt
+where s.run_id = any (:runs::text[])
+union all
+select s.run_id, 'lines', l.scope, max(l.ordinal)
+from outlast.run_state s
+join outlast.log l on l.run_id = s.run_id and l.attempt = s.attempt and l.scope not like '!%'
+where s.run_id = any (:runs::text[])
+group by s.run_id, l.scope

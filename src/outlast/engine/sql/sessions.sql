@@ -89,5 +89,5 @@ cross join lateral (
   select max_duration from outlast.run r
   where r.environment_id = s.environment_id and r.id = s.run_id limit 1) r
 where x.lost_at is null and s.status in ('dequeued', 'executing') and s.cancel_at is null
-  and s.active_seconds + extract(epoch from clock_timestamp() - s.entered_at)
+  and s.active_seconds - s.earlier_seconds + extract(epoch from clock_timestamp() - s.entered_at)
       > r.max_duration + :grace::double precision

@@ -14,11 +14,13 @@ create type new_run as (
 create type new_call as (
   n int, run text, token bigint, key text, kind text, name text, position bigint, arguments text, preview text,
   seconds double precision, until double precision, timeout double precision,
-  batch text, size int, outcome text, refusals text, attempt int
+  batch text, size int, outcome text, refusals text, attempt int,
+  target text, idempotency_key text, idempotency_ttl double precision  -- the token; a wait's key
 );
 
 create type ending as (
-  n int, run text, token bigint, status text, output text, error text, retry_in double precision, forget text[]
+  n int, run text, token bigint, status text, output text, error text, retry_in double precision, forget text[],
+  machine text
 );
 
 create type suspension as (n int, run text, token bigint, keys text[]);

@@ -48,14 +48,14 @@ begin
 end $$;
 
 -- The route a run needs: where versions are pinned its own version once started, until it is freed from it;
--- a suspect runs alone.
+-- a suspect runs alone, and so does what needs a machine after a lack of memory.
 create function route_of(env text, s outlast.run_state, route text, pins boolean) returns text
 language sql stable as $$
   select case when not pins then split_part(route, '/', 1)
               when s.version_id is not null then s.version_id
               when s.attempt = 0 then split_part(route, '/', 1)
               else 'current' end
-    || '/' || case when s.suspect is not null then 'dedicated' else (
+    || '/' || case when s.suspect is not null or s.machine is not null then 'dedicated' else (
       select executor from outlast.run r where r.environment_id = env and r.id = s.run_id) end $$;
 
 -- Put runs into `ready`. Most enter the lane they have; pinned and suspect ones may need another route.
@@ -65,7 +65,7 @@ returns void language plpgsql as $$
 begin
   if coalesce(cardinality(items), 0) = 0 then return; end if;
   if pins or exists (
-    select from unnest(items) i join outlast.run_state s on s.run_id = i.run where s.suspect is not null
+    select from unnest(items) i join outlast.run_state s on s.run_id = i.run where s.suspect is not null or s.machine is not null
   ) then
     perform change_lanes(env, pins, array(select run from unnest(items)));
   end if;

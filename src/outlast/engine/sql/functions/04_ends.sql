@@ -59,6 +59,7 @@ begin
           when s.cancel_at is not null and i.status not in ('completed', 'waiting') then 'canceled'
           else i.status end,
         token = s.token + 1, session_id = null, awaiting = null, updated_at = moment,
+        machine = coalesce(i.machine, s.machine),
         reason = case when i.status = 'waiting' then i.error::json ->> 'message' end,
         active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
     from unnest(items) i
@@ -228,7 +229,7 @@ begin
     select array_agg(row(0, s.run_id, s.token,
       case when s.attempt < (r.retry::json ->> 'max_attempts')::int then 'retrying' else 'crashed' end,
       null, error_text('crashed', 'WorkerLost', 'took its worker along three times without getting on'),
-      1.0, '{}')::ending)
+      1.0, '{}', null)::ending)
     into failed
     from outlast.run_state s
     cross join lateral (select retry from outlast.run where environment_id = env and id = s.run_id limit 1) r

@@ -11,6 +11,7 @@ begin
     update outlast.run_state s
     set status = 'dequeued', token = s.token + 1, attempt = s.attempt + p.fresh::int,
         session_id = p.session, ready_at = null, entered_at = moment, updated_at = moment,
+        earlier_seconds = case when p.fresh then s.active_seconds else s.earlier_seconds end,
         started_at = coalesce(s.started_at, moment),
         version_id = (select version_id from outlast.session where id = p.session)
     from unnest(picks) p
