@@ -10,10 +10,12 @@ from outlast.engine.admission import Admission
 from outlast.engine.agents import Agents
 from outlast.engine.audit import Audit
 from outlast.engine.batches import Batches
+from outlast.engine.bulk import BulkActions
 from outlast.engine.catalogue import Catalogue
 from outlast.engine.cycles import Cycles
 from outlast.engine.database import Database, DatabaseSettings
 from outlast.engine.ends import Ends
+from outlast.engine.errors import Conflict
 from outlast.engine.gateway import Gateway
 from outlast.engine.ids import Ids
 from outlast.engine.journal import JournalWriter
@@ -27,7 +29,7 @@ from outlast.engine.sessions import Sessions
 from outlast.engine.tenancy import Environment, Tenancy
 from outlast.engine.tokens import Tokens
 from outlast.engine.triggers import Triggers
-from outlast.engine.turn import Cancellation, Resumption
+from outlast.engine.turn import Cancellation, Rescheduling, Resumption
 from outlast.engine.versions import GRACE_SECONDS, Versions
 from outlast.engine.workers import Workers
 from outlast.protocol.triggers import Trigger, Triggered
@@ -59,7 +61,8 @@ class Engine:
         self.settings = settings
         self.database = database
         self.ids = Ids(database)
-        self.keys = Keys(database, KeyRing(settings.encryption_keys))
+        ring = KeyRing(settings.encryption_keys)
+        self.keys = Keys(database, ring)
         self.tenancy = Tenancy(database, self.keys)
         self.tokens = Tokens(database, self.keys, self.tenancy)
         self.catalogue = Catalogue(database)
@@ -92,6 +95,16 @@ class Engine:
         self.gateway = Gateway(
             database,
             server=settings.server_id,
+        self.replays = Replays(database, triggers=self.triggers)
+        self.bulk = BulkActions(
+            database,
+            server=settings.server_id,
+            ids=self.ids,
+            tenancy=self.tenancy,
+            runs=self.runs,
+            replays=self.replays,
+            cycles=self.cycles,
+        )
             catalogue=self.catalogue,
             cycles=self.cycles,
             sessions=self.sessions,
@@ -154,6 +167,21 @@ class Engine:
 
     def _start(self) -> None:
         self._notices.start()
+    async def reschedule(
+        self,
+        environment: Environment,
+        run: str,
+        *,
+        delay: float | None = None,
+        delay_until: float | None = None,
+    ) -> None:
+        """Let a delayed run start at another moment. Raises `NotFound`, `Conflict`."""
+        item = Rescheduling(run=run, delay=delay, delay_until=delay_until)
+        [answer] = await self.cycles.of(environment.id).ask(item)
+        if answer.data != "true":
+            found = await self.runs.retrieve(environment.id, run)
+            raise Conflict(f"run {run} is {found.status}; only a delayed one is rescheduled")
+
         self._agents.repeat("poll", self._poll, _POLL_SECONDS)
         self._agents.repeat("sweep", self._sweep.run_once, _POLL_SECONDS)
         self._agents.repeat("versions", self._versions.run_once, _VERSIONS_SECONDS)
@@ -169,6 +197,7 @@ class Engine:
         rows = await self.database.fetch(
             _Environment,
             SESSIONS.needy,
+        self._agents.repeat("bulk", self.bulk.run_once, _POLL_SECONDS)
             environments=self.sessions.environments(),
             clock=clock() if clock is not None else None,
         )

@@ -38,6 +38,8 @@ class RunFilters(msgspec.Struct, frozen=True, kw_only=True):
     queues: tuple[str, ...] = ()
     machines: tuple[str, ...] = ()
     batch: str | None = None
+    bulk: str | None = None
+    """A bulk action: the runs that it canceled or made."""
     parent: str | None = None
     root_only: bool = False
     is_test: bool | None = None
@@ -98,14 +100,13 @@ def compose(
 ) -> Choice:
     """Return the query for the ids of a page of checked filters.
 
-    `tagged` are all runs with one of the tags, when they are few; a tag that many runs have is
-    looked for from the newest run on instead.
+    `base` begins it, with the bulk action as its second parameter where one is asked for. `tagged`
+    are all runs with one of the tags, when they are few; a tag that many runs have is looked for
+    from the newest run on instead.
     """
     composer = _Composer(environment_id)
-    if filters.statuses:
-        # From the enumeration, so that the planner sees which partial index fits.
-        listed = ", ".join(f"'{Status(status).value}'" for status in filters.statuses)
-        composer.fragments.append(f"s.environment_id = $1 and s.status in ({listed})")
+    if filters.bulk is not None:
+        composer.values.append(filters.bulk)
     _add_values(composer, filters)
     _add_range(composer, filters)
     if tagged is not None:
@@ -118,14 +119,29 @@ def compose(
         order = "asc"
     elif page.after is not None:
         composer.add("r.id < ?::text", page.after)
-    sql = "\n".join(
-        [
-            base.sql,
-            *(f"and {fragment}" for fragment in composer.fragments),
-            f"order by r.id {order} limit {page.size + 1}",
-        ]
-    )
+    tail = f"{order} limit {page.size + 1}"
+    # One part per status: an index gives the order within each. From the enumeration, so that the
+    # planner sees which partial index fits.
+    parts = [
+        "\n".join([base.sql, *(f"and {one}" for one in conditions), f"order by r.id {tail}"])
+        for conditions in (
+            [f"s.environment_id = $1 and s.status = '{status.value}'", *composer.fragments]
+            if status is not None
+            else composer.fragments
+            for status in filters.statuses or (None,)
+        )
+    ]
+    sql = parts[0]
+    if len(parts) > 1:
+        together = "\nunion all\n".join(f"({part})" for part in parts)
+        sql = f"select id from ({together}) r order by id {tail}"  # noqa: S608 - of our own parts
     return Choice(Statement(base.name, sql, ()), composer.values)
+
+
+def counted(choice: Choice) -> Choice:
+    """Return the query for how many ids a choice has, up to the size of its page."""
+    sql = f"select count(*)::int as count from ({choice.statement.sql}) c"  # noqa: S608 - ours
+    return Choice(Statement(choice.statement.name, sql, ()), choice.values)
 
 
 def _add_values(composer: _Composer, filters: RunFilters) -> None:
@@ -192,6 +208,7 @@ def check(filters: RunFilters, page: Page) -> None:
         ("filter[queue]", filters.queues),
         ("filter[machine]", filters.machines),
         ("filter[batch]", (filters.batch or "",)),
+        ("filter[bulkAction]", (filters.bulk or "",)),
         ("filter[parent]", (filters.parent or "",)),
     ):
         _check_values(param, values)

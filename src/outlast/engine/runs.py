@@ -7,7 +7,7 @@ import msgspec
 
 from outlast.engine.database import Database
 from outlast.engine.errors import Conflict, NotFound
-from outlast.engine.filters import Page, RunFilters, check, compose
+from outlast.engine.filters import Choice, Page, RunFilters, check, compose, counted
 from outlast.engine.queries import load
 from outlast.engine.standing import Standing, explain
 from outlast.protocol.manifests import RetryPolicy
@@ -17,6 +17,7 @@ from outlast.protocol.statuses import FINAL, Status
 RUNS = load("runs")
 
 MAX_CHILDREN = 100
+MOST_COUNTED = 100_000
 _MAX_LINES = 10_000
 _MOST_TAGGED = 2_000
 
@@ -136,6 +137,10 @@ class RunLog(msgspec.Struct, frozen=True):
     """One line that a run printed or logged."""
 
     number: int
+class _Count(msgspec.Struct, frozen=True):
+    count: int
+
+
     at: datetime
     level: str
     message: str
@@ -213,14 +218,32 @@ class Runs:
         page = page or Page()
         filters = filters or RunFilters()
         check(filters, page)
-        tagged = await self._few_tagged(environment_id, filters.tags) if filters.tags else None
-        choice = compose(RUNS.choose_runs, environment_id, filters, page, tagged=tagged)
-        async with self._database.acquire() as executor:
-            rows = await executor.fetch_values(_Id, choice.statement, choice.values)
-        has_more = len(rows) > page.size
-        ids = sorted((row.id for row in rows[: page.size]), reverse=True)
+        found = await self.choose(environment_id, filters, page)
+        has_more = len(found) > page.size
+        ids = sorted(found[: page.size], reverse=True)
         runs = await self.read(environment_id, ids)
         if page.before is not None:
+    async def choose(self, environment_id: str, filters: RunFilters, page: Page) -> list[str]:
+        """Return the ids of a page of checked filters in its direction, and one more if any."""
+        choice = await self._choice(environment_id, filters, page)
+        async with self._database.acquire() as executor:
+            rows = await executor.fetch_values(_Id, choice.statement, choice.values)
+        return [row.id for row in rows]
+
+    async def count(
+        self, environment_id: str, filters: RunFilters, *, most: int = MOST_COUNTED
+    ) -> int:
+        """Return how many runs checked filters find; `most` stands for that many or more."""
+        choice = counted(await self._choice(environment_id, filters, Page(size=most - 1)))
+        async with self._database.acquire() as executor:
+            [row] = await executor.fetch_values(_Count, choice.statement, choice.values)
+        return row.count
+
+    async def _choice(self, environment_id: str, filters: RunFilters, page: Page) -> Choice:
+        tagged = await self._few_tagged(environment_id, filters.tags) if filters.tags else None
+        base = RUNS.choose_runs if filters.bulk is None else RUNS.choose_bulk_runs
+        return compose(base, environment_id, filters, page, tagged=tagged)
+
             newer, older = has_more, bool(ids)
         else:
             newer, older = page.after is not None and bool(ids), has_more

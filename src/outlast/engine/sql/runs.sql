@@ -19,6 +19,13 @@ order by r.id desc
 select r.id from outlast.run r join outlast.run_state s on s.run_id = r.id
 where r.environment_id = :environment_id::text
 
+-- name: choose_bulk_runs
+-- The same within one bulk action, whose own index gives the order.
+select r.id from outlast.bulk_run b
+join outlast.run r on r.id = b.result_id
+join outlast.run_state s on s.run_id = r.id
+where r.environment_id = :environment_id::text and b.bulk_id = :bulk::text
+
 -- name: find_tagged
 -- In no order: the index on tags has none. The runs of one tag are few or the answer is cut.
 (select r.id from outlast.run r
