@@ -87,14 +87,6 @@ class Engine:
         self.admission = Admission(database, self.catalogue, self.ids.milliseconds)
         self.triggers = Triggers(admission=self.admission, tenancy=self.tenancy, cycles=self.cycles)
         self.batches = Batches(database, ids=self.ids, triggers=self.triggers)
-        self._journal = JournalWriter(database)
-        self._sweep = Sweep(database, submit=self.cycles.submit)
-        self._audit = Audit(database)
-        self._limits = Limits(database, submit=self.cycles.submit)
-        self._versions = Versions(database, submit=self.cycles.submit, grace=settings.version_grace)
-        self.gateway = Gateway(
-            database,
-            server=settings.server_id,
         self.replays = Replays(database, triggers=self.triggers)
         self.bulk = BulkActions(
             database,
@@ -105,6 +97,14 @@ class Engine:
             replays=self.replays,
             cycles=self.cycles,
         )
+        self._journal = JournalWriter(database)
+        self._sweep = Sweep(database, submit=self.cycles.submit)
+        self._audit = Audit(database)
+        self._limits = Limits(database, submit=self.cycles.submit)
+        self._versions = Versions(database, submit=self.cycles.submit, grace=settings.version_grace)
+        self.gateway = Gateway(
+            database,
+            server=settings.server_id,
             catalogue=self.catalogue,
             cycles=self.cycles,
             sessions=self.sessions,
@@ -158,15 +158,6 @@ class Engine:
         await self.runs.retrieve(environment.id, run)
         await self.cycles.of(environment.id).ask(Cancellation(run=run, reason=reason))
 
-    async def resume(self, environment: Environment, run: str) -> None:
-        """Try a run again that is parked because it could not replay. Raises `Conflict`."""
-        await self.runs.require_parked(environment.id, run)
-        await self.cycles.of(environment.id).ask(Resumption(run=run))
-
-    # ── agents ────────────────────────────────────────────────────────────────────────────────
-
-    def _start(self) -> None:
-        self._notices.start()
     async def reschedule(
         self,
         environment: Environment,
@@ -182,12 +173,22 @@ class Engine:
             found = await self.runs.retrieve(environment.id, run)
             raise Conflict(f"run {run} is {found.status}; only a delayed one is rescheduled")
 
+    async def resume(self, environment: Environment, run: str) -> None:
+        """Try a run again that is parked because it could not replay. Raises `Conflict`."""
+        await self.runs.require_parked(environment.id, run)
+        await self.cycles.of(environment.id).ask(Resumption(run=run))
+
+    # ── agents ────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self) -> None:
+        self._notices.start()
         self._agents.repeat("poll", self._poll, _POLL_SECONDS)
         self._agents.repeat("sweep", self._sweep.run_once, _POLL_SECONDS)
         self._agents.repeat("versions", self._versions.run_once, _VERSIONS_SECONDS)
         self._agents.repeat("elect", self._elect, _VERSIONS_SECONDS)
         self._agents.repeat("tokens", self.tokens.prune, _AUDIT_SECONDS)
         self._agents.repeat("limits", self._limits.run_once, _LIMITS_SECONDS)
+        self._agents.repeat("bulk", self.bulk.run_once, _POLL_SECONDS)
         self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
 
     async def _poll(self) -> None:
@@ -197,7 +198,6 @@ class Engine:
         rows = await self.database.fetch(
             _Environment,
             SESSIONS.needy,
-        self._agents.repeat("bulk", self.bulk.run_once, _POLL_SECONDS)
             environments=self.sessions.environments(),
             clock=clock() if clock is not None else None,
         )

@@ -223,6 +223,15 @@ class Runs:
         ids = sorted(found[: page.size], reverse=True)
         runs = await self.read(environment_id, ids)
         if page.before is not None:
+            newer, older = has_more, bool(ids)
+        else:
+            newer, older = page.after is not None and bool(ids), has_more
+        return RunPage(
+            tuple(runs),
+            next=ids[-1] if older else None,
+            previous=ids[0] if newer else None,
+        )
+
     async def choose(self, environment_id: str, filters: RunFilters, page: Page) -> list[str]:
         """Return the ids of a page of checked filters in its direction, and one more if any."""
         choice = await self._choice(environment_id, filters, page)
@@ -243,15 +252,6 @@ class Runs:
         tagged = await self._few_tagged(environment_id, filters.tags) if filters.tags else None
         base = RUNS.choose_runs if filters.bulk is None else RUNS.choose_bulk_runs
         return compose(base, environment_id, filters, page, tagged=tagged)
-
-            newer, older = has_more, bool(ids)
-        else:
-            newer, older = page.after is not None and bool(ids), has_more
-        return RunPage(
-            tuple(runs),
-            next=ids[-1] if older else None,
-            previous=ids[0] if newer else None,
-        )
 
     async def _few_tagged(self, environment_id: str, tags: tuple[str, ...]) -> list[str] | None:
         """Return the runs with one of the tags, None when they are many."""
