@@ -24,6 +24,7 @@ from outlast.engine.limits import Limits
 from outlast.engine.liveness import SESSIONS, Sweep
 from outlast.engine.migrations import check, migrate
 from outlast.engine.notices import Notices
+from outlast.engine.replays import Replays
 from outlast.engine.runs import Runs
 from outlast.engine.sessions import Sessions
 from outlast.engine.tenancy import Environment, Tenancy
