@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.sessions import Holding
 from outlast.engine.turn import Called, NewCall, NewRun
 from outlast.protocol import messages
@@ -22,8 +23,12 @@ def make_call(
     holding: Holding,
     *,
     new_id: Callable[[Prefix], str],
+    outcome: Outcome | None = None,
 ) -> Called:
-    """Return the item for a CALL frame whose runs have been admitted or refused."""
+    """Return the item for a CALL frame whose runs have been admitted or refused.
+
+    `outcome` is that of an entry which is finished when it is made.
+    """
     batch = new_id("batch") if call.kind == "batch" else None
     refusals = {str(i): r for i, r in enumerate(admitted) if isinstance(r, Refusal)}
     runs = tuple(
@@ -39,10 +44,9 @@ def make_call(
         for i, run in enumerate(admitted)
         if isinstance(run, NewRun)
     )
-    outcome = None
     if call.kind == "child" and refusals:
         error = RunError(kind="raised", type="TriggerRefused", message=refusals["0"].message)
-        outcome = msgspec.json.encode(Outcome(False, error=error, task=call.name)).decode()
+        outcome = Outcome(False, error=error, task=call.name)
     made = NewCall(
         run=item.run,
         token=item.token,
@@ -58,7 +62,17 @@ def make_call(
         timeout=call.timeout,
         batch=batch,
         size=len(call.items),
-        outcome=outcome,
+        outcome=None if outcome is None else msgspec.json.encode(outcome).decode(),
         refusals=msgspec.json.encode(refusals).decode(),
+        target=call.target,
+        idempotency_key=call.idempotency_key,
+        idempotency_ttl=call.idempotency_key_ttl,
     )
     return Called(call=made, runs=runs)
+
+
+def refusal_of(error: InvalidRequest | NotFound) -> Refusal:
+    """Return why a call is not made, as its code is told."""
+    if isinstance(error, InvalidRequest):
+        return Refusal(422, error.code, str(error), error.param)
+    return Refusal(404, error.code, str(error))

@@ -25,6 +25,7 @@ from outlast.engine.liveness import SESSIONS, Sweep
 from outlast.engine.migrations import check, migrate
 from outlast.engine.notices import Notices
 from outlast.engine.replays import Replays
+from outlast.engine.reports import Reports
 from outlast.engine.runs import Runs
 from outlast.engine.sessions import Sessions
 from outlast.engine.tenancy import Environment, Tenancy
@@ -32,6 +33,7 @@ from outlast.engine.tokens import Tokens
 from outlast.engine.triggers import Triggers
 from outlast.engine.turn import Cancellation, Rescheduling, Resumption
 from outlast.engine.versions import GRACE_SECONDS, Versions
+from outlast.engine.waitpoints import Waitpoints
 from outlast.engine.workers import Workers
 from outlast.protocol.triggers import Trigger, Triggered
 
@@ -68,6 +70,7 @@ class Engine:
         self.tokens = Tokens(database, self.keys, self.tenancy)
         self.catalogue = Catalogue(database)
         self.runs = Runs(database)
+        self.reports = Reports(database, self.runs)
         self.ends = Ends(self.runs)
         self.sessions = Sessions()
         self._agents = Agents()
@@ -78,12 +81,16 @@ class Engine:
             clock=settings.clock,
             left_work=self._notices.tell,
         )
+        self.waitpoints = Waitpoints(
+            database, ids=self.ids, ring=ring, tokens=self.tokens, cycles=self.cycles
+        )
         self._workers = self.cycles.workers = Workers(
             database,
             sessions=self.sessions,
             submit=self.cycles.submit,
             remote=self._notices.tell,
             ended=self.ends.ended,
+            reveal=self.waitpoints.reveal_entries,
         )
         self.admission = Admission(database, self.catalogue, self.ids.milliseconds)
         self.triggers = Triggers(admission=self.admission, tenancy=self.tenancy, cycles=self.cycles)
@@ -114,6 +121,7 @@ class Engine:
             sweep=self._sweep,
             admit=self.triggers.admit_by_id,
             new_id=self.ids.new,
+            waitpoints=self.waitpoints,
             version_arrived=self._resume_parked,
         )
 

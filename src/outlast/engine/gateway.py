@@ -14,6 +14,7 @@ from outlast.engine.link import Admit, Link
 from outlast.engine.liveness import SESSIONS, Beats, Sweep
 from outlast.engine.sessions import Deliver, Session, Sessions
 from outlast.engine.tenancy import Environment
+from outlast.engine.waitpoints import Waitpoints
 from outlast.engine.workers import Workers
 from outlast.protocol.frames import Frame
 from outlast.protocol.ids import Prefix
@@ -39,6 +40,7 @@ class Gateway:
         sweep: Sweep,
         admit: Admit,
         new_id: Callable[[Prefix], str],
+        waitpoints: Waitpoints,
         version_arrived: Callable[[str], Awaitable[None]],
     ) -> None:
         self._database = database
@@ -52,11 +54,17 @@ class Gateway:
         self._sweep = sweep
         self._admit = admit
         self._new_id = new_id
+        self._waitpoints = waitpoints
         self._version_arrived = version_arrived
         self._links: dict[str, Link] = {}
 
-    async def open(self, environment: Environment, hello: Hello, deliver: Deliver) -> Welcome:
-        """Take a worker in, with its code as a version. Raises `Refused`."""
+    async def open(
+        self, environment: Environment, hello: Hello, deliver: Deliver, *, api_url: str = ""
+    ) -> Welcome:
+        """Take a worker in, with its code as a version. Raises `Refused`.
+
+        `api_url` is where the API is reached from outside.
+        """
         registered = await self._catalogue.register(environment.id, hello.manifest)
         opened = await self._database.fetch_value(
             SESSIONS.open_session,
@@ -72,7 +80,7 @@ class Gateway:
             raise Refused(
                 Refusal(409, "session_lost", "the session was declared lost; begin a new one")
             )
-        place = Place(environment.id, environment.slug, environment.project_ref)
+        place = Place(environment.id, environment.slug, environment.project_ref, api_url)
         before = self._sessions.get(hello.session)
         session = Session(
             session_id=hello.session,
@@ -91,6 +99,7 @@ class Gateway:
             journal=self._journal,
             admit=self._admit,
             new_id=self._new_id,
+            waitpoints=self._waitpoints,
         )
         await self._workers.refresh_versions()
         await self._workers.reconcile(session, hello.held)

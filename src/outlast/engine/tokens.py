@@ -1,7 +1,9 @@
 """Public access tokens: short-lived, scoped, signed with an environment's root key (HS256)."""
 
 import hashlib
+import math
 import time
+from datetime import datetime
 from typing import Annotated
 
 import jwt
@@ -70,23 +72,23 @@ class Tokens:
         skip_columns: tuple[str, ...] = (),
     ) -> str:
         """Return a token for a browser; it lives for at most 30 days."""
-        roots = await self._keys.roots(environment.id)
-        if not roots:
-            raise EngineError(f"environment {environment.id} has no root key; rotate its keys")
+        roots = await self._roots(environment.id)
         now = int(time.time())
-        claims: dict[str, object] = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "iat": now,
-            "exp": now + int(min(seconds, MAX_SECONDS)),
-            **self.claims(environment),
-            "scopes": list(scopes),
-        }
+        more: dict[str, object] = {}
         if one_time:
-            claims["otu"] = True
+            more["otu"] = True
         if skip_columns:
-            claims["realtime"] = {"skipColumns": list(skip_columns)}
-        return jwt.encode(claims, roots[0], algorithm="HS256", headers={"typ": None})
+            more["realtime"] = {"skipColumns": list(skip_columns)}
+        expires = now + int(min(seconds, MAX_SECONDS))
+        return self._sign(environment.id, scopes, roots[0], (now, expires), more)
+
+    async def mint_for(
+        self, environment_id: str, scopes: tuple[str, ...], *, begins: datetime, ends: datetime
+    ) -> str:
+        """Return a token that lives as long as what it is for; the same one every time."""
+        roots = await self._roots(environment_id)
+        lifetime = int(begins.timestamp()), math.ceil(ends.timestamp())
+        return self._sign(environment_id, scopes, roots[0], lifetime, {})
 
     async def verify(self, text: str) -> Token:
         """Return what a token allows. Raises `Unauthorized`, which tells an expired one apart.
@@ -126,6 +128,32 @@ class Tokens:
     async def prune(self) -> int:
         """Forget used tokens that have expired; return how many."""
         return await self._database.execute(KEYS.prune_used_tokens)
+
+    async def _roots(self, environment_id: str) -> tuple[str, ...]:
+        roots = await self._keys.roots(environment_id)
+        if not roots:
+            raise EngineError(f"environment {environment_id} has no root key; rotate its keys")
+        return roots
+
+    @staticmethod
+    def _sign(
+        environment_id: str,
+        scopes: tuple[str, ...],
+        root: str,
+        lifetime: tuple[int, int],
+        more: dict[str, object],
+    ) -> str:
+        claims: dict[str, object] = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": lifetime[0],
+            "exp": lifetime[1],
+            "sub": environment_id,
+            "pub": True,
+            "scopes": list(scopes),
+            **more,
+        }
+        return jwt.encode(claims, root, algorithm="HS256", headers={"typ": None})
 
     async def _environment_of(self, text: str) -> Environment:
         """Return the environment that a token names, before its signature is checked."""

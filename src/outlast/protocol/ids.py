@@ -12,6 +12,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case
 _TIME_CHARS = 10  # 50 bits of milliseconds: enough until the year 37,648
 _RANDOM_CHARS = 16  # 80 bits
 _SHIFTS = range(5 * _TIME_CHARS - 5, -1, -5)
+_LONGEST = 64
+_KNOWN = frozenset("0123456789abcdefghijklmnopqrstuvwxyz")
 _DIGITS = bytes(ord(_ALPHABET[byte % 32]) for byte in range(256))  # a random byte as a digit
 
 
@@ -22,6 +24,12 @@ def new_id(prefix: Prefix, milliseconds: int) -> str:
     """
     chance = os.urandom(_RANDOM_CHARS).translate(_DIGITS).decode()
     return f"{prefix}_{_encode(milliseconds)}{chance}"
+
+
+def is_id(prefix: Prefix, text: str) -> bool:
+    """Return whether a text could be an id of this prefix."""
+    name, _, rest = text.partition("_")
+    return name == prefix and 0 < len(rest) <= _LONGEST and set(rest) <= _KNOWN
 
 
 def id_floor(prefix: Prefix, milliseconds: int) -> str:

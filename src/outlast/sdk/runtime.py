@@ -15,7 +15,7 @@ from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk.context import Context
 
-EntryKind = Literal["step", "child", "batch", "trigger", "wait", "hook"]
+EntryKind = Literal["step", "child", "batch", "trigger", "wait", "hook", "token", "waitpoint"]
 
 
 class Runtime(Protocol):

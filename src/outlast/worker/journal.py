@@ -57,6 +57,8 @@ class Item:
     waiter: EntryFuture | None = None
     delivered: bool = False
     failure: BaseException | None = None
+    keeps_until: float = 0.0
+    """Time of the loop until which the run keeps its slot for this entry."""
 
     @property
     def waits(self) -> bool:

@@ -29,7 +29,7 @@ from outlast.worker.reports import Reports
 from outlast.worker.scopes import Scope
 from outlast.worker.sending import Sending
 from outlast.worker.settling import Settling
-from outlast.worker.slot import Slot, State
+from outlast.worker.slot import Slot, State, kept_for
 from outlast.worker.source import RunSource
 
 _stepped = msgspec.msgpack.Decoder(Stepped)
@@ -189,6 +189,8 @@ class Run(Caller):
         if not item.made:
             await self._admit()
             item.made = True
+            if not self._host.strict:
+                item.keeps_until = self._loop.time() + kept_for(call)
             asked = msgspec.structs.replace(
                 call, key=item.wire, position=item.position, arguments=item.content
             )
@@ -319,10 +321,10 @@ class Run(Caller):
     def _suspend(self, now: float) -> None:
         """Give the slot back, when the code waits for nothing but open entries."""
         waiting = [item for item in self._waiting if item.waits and not item.abandoned]
-        local = any(item.kind in {"step", "hook", "trigger"} for item in waiting)
+        local = any(item.kind in {"step", "hook", "trigger", "waitpoint"} for item in waiting)
         if not waiting or local or any(item.outcome for item in waiting):
             return
-        if not self.slot.may_give_back(now):
+        if not self.slot.may_give_back(now) or any(item.keeps_until > now for item in waiting):
             self.settling.again()
             return
         self.reports.flush()

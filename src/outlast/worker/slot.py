@@ -1,17 +1,22 @@
 """Whether a run has a slot: it gives it back when it waits, and asks for it when it goes on."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from enum import Enum
 
 import msgspec
 
 from outlast.protocol.frames import Kind
-from outlast.protocol.messages import Empty, Suspend, Suspended
+from outlast.protocol.messages import Call, Empty, Suspend, Suspended
 from outlast.worker.sending import Sending
 
 _REPEAT = 1.0
 """Seconds until a suspend that was refused is tried again; a result should have come by then."""
+
+
+_SHORT_WAIT = 5.0
+"""Seconds; a wait of at most this length is not worth the way out and back in."""
 
 
 class State(Enum):
@@ -25,6 +30,17 @@ class State(Enum):
 
 
 _SUSPENDING, _PARKED = State.SUSPENDING, State.PARKED
+
+
+def kept_for(call: Call) -> float:
+    """Return for how many seconds a run keeps its slot for a call; 0: it gives it back at once.
+
+    After them, with some patience for the result, it gives its slot back all the same.
+    """
+    if call.kind != "wait":
+        return 0.0
+    length = call.until - time.time() if call.until is not None else call.seconds or 0.0
+    return max(0.0, length) + _REPEAT if length <= _SHORT_WAIT else 0.0
 
 
 class Slot:

@@ -135,6 +135,7 @@ begin
   if coalesce(cardinality(calls), 0) = 0 then return; end if;
 
   if good is not null then
+    good := share_keyed_waits(env, moment, good);
     perform make_entries(env, moment, good, made);
   end if;
   return query
@@ -143,14 +144,14 @@ begin
     from unnest(calls) c
     left join outlast.run_state s on s.run_id = c.run
     left join outlast.entry e on e.run_id = c.run and e.key = c.key;
-  return query select * from finish_entries(env, moment, floor, pins, finished_at_once(good, made, moment));
+  return query select * from finish_entries(env, moment, floor, pins, finished_at_once(env, good, made, moment));
   return query  -- heard again: what has finished meanwhile
     select (say(s.session_id, 'result', s.run_id, s.token,
                 json_build_object('key', e.key, 'outcome', e.outcome::json)::text)).*
     from unnest(calls) c
     join outlast.run_state s on s.run_id = c.run and s.token = c.token
     join outlast.entry e on e.run_id = c.run and e.key = c.key
-    where e.outcome is not null and e.kind <> 'trigger' and c.n not in (select n from unnest(good));
+    where e.outcome is not null and e.kind not in ('trigger', 'waitpoint') and c.n not in (select n from unnest(good));
 end $$;
 
 create function make_entries(env text, moment timestamptz, calls new_call[], made created[])
@@ -170,8 +171,9 @@ begin
       run_id, key, kind, name, attempt, position, arguments, preview, runs, outcome, created_at, finished_at)
     select run, key, kind, name, attempt, coalesce(position, 0), coalesce(arguments, ''), coalesce(preview, ''),
       answers,
-      case when kind = 'trigger' then json_build_object('ok', true, 'value', answers)::text end,
-      moment, case when kind = 'trigger' then moment end
+      case kind when 'trigger' then json_build_object('ok', true, 'value', answers)::text
+        when 'waitpoint' then outcome end,
+      moment, case when kind in ('trigger', 'waitpoint') then moment end
     from answered
   ), timed as (
     insert into outlast.timer (environment_id, due_at, kind, ref, key)
@@ -190,6 +192,9 @@ begin
   select m.run, c.run, c.key from unnest(calls) c join unnest(made) m on m.call = c.n where c.kind = 'child'
   union all
   select c.batch, c.run, c.key from unnest(calls) c where c.kind = 'batch'
+  union all
+  select w.id, c.run, c.key from unnest(calls) c join outlast.waitpoint w on w.id = c.target
+  where c.kind = 'token' and w.environment_id = env and w.status = 'waiting'
   on conflict do nothing;
 
   update outlast.run_state s set watched = true
@@ -214,7 +219,7 @@ begin
 end $$;
 
 -- Calls that need no waiting: refused ones, moments in the past, children and batches that have ended already.
-create function finished_at_once(calls new_call[], made created[], moment timestamptz) returns finish[]
+create function finished_at_once(env text, calls new_call[], made created[], moment timestamptz) returns finish[]
 language plpgsql as $$ begin return (
   select array_agg(row(c.run, c.key, coalesce(c.outcome, w.outcome))::finish)
   from unnest(calls) c
@@ -228,6 +233,7 @@ language plpgsql as $$ begin return (
         from unnest(made) m join outlast.run_end e on e.run_id = m.run where m.call = c.n)
       when 'batch' then (
         select outcome_of_batch(b.id) from outlast.batch b where b.id = c.batch and b.ended >= b.size)
+      when 'token' then answer_of_waitpoint(env, c.target)
       end as outcome
   ) w on true
   where coalesce(c.outcome, w.outcome) is not null);

@@ -17,6 +17,8 @@ declare
   overtimes json := others -> 'overtimes';
   cancels json := others -> 'cancels';
   reschedules json := others -> 'reschedules';
+  waitpoints json := others -> 'waitpoints';
+  completions json := others -> 'completions';
 begin
   select * into place from outlast.environment where id = env for update;  -- single writer; lock, then look
   moment := coalesce(clock, clock_timestamp());
@@ -59,6 +61,10 @@ begin
     return query select * from turn_reschedules(env, moment,
       array(select i::rescheduling from json_populate_recordset(null::rescheduling, reschedules) i));
   end if;
+  if completions is not null then
+    return query select * from turn_completions(env, moment, floor, place.pins_versions,
+      array(select i::completion from json_populate_recordset(null::completion, completions) i));
+  end if;
   return query select * from turn_timers(env, moment, floor, place.pins_versions, 500);
   if overtimes is not null then
     return query select * from force_end(env, moment, floor, place.pins_versions, (
@@ -71,6 +77,10 @@ begin
   if cancels is not null then
     return query select * from turn_cancels(env, moment, floor, place.pins_versions,
       array(select i::cancellation from json_populate_recordset(null::cancellation, cancels) i));
+  end if;
+  if waitpoints is not null then
+    return query select * from turn_waitpoints(env, moment,
+      array(select i::new_waitpoint from json_populate_recordset(null::new_waitpoint, waitpoints) i));
   end if;
   if runs is not null or calls is not null then
     return query select * from turn_triggers(env, moment, floor, place.pins_versions,
