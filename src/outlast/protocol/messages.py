@@ -237,6 +237,10 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_replay: bool = False
     trace_context: str | None = None
     machine: str | None = None
+    priority: float = 0.0
+    attempt_started_at: float | None = None
+    version_id: str | None = None
+    project_name: str = ""
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -259,6 +263,8 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     positions: dict[str, int] = {}  # scope -> highest metadata operation applied in this attempt
     lines: dict[str, int] = {}  # scope -> highest log line recorded in this attempt
     spent: float = 0.0  # active seconds of this attempt before this claim
+    earlier: float = 0.0  # and of the attempts before it
+    cancel: str | None = None  # why it is canceled: unwind, or only run what its cancel asks for
 
 
 class Result(msgspec.Struct, frozen=True):
