@@ -51,13 +51,27 @@ def _(event: events.RunEnded) -> Line:
     took = duration(event.seconds)
     if event.ok:
         return Line(f"✔ {event.task}  {event.run}  {took}", "green")
+    told = f"{event.task}  {event.run}  {took}  {_short(event.error)}{_place(event)}"
     if event.retry_in is not None:
         again = duration(event.retry_in)
+        return Line(f"↻ {told}; attempt {event.attempt + 1} in {again}", "yellow")
+    if event.kind == "replay":
         return Line(
-            f"↻ {event.task}  {event.run}  {took}  {_short(event.error)}; again in {again}",
-            "yellow",
+            f"‖ {told}; parked: correct the code, or `outlast runs resume {event.run}`", "yellow"
         )
-    return Line(f"✘ {event.task}  {event.run}  {took}  {_short(event.error)}", "red")
+    return Line(f"✘ {told}", "red")
+
+
+def _place(event: events.RunEnded) -> str:
+    """Return what kind of failure it was, in which attempt and where."""
+    kind = "" if event.kind in (None, "raised") else f"{event.kind}, "
+    line = f", {event.line}" if event.line else ""
+    return f" ({kind}attempt {event.attempt}{line})"
+
+
+@line.register
+def _(event: events.RunLeft) -> Line:
+    return Line(f"✘ {event.task}  {event.run}  left this worker: {event.reason}", "yellow")
 
 
 @line.register

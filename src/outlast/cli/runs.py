@@ -9,7 +9,7 @@ from outlast.cli.connection import ApiUrls, Key, connection
 from outlast.cli.terminal import duration, say, table
 
 if TYPE_CHECKING:
-    from outlast.protocol.bodies import ListedRun, RunBody, RunDetail
+    from outlast.protocol.bodies import ListedRun, RunBody, RunDetail, RunErrorBody
 
 app = typer.Typer(help="Look at runs, and steer them.", no_args_is_help=True)
 
@@ -109,13 +109,21 @@ def _show(run: "RunDetail") -> None:
         "metadata": run.metadata and json.dumps(run.metadata, ensure_ascii=False),
         "payload": json.dumps(run.payload, ensure_ascii=False),
         "output": None if run.output is None else json.dumps(run.output, ensure_ascii=False),
-        "error": run.error and f"{run.error.name}: {run.error.message}",
+        "error": run.error and _told(run.error),
     }
     for name, value in facts.items():
         if value:
             say(f"  {name:<10}{value}")
+    for failed in run.failed_attempts or ():
+        say(f"  attempt {failed.number} failed {_moment(failed.failed_at)}  {_told(failed.error)}")
     for child in run.related_runs.children or ():
         say(f"  child     {child.id}  {child.task_identifier}  {child.status}")
+
+
+def _told(error: "RunErrorBody") -> str:
+    """Return an error with its kind and the line of the user's code."""
+    more = ", ".join(filter(None, (error.kind, error.line)))
+    return f"{error.name}: {error.message}{f' ({more})' if more else ''}"
 
 
 def _moment(moment: datetime) -> str:

@@ -28,6 +28,13 @@ Loops = Annotated[
 ]
 Drain = Annotated[float | None, typer.Option(min=0, help="Seconds for runs to end after SIGTERM.")]
 Name = Annotated[str | None, typer.Option(help="What the worker is called in lists and logs.")]
+Machines = Annotated[
+    str,
+    typer.Option(
+        envvar="OUTLAST_MACHINES",
+        help='Machine presets to replace, as JSON: {"small-1x": {"cpu": 1, "memory": 0.75}}.',
+    ),
+]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 
@@ -40,10 +47,12 @@ def worker(
     loops: Loops = None,
     drain: Drain = None,
     name: Name = None,
+    machines: Machines = "",
     log_level: LogLevel = "info",
 ) -> None:
     """Run the tasks of a project; connects out to the server."""
     from outlast.loops import new_runner
+    from outlast.protocol.machines import presets
     from outlast.telemetry import logs
     from outlast.worker.settings import load_settings
 
@@ -59,6 +68,7 @@ def worker(
             loops=loops,
             drain=drain,
             name=name,
+            machines=presets(machines),
         )
     except ValueError as error:
         raise Stop(str(error)) from error

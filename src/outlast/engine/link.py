@@ -356,7 +356,7 @@ class Link:
                 error=msgspec.json.encode(reason).decode(),
             )
         )
-        self._session.deliver([drop(item.run, item.token)])
+        self._session.deliver([drop(item.run, item.token, reason.message)])
 
 
 def _unknown(item: Frame) -> bool:

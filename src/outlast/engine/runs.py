@@ -88,6 +88,14 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         return _retries.decode(self.retry)
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """A failed attempt. `error` is a RunError as JSON text."""
+
+    attempt: int
+    at: datetime
+    error: str
+
+
 class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     """A run with everything that its page shows. `children` are at most 100, newest first."""
 
@@ -96,6 +104,7 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     root: Run | None
     parent: Run | None
     children: tuple[Run, ...]
+    failures: tuple[Failure, ...]
     standing: str | None
     """Why the run stands where it stands; None once it has ended."""
 
@@ -133,21 +142,12 @@ class RunEvent(msgspec.Struct, frozen=True):
     detail: str
 
 
-class RunLog(msgspec.Struct, frozen=True):
-    """One line that a run printed or logged."""
-
-    number: int
-class _Count(msgspec.Struct, frozen=True):
-    count: int
-
-
-    at: datetime
-    level: str
-    message: str
-
-
 class _Id(msgspec.Struct, frozen=True):
     id: str
+
+
+class _Count(msgspec.Struct, frozen=True):
+    count: int
 
 
 class Runs:
@@ -202,8 +202,13 @@ class Runs:
             root=family.get(run.root_id or ""),
             parent=family.get(run.parent_id or ""),
             children=tuple(family[child.id] for child in children if child.id in family),
+            failures=tuple(await self.failures(run_id)),
             standing=await self.standing(environment_id, run_id),
         )
+
+    async def failures(self, run_id: str) -> list[Failure]:
+        """Return the attempts that failed, the first one first, with the last if it failed too."""
+        return await self._database.fetch(Failure, RUNS.list_failures, run_id=run_id)
 
     async def contents(self, environment_id: str, run_ids: Sequence[str]) -> list[Contents]:
         """Return payloads and ends of runs, in no order."""
@@ -301,13 +306,4 @@ class Runs:
         await self.has_ended(environment_id, run_id)
         return await self._database.fetch(
             RunEvent, RUNS.list_events, run_id=run_id, after=after, limit=limit
-        )
-
-    async def logs(
-        self, environment_id: str, run_id: str, *, after: int = 0, limit: int = 1_000
-    ) -> list[RunLog]:
-        """Return what a run printed and logged, oldest first. Raises `NotFound`."""
-        await self.has_ended(environment_id, run_id)
-        return await self._database.fetch(
-            RunLog, RUNS.list_logs, run_id=run_id, after=after, limit=limit
         )

@@ -11,8 +11,8 @@ import msgspec
 
 from outlast.engine.claims import Place
 from outlast.engine.turn import Pool
-from outlast.protocol.frames import EMPTY, Frame, Kind
-from outlast.protocol.messages import Held, held_digest
+from outlast.protocol.frames import EMPTY, Frame, Kind, body
+from outlast.protocol.messages import Drop, Held, held_digest
 
 Deliver = Callable[[list[Frame]], None]
 _MOST_SLOTS = 500
@@ -177,6 +177,7 @@ def _routes(version: str, executor: str, current: str | None) -> tuple[str, ...]
     return (own, f"current/{executor}") if version == current else (own,)
 
 
-def drop(run: str, token: int) -> Frame:
+def drop(run: str, token: int, reason: str | None = None) -> Frame:
     """Return the frame that tells a worker that a run is not its own any more."""
-    return Frame(Kind.DROP, run, token, 0, EMPTY)
+    told = body(Drop(reason)) if reason else EMPTY
+    return Frame(Kind.DROP, run, token, 0, told)

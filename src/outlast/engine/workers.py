@@ -331,4 +331,4 @@ def told_frame(kind: str, run: str, token: int, data: str | None) -> Frame:
         )
     if kind == "cancel":
         return frame(Kind.CANCEL, Cancel(data or "canceled"), run=run, token=token)
-    return drop(run, token)
+    return drop(run, token, data)

@@ -246,6 +246,15 @@ class RunErrorBody(Body):
     stack_trace: str | None = None
     causes: tuple[str, ...] | None = None
     kind: str | None = None
+    line: str | None = None
+
+
+class FailedAttempt(Body):
+    """One attempt that failed, and of what."""
+
+    number: int
+    failed_at: Moment
+    error: RunErrorBody
 
 
 class RunDetail(RelatedRun):
@@ -257,6 +266,7 @@ class RunDetail(RelatedRun):
     payload: JsonValue = None
     output: JsonValue = None
     error: RunErrorBody | None = None
+    failed_attempts: tuple[FailedAttempt, ...] | None = None
 
 
 class Pagination(Body):

@@ -38,7 +38,7 @@ class Kind(IntEnum):
     ACK = 21  # Called | Suspended | Stepped | Empty, by the kind acknowledged
     RESULT = 22  # Result: an entry finished
     CANCEL = 23  # Cancel
-    DROP = 24  # Empty: the run is not yours any more; stop without a word
+    DROP = 24  # Drop: the run is not yours any more; stop without a word
 
     HELLO = 40  # Hello, worker to server
     WELCOME = 41  # Welcome
@@ -48,6 +48,7 @@ class Kind(IntEnum):
     REFUSED = 45  # Refusal: the server will not have this worker
     CRASH = 46  # Crash, supervisor to server: an executor died
     READY = 47  # Ready, executor to supervisor: tasks are imported, runs may come
+    LINE = 49  # LogLine, executor to supervisor: handed over as it is said, passed on in reports
     CAPACITY = 48  # Capacity, worker to server: how many runs it can execute at once
 
 

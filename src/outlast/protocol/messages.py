@@ -282,6 +282,12 @@ class Cancel(msgspec.Struct, frozen=True):
     overtime: bool = False  # it worked longer than its max_duration; the supervisor says so
 
 
+class Drop(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The run is not this worker's any more. `reason`: the server ended it, and why."""
+
+    reason: str = ""
+
+
 class Held(msgspec.Struct, array_like=True, frozen=True):
     """A run that a worker holds, executing or parked."""
 

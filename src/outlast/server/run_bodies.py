@@ -1,14 +1,16 @@
 """A run as the API shows it: status in the words of the caller, and what follows from it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypedDict
 
 import msgspec
 
 from outlast.engine.payloads import SUPER_JSON, TEXT
-from outlast.engine.runs import Contents, Run
+from outlast.engine.runs import Contents, Failure, Run
 from outlast.engine.tenancy import Environment
 from outlast.protocol.bodies import (
+    FailedAttempt,
     ListedRun,
     RelatedRun,
     RelatedRuns,
@@ -115,6 +117,7 @@ def detail(
     legacy: bool,
     family: RelatedRuns | None = None,
     standing: str | None = None,
+    failures: Sequence[Failure] = (),
 ) -> bytes:
     """Return the JSON text of everything about a run.
 
@@ -127,6 +130,7 @@ def detail(
             "attempt_count": run.attempt,
             "related_runs": family or RelatedRuns(),
             "batch_id": run.batch_id,
+            "failed_attempts": tuple(map(_failed_attempt, failures)) or None,
             "error": None if contents.error is None else error_body(_errors.decode(contents.error)),
         }
     )
@@ -157,6 +161,15 @@ def error_body(error: RunError) -> RunErrorBody:
         stack_trace=error.stack or None,
         causes=error.causes or None,
         kind=error.kind,
+        line=error.line or None,
+    )
+
+
+def _failed_attempt(failure: Failure) -> FailedAttempt:
+    return FailedAttempt(
+        number=failure.attempt,
+        failed_at=failure.at,
+        error=error_body(_errors.decode(failure.error)),
     )
 
 

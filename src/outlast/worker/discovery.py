@@ -97,7 +97,7 @@ def build_manifest(
 def discover(scope: Scope) -> Findings:
     """Import and describe; every error is in the findings."""
     discovered = import_tasks(Path(scope.root), scope.dirs)
-    manifest, errors = _describe(discovered, scope.retry, scope.max_duration)
+    manifest, errors = _describe(discovered, scope.retry, scope.max_duration, retries=scope.retries)
     return Findings(manifest, (*discovered.errors, *errors), discovered.warnings)
 
 
@@ -238,17 +238,25 @@ def _warnings(
         yield f"no task is declared in {places}"
 
 
+def _once(made: TaskManifest) -> TaskManifest:
+    """Return a task that is not retried unless a trigger says so."""
+    return msgspec.structs.replace(made, retry=msgspec.structs.replace(made.retry, max_attempts=1))
+
+
 def _describe(
-    discovered: Discovered, retry: RetryPolicy, max_duration: float | None
+    discovered: Discovered,
+    retry: RetryPolicy,
+    max_duration: float | None,
+    *,
+    retries: bool = True,
 ) -> tuple[Manifest, tuple[Problem, ...]]:
     tasks: list[TaskManifest] = []
     errors: list[Problem] = []
     for _, task in sorted(discovered.registry.tasks.items()):
         try:
             task.check()
-            tasks.append(
-                task.manifest(retry, default_max_duration=max_duration, root=discovered.root)
-            )
+            made = task.manifest(retry, default_max_duration=max_duration, root=discovered.root)
+            tasks.append(made if retries else _once(made))
         except Exception as error:  # noqa: BLE001 - hints and schemas run user code
             source = getattr(sys.modules.get(task.function.__module__), "__file__", task.id)
             place = _show(Path(source).resolve(), discovered.root)

@@ -64,7 +64,10 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """An attempt ended here. `error` is its type and message; `retry_in` seconds to the next."""
+    """An attempt ended here. `error` is its type and message; `retry_in` seconds to the next.
+
+    `kind` is what kind of failure it was, `line` where in the user's code.
+    """
 
     run: str
     task: str
@@ -72,8 +75,28 @@ class RunEnded:
     seconds: float
     error: str | None = None
     retry_in: float | None = None
+    kind: str | None = None
+    line: str = ""
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class RunLeft:
+    """The server took a run away, or ended it: its work here is of no use any more."""
+
+    run: str
+    task: str
+    reason: str
 
 
 WorkerEvent = (
-    Ready | Rejected | Warned | Disconnected | Fenced | ExecutorDied | RunStarted | RunEnded
+    Ready
+    | Rejected
+    | Warned
+    | Disconnected
+    | Fenced
+    | ExecutorDied
+    | RunStarted
+    | RunEnded
+    | RunLeft
 )

@@ -42,6 +42,7 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     root: str
     dirs: tuple[str, ...]
     retry: RetryPolicy = RetryPolicy()
+    retries: bool = True
     max_duration: float | None = 3600.0
 
 
@@ -51,6 +52,7 @@ async def find(settings: "WorkerSettings") -> Findings:
         root=str(settings.project_root),
         dirs=settings.dirs,
         retry=settings.retry,
+        retries=settings.retries,
         max_duration=settings.max_duration,
     )
     process = await asyncio.create_subprocess_exec(

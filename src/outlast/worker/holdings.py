@@ -27,9 +27,16 @@ class Holding:
     claimed_at: float = field(default_factory=time.monotonic)
     first_at: float = field(default_factory=time.monotonic)
     warm: bool = False  # the claim resumes a parked run
+    attempt: int = 1
+    machine: str | None = None
+    max_duration: float | None = None
+    spent: float = 0.0  # active seconds of the attempt before this claim
+    exceeded_at: float | None = None  # when it was told that it worked too long
 
-    def renew(self, claim: Frame) -> None:
+    def renew(self, claim: Frame, spent: float) -> None:
         """Execute again under the token of a warm claim."""
+        self.spent = spent
+        self.exceeded_at = None
         self.token = claim.token
         self.claim = claim
         self.parked = False

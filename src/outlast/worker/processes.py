@@ -22,6 +22,7 @@ import msgspec
 
 from outlast.protocol.frames import Frame, pack, unpack
 from outlast.protocol.manifests import ExecutorKind
+from outlast.protocol.outcomes import SUSPECTED, RunError
 
 _LENGTH = struct.Struct(">I")
 _CHUNK = 256 * 1024
@@ -226,6 +227,19 @@ def describe_exit(code: int) -> str:
         name = f"signal {-code}"
     hint = " (out of memory, or killed by hand)" if -code == signal.SIGKILL else ""
     return f"{name}{hint}"
+
+
+def death(code: int) -> RunError:
+    """Return the error of a run whose process ended by itself."""
+    if code == -signal.SIGKILL:
+        return RunError(
+            "out_of_memory",
+            SUSPECTED,
+            "the process that executed the run was ended by a SIGKILL that was not ours: most "
+            "likely the system was out of memory; `dmesg` knows",
+        )
+    how = describe_exit(code)
+    return RunError("crashed", "ProcessDied", f"the process that executed the run ended with {how}")
 
 
 def reap_orphans() -> None:

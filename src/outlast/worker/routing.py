@@ -6,20 +6,22 @@ It reads frame headers, and bodies only where a run changes hands: a claim's `re
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from outlast.protocol.frames import MAX_FRAME_BYTES, Frame, Kind, frame
+from outlast.protocol.machines import PRESETS, Machine
 from outlast.protocol.manifests import ExecutorKind
-from outlast.protocol.messages import Beat, Crash, Empty, Fail, Held, Suspended
+from outlast.protocol.messages import Beat, Crash, Drop, Empty, Fail, Held, Suspended
 from outlast.protocol.outcomes import RunError
-from outlast.worker.events import ExecutorDied, RunEnded, RunStarted, WorkerEvent
+from outlast.worker.ceilings import Ceilings
+from outlast.worker.events import ExecutorDied, RunEnded, RunLeft, RunStarted, WorkerEvent
 from outlast.worker.holdings import Holding, Holdings
 from outlast.worker.link import Link
 from outlast.worker.pool import Limits, Place, Pool
-from outlast.worker.processes import Launch, describe_exit
+from outlast.worker.processes import Launch, death, describe_exit
 
 _UNPLACED = 5.0
 """Seconds after which a claim that found no executor is handed back."""
@@ -34,8 +36,11 @@ _LAST = frozenset({Kind.COMPLETE, Kind.FAIL, Kind.GONE})
 _MOST_UNSENT = 64 * 1024 * 1024  # bytes that executors may run ahead of the servers
 
 
-class _Task(msgspec.Struct, frozen=True):
+class _Facts(msgspec.Struct, frozen=True):
     task: str
+    attempt: int = 1
+    machine: str | None = None
+    max_duration: float | None = None
 
 
 class _Peek(msgspec.Struct, frozen=True):
@@ -43,7 +48,8 @@ class _Peek(msgspec.Struct, frozen=True):
 
     resume: Literal["fresh", "warm", "cold"]
     executor: ExecutorKind
-    facts: _Task
+    facts: _Facts
+    spent: float = 0.0
 
 
 _peeks = msgspec.msgpack.Decoder(_Peek)
@@ -61,6 +67,7 @@ class Router:
         on_event: Callable[[WorkerEvent], None],
         on_ready: Callable[[], None],
         on_capacity: Callable[[], None],
+        machines: Mapping[str, Machine] = PRESETS,
     ) -> None:
         self._link = link
         self._on_event = on_event
@@ -69,6 +76,7 @@ class Router:
         self._paused = False
         self._draining = False
         self.holdings = Holdings()
+        self._ceilings = Ceilings(machines, self._blame)
         self.pool = Pool(
             launch,
             limits,
@@ -121,6 +129,7 @@ class Router:
                 stuck.add(holding.place)
         self.pool.avoid(stuck)
         self.pool.retire_overdue()
+        self._ceilings.tend(self.holdings)
         if self._paused and self._link.outbox.size < _MOST_UNSENT // 2:
             self._paused = False
             for place in self.pool.places:
@@ -136,7 +145,7 @@ class Router:
         warm = peek.resume == "warm"
         if warm and not self._draining and holding is not None and self._is_parked(holding):
             assert holding.place is not None
-            holding.renew(claim)
+            holding.renew(claim, peek.spent)
             self.pool.resume(claim.run, holding.place)
             holding.place.send(claim)
             return
@@ -146,7 +155,17 @@ class Router:
             self._link.send([frame(Kind.GONE, Empty(), run=claim.run, token=claim.token, number=1)])
             return
         self.holdings.add(
-            Holding(claim.run, claim.token, peek.executor, claim, task=peek.facts.task)
+            Holding(
+                claim.run,
+                claim.token,
+                peek.executor,
+                claim,
+                task=peek.facts.task,
+                attempt=peek.facts.attempt,
+                machine=peek.facts.machine,
+                max_duration=peek.facts.max_duration,
+                spent=peek.spent,
+            )
         )
         self.pool.place(claim.run, peek.executor)
 
@@ -181,6 +200,9 @@ class Router:
     def _dropped(self, message: Frame) -> None:
         holding = self.holdings.get(message.run)
         if holding is not None and holding.token <= message.token:
+            reason = msgspec.msgpack.decode(message.body, type=Drop).reason
+            if reason:
+                self._on_event(RunLeft(holding.run, holding.task, reason))
             self._drop(holding, message)
 
     def _drop(self, holding: Holding, message: Frame) -> None:
@@ -276,7 +298,8 @@ class Router:
         held = self.holdings.of(place)
         executing = [holding for holding in held if not holding.parked]
         parked = [holding for holding in held if holding.parked]
-        if place.leaving or place.killed or not (executing or code):
+        asked = place.blame is None and (place.leaving or place.killed)
+        if asked or not (executing or code):
             # Asked to end, or a `def` run that waited long enough. What still executes goes back.
             for holding in executing:
                 self._hand_back(holding)
@@ -309,18 +332,21 @@ class Router:
             guilty, error = place.blame.guilty, place.blame.error
         else:
             guilty = executing[0].run if place.kind == "dedicated" and executing else None
-            error = RunError(
-                "crashed",
-                "ProcessDied",
-                f"the process that executed the run ended with {how}",
-            )
+            error = death(code)
         if executing or parked:
             runs = tuple(Held(holding.run, holding.token) for holding in executing)
             asleep = tuple(Held(holding.run, holding.token) for holding in parked)
             self._link.tell_crash(Crash(runs, guilty, error, asleep))
         for holding in (*executing, *parked):
             self.holdings.remove(holding.run)
-        self._on_event(ExecutorDied(place.pid, how, tuple(each.run for each in executing)))
+        told = how if place.blame is None else place.blame.error.message
+        self._on_event(ExecutorDied(place.pid, told, tuple(each.run for each in executing)))
+
+    def _blame(self, holding: Holding, error: RunError) -> None:
+        """End the process of a run that is guilty of it; nobody else pays for that."""
+        if holding.place is not None:
+            holding.place.blame = Crash((), holding.run, error)
+            holding.place.end()
 
     def _hand_back(self, holding: Holding) -> None:
         """Give a run that does not execute here any more to whoever is next."""
@@ -342,7 +368,17 @@ class Router:
             fail = msgspec.msgpack.decode(sent.body, type=Fail)
             error = f"{fail.error.type}: {fail.error.message}"
             self._on_event(
-                RunEnded(holding.run, holding.task, False, seconds, error, fail.retry_in)
+                RunEnded(
+                    holding.run,
+                    holding.task,
+                    ok=False,
+                    seconds=seconds,
+                    error=error,
+                    retry_in=fail.retry_in,
+                    kind=fail.error.kind,
+                    line=fail.error.line,
+                    attempt=holding.attempt,
+                )
             )
 
 

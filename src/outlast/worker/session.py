@@ -59,6 +59,7 @@ class Session:
             on_event=on_event,
             on_ready=self._announce,
             on_capacity=self._capacity_changed,
+            machines=settings.machines,
         )
         self._pool = self._router.pool
 

@@ -2,19 +2,21 @@
 
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import msgspec
 
-from outlast.protocol.manifests import RetryPolicy
+from outlast.protocol.machines import PRESETS, Machine
+from outlast.protocol.manifests import MAX_ATTEMPTS, RetryPolicy
 from outlast.sdk.durations import seconds
 from outlast.sdk.errors import UsageError
 
 SHARED_CONCURRENCY = 500
 WARM_WAIT = 600.0
 SYNC_WARM_WAIT = 30.0
+_DEV_KEY = "tr_dev_"
 DRAIN = 25.0
 """Seconds that runs get to reach their next entry; Kubernetes kills after 30."""
 
@@ -25,7 +27,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     `api_urls` are servers of one installation, tried in turn. `dirs` are folders below
     `project_root` or dotted packages. `loops` shared executors run `shared_concurrency` async runs
     each; at most `processes` dedicated ones execute at once. `executor_command` replaces the
-    executor (for tests).
+    executor (for tests). `machines` are the presets that tasks may ask for. Without
+    `retries` every task has one attempt, whatever it declares; a trigger may ask for more.
     """
 
     api_urls: tuple[str, ...]
@@ -42,9 +45,11 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     replay_always: bool = False
     drain: float = DRAIN
     retry: RetryPolicy = RetryPolicy()
+    retries: bool = True
     max_duration: float | None = 3600.0
     log_level: str = "info"
     executor_command: tuple[str, ...] | None = None
+    machines: Mapping[str, Machine] = PRESETS
 
     def __post_init__(self) -> None:
         if not self.api_urls:
@@ -65,6 +70,7 @@ class Overrides(TypedDict, total=False):
     drain: float | None
     replay_always: bool | None
     executor_command: tuple[str, ...] | None
+    machines: Mapping[str, Machine] | None
 
 
 class _Retries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +79,14 @@ class _Retries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_timeout: float | str = 1.0
     max_timeout: float | str = 60.0
     randomize: bool = True
+    out_of_memory: str | None = None
+    enabled_in_dev: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_attempts <= MAX_ATTEMPTS:
+            raise ValueError(f"retries.max_attempts must be between 1 and {MAX_ATTEMPTS}")
+        if self.out_of_memory is not None and self.out_of_memory not in PRESETS:
+            raise ValueError(f"retries.out_of_memory must be one of {', '.join(PRESETS)}")
 
     def policy(self) -> RetryPolicy:
         return RetryPolicy(
@@ -81,6 +95,7 @@ class _Retries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             seconds(self.min_timeout, "retries.min_timeout in [tool.outlast]"),
             seconds(self.max_timeout, "retries.max_timeout in [tool.outlast]"),
             self.randomize,
+            self.out_of_memory,
         )
 
 
@@ -124,6 +139,7 @@ def load_settings(
             project=project.project,
             dirs=tuple(dirs or project.dirs or _default_dirs(root)),
             retry=project.retries.policy(),
+            retries=project.retries.enabled_in_dev or not secret_key.startswith(_DEV_KEY),
             max_duration=_seconds(project.max_duration, "max_duration"),
             log_level=project.log_level,
         )

@@ -43,6 +43,14 @@ left join outlast.run_end e on e.run_id = r.id
 left join outlast.blob b on b.id = r.payload_blob and b.environment_id = r.environment_id
 where r.environment_id = :environment_id::text and r.id = any (:ids::text[])
 
+-- name: list_failures
+-- Each failed attempt but the last left one event, in order; the last stands in the end of the run.
+select row_number() over (order by number)::int as attempt, at, detail as error
+from outlast.event where run_id = :run_id::text and kind = 'attempt failed' and detail <> ''
+union all
+select attempt, finished_at, error from outlast.run_end where run_id = :run_id and error is not null
+order by attempt, at
+
 -- name: list_children
 select id from outlast.run
 where environment_id = :environment_id::text and parent_id = :parent_id::text
@@ -73,11 +81,6 @@ limit :limit::int
 
 -- name: list_events
 select number, at, kind, detail from outlast.event
-where run_id = :run_id::text and number > :after::bigint
-order by number limit :limit::int
-
--- name: list_logs
-select number, at, level, message from outlast.log
 where run_id = :run_id::text and number > :after::bigint
 order by number limit :limit::int
 

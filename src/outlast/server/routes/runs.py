@@ -44,6 +44,7 @@ async def retrieve(request: Request, run_id: str) -> Response:
         legacy=legacy,
         family=_family(found, legacy),
         standing=found.standing,
+        failures=found.failures,
     )
     return Response(body, media_type=_JSON)
 

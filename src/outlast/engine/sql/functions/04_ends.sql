@@ -14,7 +14,7 @@ begin
   perform withdraw(env, (select array_agg(s.run_id) from outlast.run_state s
                          where s.run_id = any (runs) and s.status = 'queued'));
   return query
-    select (say(s.session_id, 'drop', s.run_id, s.token, null)).*
+    select (say(s.session_id, 'drop', s.run_id, s.token, how || ': ' || (error::json ->> 'message'))).*
     from outlast.run_state s
     where s.run_id = any (runs) and s.session_id is not null
       and s.status in ('dequeued', 'executing', 'waiting', 'queued');

@@ -1,0 +1,39 @@
+"""How much memory executors use, with the processes that they started."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+_PROCESSES = Path("/proc")
+_KILOBYTE = 1024
+_GROUP = 2  # in /proc/<pid>/stat, counted from behind the name
+
+
+def of_groups(groups: Collection[int]) -> dict[int, int]:
+    """Return the proportional bytes of process groups; pages that are shared count in parts.
+
+    Nothing where there is no `/proc`: there no limit is kept.
+    """
+    used = dict.fromkeys(groups, 0)
+    if not (groups and _PROCESSES.is_dir()):
+        return {}
+    for folder in _PROCESSES.iterdir():
+        if folder.name.isdigit() and (group := _group(folder)) in used:
+            used[group] += _proportional(folder)
+    return used
+
+
+def _group(folder: Path) -> int:
+    try:
+        stat = (folder / "stat").read_text(errors="replace")
+    except OSError:  # it is gone
+        return 0
+    return int(stat.rpartition(")")[2].split()[_GROUP])
+
+
+def _proportional(folder: Path) -> int:
+    try:
+        lines = (folder / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    sizes = (line.split()[1] for line in lines if line.startswith(("Pss:", "SwapPss:")))
+    return sum(map(int, sizes)) * _KILOBYTE
