@@ -8,6 +8,7 @@ import pytest
 from outlast.engine.database import Database
 from outlast.engine.functions import functions_schema
 from outlast.engine.turn import (
+    Arrival,
     Cancellation,
     Ending,
     Holding,
@@ -29,6 +30,7 @@ PAIRS: dict[str, tuple[type[msgspec.Struct], set[str]]] = {
     "cancellation": (Cancellation, {"n"}),
     "rescuing": (Rescue, set()),
     "rescheduling": (Rescheduling, {"n"}),
+    "arrival": (Arrival, {"n"}),
     "told": (Telling, set()),
 }
 

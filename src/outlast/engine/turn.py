@@ -53,6 +53,12 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_test: bool = False
     replayed_from: str | None = None
     trace_context: str | None = None
+    fairness_group: str | None = None
+    parked: bool = False  # no version declares its task and queue yet
+    debounce_key: str | None = None
+    debounce_delay: float | None = None
+    debounce_most: float | None = None
+    debounce_trailing: bool = False
     retried: bool = False  # the turn runs again after a lost connection: it may exist already
 
 
@@ -162,6 +168,17 @@ class Rescheduling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     delay_until: float | None = None
 
 
+class Arrival(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A parked run whose task and queue a version declares now, resolved against it."""
+
+    run: str
+    queue: str
+    executor: str
+    retry: str
+    ttl: float | None = None
+    max_duration: float | None = None
+
+
 class Freeing(msgspec.Struct, frozen=True, kw_only=True):
     """A version that nobody offers: what is pinned to it goes on with the current one."""
 
@@ -202,6 +219,7 @@ Item = (
     | Rescheduling
     | NewWaitpoint
     | Completion
+    | Arrival
     | Freeing
     | Overtime
     | Called
@@ -239,6 +257,7 @@ _RARE: dict[type[Item], str] = {
     Rescheduling: "reschedules",
     NewWaitpoint: "waitpoints",
     Completion: "completions",
+    Arrival: "arrivals",
     Freeing: "frees",
     Overtime: "overtimes",
 }

@@ -8,8 +8,12 @@ create type new_run as (
   idempotency_key text, idempotency_shown text, idempotency_scope text, idempotency_ttl double precision,
   request_key text, delay double precision, delay_until double precision, ttl double precision,
   priority double precision, retry text, max_duration double precision, machine text, version_pin text,
-  is_test boolean, replayed_from text, trace_context text, seed text, retried boolean
+  is_test boolean, replayed_from text, trace_context text, seed text, retried boolean,
+  fairness_group text, parked boolean,  -- parked: no version declares its task and queue yet
+  debounce_key text, debounce_delay double precision, debounce_most double precision, debounce_trailing boolean
 );
+
+create type pushing as (target text, item new_run);  -- a trigger that pushes a delayed run back
 
 create type new_call as (
   n int, run text, token bigint, key text, kind text, name text, position bigint, arguments text, preview text,
@@ -37,7 +41,9 @@ create type entering as (
 create type finish as (run text, key text, outcome text);
 
 create type pick as (
-  run text, session text, home text, lane bigint, rank smallint, at timestamptz, fresh boolean, tag double precision
+  run text, session text, home text, lane bigint, rank smallint, at timestamptz, fresh boolean,
+  tag double precision,  -- where the pick stands in virtual time
+  place double precision  -- where its lane stands after it
 );
 
 -- kind: created, called, stale, held, result, cancel, drop, claim, ended, left, due, more

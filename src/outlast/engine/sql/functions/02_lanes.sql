@@ -3,6 +3,8 @@
 -- Give runs back their slots' worth: one running run less for each lane in `lanes` (repeats count).
 create function release(env text, lanes bigint[], floor double precision) returns void
 language plpgsql as $$
+declare
+  grouped bigint[];
 begin
   with freed as (
     select lane_id, count(*)::int as freed from unnest(lanes) as lane_id group by lane_id
@@ -12,18 +14,23 @@ begin
         vtime = case when l.open then l.vtime else greatest(l.vtime, floor) end
     from freed f
     where l.id = f.lane_id
-    returning l.id, l.queue, l.key, f.freed
+    returning l.id, l.queue, l.key, f.freed, case when l.fairness_group is not null and l.vtime <= floor then l.id end as back
   ), reopened as (  -- the same key waiting on other routes
     update outlast.lane s
     set open = true, vtime = greatest(s.vtime, floor)
     from (select distinct queue, key from released) r
     where s.environment_id = env and s.queue = r.queue and s.key = r.key and not s.open
       and s.id not in (select id from released)
+    returning case when s.fairness_group is not null and s.vtime <= floor then s.id end as back
+  ), lightened as (
+    update outlast.queue q
+    set running = q.running - r.freed
+    from (select queue, sum(freed)::int as freed from released group by queue) r
+    where q.environment_id = env and q.name = r.queue
   )
-  update outlast.queue q
-  set running = q.running - r.freed
-  from (select queue, sum(freed)::int as freed from released group by queue) r
-  where q.environment_id = env and q.name = r.queue;
+  select array_agg(back) into grouped
+  from (select back from released union all select back from reopened) b where back is not null;
+  perform space_out(env, floor, grouped);
 end $$;
 
 -- Take queued runs out of their lanes (cancel, expire): their ready rows go, depths shrink.
@@ -62,6 +69,8 @@ language sql stable as $$
 -- A lane that was empty starts at max(own, floor), so that it never catches up at the cost of others.
 create function enter(env text, moment timestamptz, floor double precision, pins boolean, items entering[])
 returns void language plpgsql as $$
+declare
+  grouped bigint[];
 begin
   if coalesce(cardinality(items), 0) = 0 then return; end if;
   if pins or exists (
@@ -82,20 +91,45 @@ begin
   ), grown as (
     update outlast.lane l
     set queued = l.queued + e.count,
-        vtime = case when l.queued = 0 then greatest(l.vtime, floor) else l.vtime end
-    from (select lane_id, count(*)::int as count from entered group by lane_id) e
+        vtime = case when l.queued = 0 then greatest(l.vtime, floor) else l.vtime end,
+        open = l.open or e.goes_on  -- closed for its rate, perhaps, which does not count what goes on
+    from (select lane_id, count(*)::int as count, bool_or(rank = 0) as goes_on from entered group by lane_id) e
     where l.id = e.lane_id
-    returning l.queue, e.count
+    returning l.queue, e.count,
+      case when l.fairness_group is not null and l.queued = e.count and l.vtime <= floor then l.id end as back
+  ), deepened as (
+    update outlast.queue q set queued = q.queued + g.count
+    from (select queue, sum(count)::int as count from grown group by queue) g
+    where q.environment_id = env and q.name = g.queue
   )
-  update outlast.queue q set queued = q.queued + g.count
-  from (select queue, sum(count)::int as count from grown group by queue) g
-  where q.environment_id = env and q.name = g.queue;
+  select array_agg(back) into grouped from grown where back is not null;
+  perform space_out(env, floor, grouped);
+end $$;
+
+-- Lanes of a group that come back stand one behind the other in virtual time, so that a tenant with many keys
+-- is served like a tenant with one.
+create function space_out(env text, floor double precision, lanes bigint[]) returns void language plpgsql as $$
+begin
+  if lanes is null then return; end if;
+  with placed as (
+    select l.id, l.queue, l.fairness_group as name, greatest(g.tail + 1, floor)
+      + row_number() over (partition by l.queue, l.fairness_group order by l.vtime, l.id) - 1 as place
+    from unnest(lanes) i
+    join outlast.lane l on l.id = i
+    left join outlast.fairness_group g
+      on g.environment_id = env and g.queue = l.queue and g.name = l.fairness_group
+  ), moved as (
+    update outlast.lane l set vtime = p.place from placed p where l.id = p.id
+  )
+  insert into outlast.fairness_group as g (environment_id, queue, name, tail)
+  select env, queue, name, max(place) from placed group by queue, name
+  on conflict (environment_id, queue, name) do update set tail = greatest(g.tail, excluded.tail);
 end $$;
 
 create function change_lanes(env text, pins boolean, runs text[]) returns void language plpgsql as $$
 begin
-  insert into outlast.lane (environment_id, queue, key, route)
-  select distinct env, l.queue, l.key, route_of(env, s, l.route, pins)
+  insert into outlast.lane (environment_id, queue, key, route, fairness_group)
+  select distinct env, l.queue, l.key, route_of(env, s, l.route, pins), l.fairness_group
   from outlast.run_state s join outlast.lane l on l.id = s.lane_id
   where s.run_id = any (runs) and route_of(env, s, l.route, pins) <> l.route
   on conflict do nothing;
@@ -104,4 +138,16 @@ begin
                  and t.key = l.key and t.route = route_of(env, s, l.route, pins))
   from outlast.lane l
   where s.run_id = any (runs) and l.id = s.lane_id and route_of(env, s, l.route, pins) <> l.route;
+end $$;
+
+-- A key belongs to the group that its latest trigger names.
+create function regroup(env text, items new_run[]) returns void language plpgsql as $$
+begin
+  if not exists (select from unnest(items) where fairness_group is not null) then return; end if;
+  update outlast.lane l set fairness_group = i.name
+  from (select distinct on (queue, coalesce(concurrency_key, '')) queue, coalesce(concurrency_key, '') as key,
+          fairness_group as name
+        from unnest(items) where fairness_group is not null
+        order by queue, coalesce(concurrency_key, ''), n desc) i
+  where l.environment_id = env and l.queue = i.queue and l.key = i.key and l.fairness_group is distinct from i.name;
 end $$;

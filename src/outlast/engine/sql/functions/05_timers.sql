@@ -25,6 +25,16 @@ begin
       select priority from outlast.run where environment_id = env and id = t.ref limit 1) r
     where (t.kind = 'delay' and s.status = 'delayed') or (t.kind = 'retry' and s.status = 'retrying')));
 
+  if exists (select from unnest(due) where kind = 'delay') then
+    delete from outlast.debounce d using unnest(due) t where t.kind = 'delay' and d.run_id = t.ref;
+  end if;
+
+  if exists (select from unnest(due) where kind = 'rate') then  -- their rate lets something start again
+    update outlast.lane l set open = true, vtime = greatest(l.vtime, floor)
+    from unnest(due) t
+    where t.kind = 'rate' and l.environment_id = env and l.queue = t.ref and l.key = t.key and not l.open;
+  end if;
+
   return query select * from force_end(env, moment, floor, pins, (
     select array_agg(s.run_id) from unnest(due) t join outlast.run_state s on s.run_id = t.ref
     where t.kind = 'ttl' and s.status = 'queued' and s.attempt = 0),

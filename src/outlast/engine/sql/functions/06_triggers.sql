@@ -42,15 +42,19 @@ end $$;
 
 create function create_runs(env text, moment timestamptz, floor double precision, items new_run[])
 returns void language plpgsql as $$
+declare
+  grouped bigint[];
 begin
   if coalesce(cardinality(items), 0) = 0 then return; end if;
   insert into outlast.queue (environment_id, name)
   select distinct env, i.queue from unnest(items) i
-  where (select 1 from outlast.queue q where q.environment_id = env and q.name = i.queue limit 1) is null;
-  insert into outlast.lane (environment_id, queue, key, route)
-  select distinct env, i.queue, coalesce(i.concurrency_key, ''), i.route from unnest(items) i
+  where i.parked is not true and (select 1 from outlast.queue q where q.environment_id = env and q.name = i.queue limit 1) is null;
+  insert into outlast.lane (environment_id, queue, key, route, fairness_group)
+  select env, i.queue, coalesce(i.concurrency_key, ''), i.route, max(i.fairness_group) from unnest(items) i
   where (select 1 from outlast.lane l where l.environment_id = env and l.queue = i.queue
-         and l.key = coalesce(i.concurrency_key, '') and l.route = i.route limit 1) is null;
+         and l.key = coalesce(i.concurrency_key, '') and l.route = i.route limit 1) is null
+  group by i.queue, coalesce(i.concurrency_key, ''), i.route;
+  perform regroup(env, items);
   insert into outlast.run (
     environment_id, id, task, queue, concurrency_key, executor, payload, payload_type, payload_blob, metadata,
     tags, parent_id, root_id, depth, trigger_function, batch_id, idempotency_key, idempotency_shown,
@@ -72,8 +76,9 @@ begin
   ), stated as (
     insert into outlast.run_state (
       run_id, environment_id, status, lane_id, ready_rank, ready_at, watched, updated_at)
-    select run, env, case when starts_at > moment then 'delayed' else 'queued' end, lane_id, 1,
-      case when starts_at <= moment then moment end
+    select run, env,
+      case when parked then 'pending_version' when starts_at > moment then 'delayed' else 'queued' end, lane_id, 1,
+      case when starts_at <= moment and parked is not true then moment end
         + make_interval(secs => n * 0.000001 - coalesce(priority, 0)),
       trigger_function in ('triggerAndWait', 'batchTriggerAndWait'), moment
     from item
@@ -87,7 +92,8 @@ begin
         vtime = case when l.queued = 0 then greatest(l.vtime, floor) else l.vtime end
     from (select lane_id, count(*)::int as count from stated where status = 'queued' group by lane_id) s
     where l.id = s.lane_id
-    returning l.queue, s.count
+    returning l.queue, s.count,
+      case when l.fairness_group is not null and l.queued = s.count and l.vtime <= floor then l.id end as back
   ), deepened as (
     update outlast.queue q set queued = q.queued + g.count
     from (select queue, sum(count)::int as count from grown group by queue) g
@@ -102,12 +108,19 @@ begin
     insert into outlast.request (environment_id, key, run_id, created_at)
     select env, request_key, run, moment from item where request_key is not null
     on conflict do nothing
+  ), debounced as (
+    insert into outlast.debounce (environment_id, task, key, run_id)
+    select env, task, debounce_key, run from item where debounce_key is not null
+    on conflict (environment_id, task, key) do update set run_id = excluded.run_id
+  ), timed as (
+    insert into outlast.timer (environment_id, due_at, kind, ref)
+    select env, starts_at, 'delay', run from item where starts_at > moment and parked is not true
+    union all
+    select env, starts_at + make_interval(secs => ttl), 'ttl', run from item where ttl > 0 and parked is not true
+    on conflict do nothing
   )
-  insert into outlast.timer (environment_id, due_at, kind, ref)
-  select env, starts_at, 'delay', run from item where starts_at > moment
-  union all
-  select env, starts_at + make_interval(secs => ttl), 'ttl', run from item where ttl > 0
-  on conflict do nothing;
+  select array_agg(back) into grouped from grown where back is not null;
+  perform space_out(env, floor, grouped);
 end $$;
 
 create function turn_triggers(
@@ -117,6 +130,7 @@ declare
   good new_call[];
   made created[];
   fresh new_run[];
+  pushed pushing[];
 begin
   -- A call holds while its caller owns the run; one that has its entry already only hears of it again.
   if cardinality(calls) > 0 then
@@ -128,7 +142,9 @@ begin
   select a.made, a.fresh into made, fresh from answer(env, moment, (
     select array_agg(r order by r.n) from unnest(runs) r
     where r.call is null or r.call = any (select n from unnest(good)))) a;
+  select d.answers, d.leaders, d.pushed into made, fresh, pushed from debounce(env, made, fresh) d;
   perform create_runs(env, moment, floor, fresh);
+  perform push_back(env, moment, pushed);
   return query
     select 'created', m.n, m.run, 0::bigint, null::text, m.cached::text
     from unnest(made) m where m.call is null;

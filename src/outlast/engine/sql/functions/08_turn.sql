@@ -19,6 +19,7 @@ declare
   reschedules json := others -> 'reschedules';
   waitpoints json := others -> 'waitpoints';
   completions json := others -> 'completions';
+  arrivals json := others -> 'arrivals';
 begin
   select * into place from outlast.environment where id = env for update;  -- single writer; lock, then look
   moment := coalesce(clock, clock_timestamp());
@@ -65,6 +66,10 @@ begin
     return query select * from turn_completions(env, moment, floor, place.pins_versions,
       array(select i::completion from json_populate_recordset(null::completion, completions) i));
   end if;
+  if arrivals is not null then
+    perform turn_arrivals(env, moment, floor, place.pins_versions,
+      array(select i::arrival from json_populate_recordset(null::arrival, arrivals) i));
+  end if;
   return query select * from turn_timers(env, moment, floor, place.pins_versions, 500);
   if overtimes is not null then
     return query select * from force_end(env, moment, floor, place.pins_versions, (
@@ -90,7 +95,7 @@ begin
   if not place.paused then
     room := floor(place.concurrency_limit * place.burst_factor)::int
       - (select coalesce(sum(running), 0)::int from outlast.queue where environment_id = env);
-    return query select * from turn_claims(env, moment, room, pools, homes);
+    return query select * from turn_claims(env, moment, room, place.concurrency_limit, pools, homes);
   end if;
 
   return query
@@ -106,7 +111,7 @@ begin
     from outlast.queue where environment_id = env having sum(queued) > 0;
 end $$;
 
-create function turn_claims(env text, moment timestamptz, room int, pools json, homes text[])
+create function turn_claims(env text, moment timestamptz, room int, base int, pools json, homes text[])
 returns setof told language plpgsql as $$
 declare
   pool record;
@@ -116,7 +121,7 @@ begin
   select array_agg(s.id) into alive from outlast.session s
   where s.environment_id = env and s.lost_at is null;
   if homes is not null then
-    for telling in select * from claim_home(env, moment, room, (
+    for telling in select * from claim_home(env, moment, room, base, (
       select array_agg(h) from unnest(homes) h where h = any (alive))) loop
       room := room - 1;
       return next telling;
@@ -126,7 +131,7 @@ begin
   if coalesce(room, 0) <= 0 then return; end if;
   for pool in select * from json_to_recordset(pools) as p (routes text[], sessions text[], free int[]) loop
     -- Slots of equal sessions are dealt out in turn, so that load spreads; no more than there is work for.
-    for telling in select * from claim_pool(env, moment, room, pool.routes, array(
+    for telling in select * from claim_pool(env, moment, room, base, pool.routes, array(
       select s.id from unnest(pool.sessions, pool.free) as s (id, free)
       cross join lateral generate_series(1, least(s.free, room)) g (n)
       where s.id = any (alive) order by g.n, s.id limit room)) loop
