@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import asyncpg
 import httpx
@@ -25,6 +26,9 @@ from outlast.engine.migrations import migrate
 from outlast.engine.tenancy import Tenancy
 from outlast.protocol.triggers import Trigger, Triggered
 from polling import until
+
+Program: TypeAlias = "subprocess.Popen[bytes]"
+FAILING_SERVER = Path(__file__).with_name("failing_server.py")
 
 TASKS = '''\
 """Tasks whose effects can be counted: S a step began, R the code received its result."""
@@ -62,7 +66,10 @@ async def leaf(payload: str, ctx) -> str:
 @task("family")
 async def family(payload: int, ctx) -> list[str]:
     await stepped(ctx.run.id, "first")
-    one = await leaf.trigger_and_wait("one").unwrap()
+    watched = asyncio.ensure_future(leaf.trigger_and_wait("one").unwrap())
+    while not watched.done():  # it never stands still, so its result has to be brought
+        await asyncio.sleep(0.01)
+    one = watched.result()
     await stepped(ctx.run.id, "second")
     two, three = await asyncio.gather(
         leaf.trigger_and_wait("two").unwrap(), leaf.trigger_and_wait("three").unwrap()
@@ -100,18 +107,30 @@ class Fleet:
             "OUTLAST_DRAIN_SECONDS": "0",
             "FLEET_EFFECTS": str(self.effects),
         }
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.struck = root / "struck"
+        self._processes: list[Program] = []
         self.apis: list[str] = []
 
-    async def server(self) -> "subprocess.Popen[bytes]":
-        """Start a server and wait until it is ready."""
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
+    async def server(self, *, plan: str = "", api: str | None = None) -> Program:
+        """Start a server and wait until it is ready.
+
+        With a `plan` it breaks at commits (see `failing_server`); `api` starts one where another
+        was.
+        """
+        if api is None:
+            with socket.socket() as found:
+                found.bind(("127.0.0.1", 0))
+                api = f"http://127.0.0.1:{found.getsockname()[1]}"
+        number = len(self._processes)
         process = self._start(
-            "server", "--port", str(port), OUTLAST_SERVER_ID=f"fleet-{len(self._processes)}"
+            "server",
+            "--port",
+            api.rpartition(":")[2],
+            program=("-m", "outlast") if not plan else (str(FAILING_SERVER),),
+            OUTLAST_SERVER_ID=f"fleet-{number}",
+            FAILING_PLAN=plan,
+            FAILING_STRUCK=str(self.struck),
         )
-        api = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(trust_env=False) as client:
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline:
@@ -119,10 +138,11 @@ class Fleet:
                     if (await client.get(f"{api}/readyz")).status_code == 200:
                         break
                 await asyncio.sleep(0.05)
-        self.apis.append(api)
+        if api not in self.apis:
+            self.apis.append(api)
         return process
 
-    async def worker(self) -> "subprocess.Popen[bytes]":
+    async def worker(self) -> Program:
         """Start a worker that knows all servers, and wait until it is connected."""
         before = await self.count("select count(*) from outlast.session")
         arguments = ["worker", "--dir", str(self.root), "--key", "env:OUTLAST_SECRET_KEY"]
@@ -135,11 +155,13 @@ class Fleet:
             await asyncio.sleep(0.05)
         return process
 
-    def _start(self, *arguments: str, **environ: str) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, *arguments: str, program: tuple[str, ...] = ("-m", "outlast"), **environ: str
+    ) -> Program:
         log = self.root / f"{len(self._processes)}-{arguments[0]}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "outlast", *arguments],
+                [sys.executable, *program, *arguments],
                 env={**self._environ, **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -236,6 +258,20 @@ class Fleet:
         for pid in reversed(pids):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    async def assert_whole(self, runs: list[str], seconds: float = 60) -> None:
+        """Check what must hold after every fault."""
+        await self.all_ended(runs, seconds)
+        self.assert_steps_held()
+        children = await self.sql(
+            "select parent_id, count(*) from outlast.run where parent_id is not null group by 1"
+        )
+        assert {row["parent_id"]: row["count"] for row in children} == dict.fromkeys(runs, 3)
+        assert await self.audit() == []
+
+    def strikes(self) -> list[str]:
+        """Return where failing servers were struck, as `point:how`."""
+        return self.struck.read_text().split() if self.struck.exists() else []
 
     def noted(self) -> list[list[str]]:
         """Return what the tasks wrote down, in order."""

@@ -21,17 +21,6 @@ async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
         yield made
 
 
-async def assert_whole(town: Fleet, runs: list[str]) -> None:
-    """Check what must hold after every fault."""
-    await town.all_ended(runs)
-    town.assert_steps_held()
-    children = await town.sql(
-        "select parent_id, count(*) from outlast.run where parent_id is not null group by 1"
-    )
-    assert {row["parent_id"]: row["count"] for row in children} == dict.fromkeys(runs, 3)
-    assert await town.audit() == []
-
-
 async def test_an_executor_killed_costs_no_attempt(town: Fleet) -> None:
     await town.server()
     await town.worker()
@@ -41,7 +30,7 @@ async def test_an_executor_killed_costs_no_attempt(town: Fleet) -> None:
     for pid in town.executors():
         os.kill(pid, signal.SIGKILL)
 
-    await assert_whole(town, runs)
+    await town.assert_whole(runs)
     [row] = await town.sql("select max(attempt) from outlast.run_state")
     assert row[0] == 1
 
@@ -56,7 +45,7 @@ async def test_a_worker_killed_leaves_no_executor_and_another_goes_on(town: Flee
     await until(lambda: not town.executors(), seconds=1.0, what="executors outlived their worker")
     await town.worker()
 
-    await assert_whole(town, runs)
+    await town.assert_whole(runs)
 
 
 async def test_a_server_killed_is_replaced_by_the_other(town: Fleet) -> None:
@@ -68,7 +57,7 @@ async def test_a_server_killed_is_replaced_by_the_other(town: Fleet) -> None:
 
     first.kill()
 
-    await assert_whole(town, runs)
+    await town.assert_whole(runs)
 
 
 async def test_a_crash_of_postgresql_loses_nothing_acknowledged(town: Fleet) -> None:
@@ -79,7 +68,7 @@ async def test_a_crash_of_postgresql_loses_nothing_acknowledged(town: Fleet) -> 
 
     await town.crash_database()
 
-    await assert_whole(town, runs)
+    await town.assert_whole(runs)
 
 
 async def test_sys_exit_and_a_segfault_change_the_result_of_no_other_run(town: Fleet) -> None:
@@ -89,7 +78,7 @@ async def test_sys_exit_and_a_segfault_change_the_result_of_no_other_run(town: F
     await town.trigger("exits", 1)
     await town.trigger("segfaults", 1)
 
-    await assert_whole(town, runs)
+    await town.assert_whole(runs)
 
 
 async def test_a_stopped_worker_that_goes_on_after_its_lease_starts_nothing_new(
@@ -114,7 +103,7 @@ async def test_a_stopped_worker_that_goes_on_after_its_lease_starts_nothing_new(
     )
 
     assert len(town.noted()) - before <= len(frozen) * RUNS
-    await assert_whole(town, runs)
+    await town.assert_whole(runs)
 
 
 async def test_a_stopped_server_holds_up_nobody_for_long(town: Fleet) -> None:
@@ -130,7 +119,7 @@ async def test_a_stopped_server_holds_up_nobody_for_long(town: Fleet) -> None:
 
     await town.all_ended([*runs, *more])
     os.kill(first.pid, signal.SIGCONT)
-    await assert_whole(town, [*runs, *more])
+    await town.assert_whole([*runs, *more])
 
 
 async def test_after_an_outage_of_the_database_nothing_is_rescued_that_lives(town: Fleet) -> None:
@@ -141,6 +130,6 @@ async def test_after_an_outage_of_the_database_nothing_is_rescued_that_lives(tow
 
     await town.freeze_database(18.0)
 
-    await assert_whole(town, runs)
+    await town.assert_whole(runs)
     [row] = await town.sql("select count(*) from outlast.event where kind = 'rescued'")
     assert row[0] == 0

@@ -15,8 +15,14 @@ from typing import Protocol
 import msgspec
 
 from outlast.engine.database import Database
-from outlast.engine.errors import EngineError, Overloaded, StatementFailed, Unavailable
-from outlast.engine.turn import Called, Ending, Item, NewRun, Pool, Telling, play
+from outlast.engine.errors import (
+    ConnectionLost,
+    EngineError,
+    Overloaded,
+    StatementFailed,
+    Unavailable,
+)
+from outlast.engine.turn import MISSED, Called, Ending, Item, NewRun, Pool, Telling, play
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +79,7 @@ class Cycle:
         self._due: float | None = None  # loop time of the next timer
         self._closed = False
         self._has_room = False
+        self._in_doubt = False  # a turn may have committed without our hearing what it told
         self.left = 0  # queued runs after the last turn
 
     def submit(
@@ -183,6 +190,7 @@ class Cycle:
                 await self._part(batch, error)
                 return
             except Unavailable as error:
+                self._in_doubt |= isinstance(error, ConnectionLost)
                 if self._closed:
                     for asked in batch:
                         _answer(asked, [], error)
@@ -248,6 +256,9 @@ class Cycle:
                 others.append(telling)
         for n, asked in enumerate(batch):
             _answer(asked, mine.get(n, []), None)
+        if self._in_doubt:
+            self._in_doubt = False
+            others.append(MISSED)
         if others:
             self._told.put_nowait(others)
         if self.left and not self._has_room:  # nobody here can take it: somebody elsewhere may

@@ -102,7 +102,7 @@ class Gateway:
             waitpoints=self._waitpoints,
         )
         await self._workers.refresh_versions()
-        await self._workers.reconcile(session, hello.held)
+        await self._workers.reconcile(session, hello.held, arrives=before is None)
         if registered.is_current:
             await self._version_arrived(environment.id)
         self._cycles.of(environment.id).wake()

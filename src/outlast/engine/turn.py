@@ -240,13 +240,17 @@ class Telling(msgspec.Struct, frozen=True):
 
     kind: Literal[
         "created", "called", "stale", "held", "result", "cancel", "drop", "claim", "ended",
-        "due", "left", "more",
+        "due", "left", "more", "missed",
     ]  # fmt: skip
     n: int
     run: str | None
     token: int
     session: str | None
     data: str | None
+
+
+MISSED = Telling("missed", 0, None, 0, None, None)
+"""Said by the server itself: a turn committed, and what it told was lost with the connection."""
 
 
 _RARE: dict[type[Item], str] = {

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -18,10 +18,10 @@ from outlast.engine.claims import (
     outcomes,
 )
 from outlast.engine.database import Database
-from outlast.engine.errors import Unavailable
+from outlast.engine.errors import ConnectionLost, Unavailable
 from outlast.engine.liveness import SESSIONS
 from outlast.engine.sessions import Holding, Session, Sessions, drop
-from outlast.engine.turn import Ending, Item, Pool, Rescue, Telling
+from outlast.engine.turn import MISSED, Ending, Gone, Item, Pool, Rescue, Telling
 from outlast.protocol.frames import MAX_FRAME_BYTES, Frame, Kind, frame
 from outlast.protocol.messages import Cancel, Entry, Held, Result
 from outlast.protocol.outcomes import RunError
@@ -36,6 +36,10 @@ class _StoredHolding(msgspec.Struct, frozen=True):
     status: str
     is_canceled: bool
     is_settled: bool
+
+    @property
+    def is_executing(self) -> bool:
+        return self.status in {"dequeued", "executing"}
 
 
 class _Mail(msgspec.Struct, frozen=True):
@@ -74,6 +78,7 @@ class Workers:
         self._remote = remote
         self._ended = ended
         self._reveal = reveal
+        self._mail_in_doubt = False
 
     def pools(self, environment: str) -> tuple[list[Pool], list[str]]:
         """Return the free slots of an environment's workers, and who may park runs."""
@@ -89,11 +94,55 @@ class Workers:
                 self._reserve(telling)
             elif telling.kind == "ended":
                 self._ended(telling.run or "")
-            else:
+            elif telling is not MISSED:
                 self._frame(environment, telling, boxes)
         self._deliver(boxes)
         if claims:
             await self._claim(environment, claims)
+        if MISSED in tellings:
+            await self._catch_up(environment)
+
+    async def _catch_up(self, environment: str) -> None:
+        """Tell the sessions here what is stored and was perhaps never told.
+
+        Claims that nobody heard of, results, cancels and drops; to hear one twice hurts nobody.
+        """
+        for session in self.sessions.of(environment):
+            believed = {item.run: item.token for item in session.held()}
+            stored, answers = await self._stored(session.id, believed)
+            truth = {row.run_id: row for row in stored}
+            for run, token in believed.items():
+                if not _fits(truth.get(run), token):
+                    session.release(run, token)
+                    answers.append(drop(run, token))
+            if answers:
+                session.deliver(answers)
+            await self._claim(
+                environment,
+                [
+                    Telling("claim", 0, row.run_id, row.token, session.id, "cold")
+                    for row in stored
+                    if row.is_executing and not _fits(row, believed.get(row.run_id))
+                ],
+            )
+
+    async def _stored(
+        self, session: str, believed: Mapping[str, int]
+    ) -> tuple[list[_StoredHolding], list[Frame]]:
+        """Read what a session holds and what its runs may not have heard, until it works."""
+        while True:
+            try:
+                stored = await self._database.fetch(_StoredHolding, SESSIONS.held, session=session)
+                return stored, await self._again(
+                    [
+                        row
+                        for row in stored
+                        if row.is_executing and _fits(row, believed.get(row.run_id))
+                    ]
+                )
+            except Unavailable as error:
+                logger.warning("catching up repeats", extra={"why": str(error)})
+                await asyncio.sleep(_PAUSE)
 
     def _reserve(self, telling: Telling) -> None:
         """Count a claim at once: the next turn may come before it is loaded."""
@@ -199,7 +248,11 @@ class Workers:
         sessions = self.sessions.ids()
         if not sessions:
             return
-        mail = await self._database.fetch(_Mail, SESSIONS.take_mail, sessions=sessions)
+        try:
+            mail = await self._database.fetch(_Mail, SESSIONS.take_mail, sessions=sessions)
+        except ConnectionLost:
+            self._mail_in_doubt = True  # it may be taken, and gone
+            raise
         boxes: dict[str, list[Frame]] = {}
         for letter in sorted(mail, key=lambda letter: letter.number):
             made = told_frame(letter.kind, letter.run, letter.token, letter.data)
@@ -208,12 +261,19 @@ class Workers:
                 session.release(letter.run, letter.token)
             boxes.setdefault(letter.session_id, []).append(made)
         self._deliver(boxes)
+        if self._mail_in_doubt:
+            self._mail_in_doubt = False
+            for environment in self.sessions.environments():
+                await self._catch_up(environment)
 
-    async def reconcile(self, session: Session, held: Sequence[Held]) -> None:
+    async def reconcile(
+        self, session: Session, held: Sequence[Held], *, arrives: bool = False
+    ) -> None:
         """Bring a worker's list and `run_state` together: what only one side knows is given up.
 
-        A run claimed for a session that does not hold it returns to `ready`; one that a worker
-        holds in vain is dropped there. Results and cancels that may be lost are sent again.
+        A run claimed for a session that does not hold it returns to `ready`: at once when the
+        session `arrives` from another server, else once it cannot be on its way any more. One that
+        a worker holds in vain is dropped there. Results and cancels are sent again.
         """
         stored = await self._database.fetch(_StoredHolding, SESSIONS.held, session=session.id)
         truth = {row.run_id: row for row in stored}
@@ -222,15 +282,12 @@ class Workers:
             drop(run, token) for run, token in mine.items() if not _fits(truth.get(run), token)
         ]
         for row in stored:
-            is_lost = row.status in ("dequeued", "executing") and mine.get(row.run_id) != row.token
-            if is_lost and row.is_settled:
+            is_lost = row.is_executing and mine.get(row.run_id) != row.token
+            if is_lost and (arrives or row.is_settled):
                 session.release(row.run_id, row.token)
-                self._submit(session.place.environment, Rescue(run=row.run_id, token=row.token))
-        executing = [
-            row
-            for row in stored
-            if row.status in ("dequeued", "executing") and mine.get(row.run_id) == row.token
-        ]
+                lost = Gone if arrives else Rescue
+                self._submit(session.place.environment, lost(run=row.run_id, token=row.token))
+        executing = [row for row in stored if row.is_executing and _fits(row, mine.get(row.run_id))]
         await self._adopt(session, executing)
         for row in stored:
             if row.status == "waiting" and mine.get(row.run_id) == row.token:
@@ -318,7 +375,7 @@ def _too_large(row: Claimed) -> Ending:
     )
 
 
-def _fits(row: _StoredHolding | None, token: int) -> bool:
+def _fits(row: _StoredHolding | None, token: int | None) -> bool:
     return row is not None and row.token == token
 
 
