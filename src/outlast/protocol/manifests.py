@@ -51,6 +51,7 @@ class TaskManifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     machine: str | None = None
     payload_schema: str | None = None  # JSON Schema text; None: anything goes
     schedule: ScheduleManifest | None = None
+    on_cancel: bool = False  # a hook is to be called also when the run does not execute
 
 
 class QueueManifest(msgspec.Struct, frozen=True, omit_defaults=True):
