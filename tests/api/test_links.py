@@ -40,7 +40,9 @@ class FakeGateway:
         self.refusal: Refusal | None = None
         self.away = False
 
-    async def open(self, environment: Environment, hello: Hello, deliver: Deliver) -> Welcome:
+    async def open(
+        self, environment: Environment, hello: Hello, deliver: Deliver, *, api_url: str
+    ) -> Welcome:
         if self.refusal is not None:
             raise Refused(self.refusal)
         # Claims may come before the caller has its answer; WELCOME must still be the first frame.

@@ -14,12 +14,16 @@ from outlast.server.links import Links
 from outlast.server.routes import (
     auth,
     batches,
+    bulk,
     environment,
     gateway,
     health,
+    replays,
+    reports,
     runs,
     timeline,
     triggers,
+    waitpoints,
 )
 from outlast.server.services import Services
 from outlast.server.settings import ServerSettings
@@ -48,10 +52,23 @@ def create_app(
         # It would trace whole paths, and paths can hold secrets.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
-    app.state.services = Services(settings=settings, engine=engine, links=Links(engine.gateway))
+    app.state.services = Services(
+        settings=settings, engine=engine, links=Links(engine.gateway, api_url=settings.api_url)
+    )
     app.router.routes.extend(triggers.coalesced)
     app.router.routes.extend(gateway.routes)
-    for room in (health, triggers, batches, runs, timeline, auth, environment):
+    for room in (
+        health,
+        triggers,
+        batches,
+        bulk,
+        runs,
+        replays,
+        timeline,
+        waitpoints,
+        auth,
+        environment,
+    ):
         app.include_router(room.router)
     if pages is not None:
         app.router.routes.append(_Pages("/", pages(app)))

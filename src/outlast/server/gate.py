@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outlast.engine.payloads import MAX_PAYLOAD_BYTES
 from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
+from outlast.protocol.waitpoints import is_callback
 from outlast.server.problems import Problem, respond
 
 MAX_BODY_BYTES = 2 * MAX_PAYLOAD_BYTES + 512 * 1024
@@ -61,7 +62,7 @@ class Gate:
             return
         if path.startswith(API_PATHS):
             _hide_cookies(scope)
-            if scope["method"] == "OPTIONS" and not path.startswith(_OWN_API):
+            if scope["method"] == "OPTIONS" and _is_for_browsers(path):
                 await _preflight(headers, send)
                 return
         if _has_body(headers) and not streams(path):
@@ -132,6 +133,11 @@ def _same_origin(headers: Headers, host: str) -> bool:
     if origin is None:
         return b"cookie" not in headers
     return origin.decode("latin-1").lower().partition("://")[2] == host
+
+
+def _is_for_browsers(path: str) -> bool:
+    """Return whether pages of other origins may call a path of the API."""
+    return not path.startswith(_OWN_API) and not is_callback(path)
 
 
 def _hide_cookies(scope: Scope) -> None:
@@ -209,7 +215,7 @@ def _with_headers(send: Send, path: str) -> Send:
                 "content-security-policy", "default-src 'none'; frame-ancestors 'none'"
             )
             headers.setdefault("cache-control", "no-store")
-            if api and not path.startswith(_OWN_API):
+            if api and _is_for_browsers(path):
                 headers["access-control-allow-origin"] = "*"
                 headers["access-control-expose-headers"] = "*"
         await send(message)

@@ -20,7 +20,7 @@ from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
 from outlast.protocol.triggers import Trigger
 from outlast.server.problems import Problem, invalid
 
-_Envelope = TypeVar("_Envelope", bound=msgspec.Struct)
+_Envelope = TypeVar("_Envelope")
 
 _HASHED = re.compile(r"[0-9a-f]{64}")
 _KEY_TTL = re.compile(r"\d{1,9}[smhd]")
@@ -66,7 +66,7 @@ def make_trigger(task: str, envelope: Envelope, headers: Mapping[str, str]) -> T
     options = _options(envelope.options)
     _refuse_unsupported(options)
     payload_type, payload = _payload(envelope.payload, options.payload_type)
-    delay, delay_until = _delay(options.delay)
+    delay, delay_until = read_delay(options.delay, "delay")
     key = options.idempotency_key or headers.get("idempotency-key")
     key_ttl = options.idempotency_key_ttl or headers.get("idempotency-key-ttl")
     shown = options.idempotency_key_options
@@ -77,7 +77,7 @@ def make_trigger(task: str, envelope: Envelope, headers: Mapping[str, str]) -> T
         queue=_queue(options.queue),
         concurrency_key=_concurrency_key(options.concurrency_key),
         idempotency_key=hashed(key),
-        idempotency_key_ttl=_key_ttl(key_ttl),
+        idempotency_key_ttl=read_key_ttl(key_ttl),
         idempotency_key_shown=shown.key if shown is not None else key,
         idempotency_scope=shown.scope if shown is not None else None,
         request_key=headers.get("x-trigger-request-idempotency-key") or None,
@@ -150,7 +150,7 @@ def _payload(raw: msgspec.Raw, given: str | None) -> tuple[str, str | None]:
     return payload_type, payload
 
 
-def _delay(text: str | None) -> tuple[float | None, float | None]:
+def read_delay(text: str | None, param: str) -> tuple[float | None, float | None]:
     """Return seconds or a moment; a past moment means now, which the engine knows best."""
     if not text:
         return None, None
@@ -162,7 +162,7 @@ def _delay(text: str | None) -> tuple[float | None, float | None]:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise _wrong("delay", "delay must be a duration such as 1h30m or an ISO date with a zone")
+        raise _wrong(param, f"{param} must be a duration such as 1h30m or an ISO date with a zone")
     return None, moment.timestamp()
 
 
@@ -175,7 +175,8 @@ def _ttl(value: str | int | None) -> float | None:
     return seconds
 
 
-def _key_ttl(text: str | None) -> float | None:
+def read_key_ttl(text: str | None) -> float | None:
+    """Return how long an idempotency key holds, in seconds. Raises `Problem`."""
     if not text:
         return None
     seconds = parse_duration(text) if _KEY_TTL.fullmatch(text) else None

@@ -53,8 +53,9 @@ class LinkClosed(Exception):  # noqa: N818 - an end, not always an error
 class Links:
     """Every link of this server; of a session's links the newest is the one that counts."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, api_url: str | None = None) -> None:
         self._gateway = gateway
+        self._api_url = api_url
         self._by_session: dict[tuple[str, str], Link] = {}
         self._open: set[Link] = set()
         self._empty = asyncio.Event()
@@ -88,6 +89,10 @@ class Links:
             async with asyncio.timeout(seconds):
                 while self._open:
                     await self._empty.wait()
+
+    def api_url(self, websocket: WebSocket) -> str:
+        """Return where the API is reached from outside: as configured, or as the worker does."""
+        return self._api_url or str(websocket.base_url).replace("ws", "http", 1)
 
     @property
     def stopping(self) -> bool:
@@ -184,7 +189,12 @@ class Link:
         key = (self._environment.id, hello.session)
         previous = self._links.enter(key, self)
         try:
-            welcome = await self._gateway.open(self._environment, hello, self.deliver)
+            welcome = await self._gateway.open(
+                self._environment,
+                hello,
+                self.deliver,
+                api_url=self._links.api_url(self._websocket),
+            )
         except BaseException as error:
             self._links.leave(key, self, back=previous)
             if isinstance(error, EngineError):

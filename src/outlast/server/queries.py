@@ -1,9 +1,10 @@
-"""Query parameters of run lists, as the official client sends them."""
+"""Query parameters of lists, as the official client sends them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from outlast.engine.filters import DEFAULT_PAGE, Page, RunFilters, statuses_named
+from outlast.engine.waitpoints import WaitpointFilters, WaitpointStatus
 from outlast.protocol.durations import parse_duration
 from outlast.server.problems import Problem
 
@@ -16,6 +17,8 @@ _KNOWN = frozenset(
         "filter[queue]",
         "filter[machine]",
         "filter[batch]",
+        "filter[bulkAction]",
+        "filter[region]",  # there is one region; every run is in it
         "filter[parent]",
         "filter[rootOnly]",
         "filter[isTest]",
@@ -24,6 +27,11 @@ _KNOWN = frozenset(
         "filter[createdAt][period]",
     }
 )
+TOKEN_STATUSES: dict[str, WaitpointStatus] = {
+    "WAITING": "waiting",
+    "COMPLETED": "completed",
+    "TIMED_OUT": "timed_out",
+}
 _BOOLEANS = {"true": True, "false": False}
 _LATEST_MS = 253_402_300_799_999  # the end of the year 9999
 
@@ -42,9 +50,27 @@ def read_filters(query: Mapping[str, str]) -> RunFilters:
         queues=_values(query, "filter[queue]"),
         machines=_values(query, "filter[machine]"),
         batch=query.get("filter[batch]") or None,
+        bulk=query.get("filter[bulkAction]") or None,
         parent=query.get("filter[parent]") or None,
         root_only=_boolean(query, "filter[rootOnly]") or False,
         is_test=_boolean(query, "filter[isTest]"),
+        created_from=_since(query) if start is None else start,
+        created_to=_moment(query, "filter[createdAt][to]"),
+    )
+
+
+def read_token_filters(query: Mapping[str, str]) -> WaitpointFilters:
+    """Return which waitpoint tokens a list asks for. Raises `Problem`."""
+    statuses = _values(query, "filter[status]")
+    for status in statuses:
+        if status not in TOKEN_STATUSES:
+            known = ", ".join(TOKEN_STATUSES)
+            raise _wrong("filter[status]", f"{status[:40]!r} is no status of a token; use {known}")
+    start = _moment(query, "filter[createdAt][from]")
+    return WaitpointFilters(
+        statuses=tuple(TOKEN_STATUSES[status] for status in statuses),
+        tags=_values(query, "filter[tags]"),
+        idempotency_key=query.get("filter[idempotencyKey]") or None,
         created_from=_since(query) if start is None else start,
         created_to=_moment(query, "filter[createdAt][to]"),
     )
