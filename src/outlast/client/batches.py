@@ -9,7 +9,7 @@ import msgspec
 
 from outlast.client.requests import Request, model
 from outlast.protocol.bodies import BatchBody, BatchCreated, BatchItemsReply
-from outlast.protocol.triggers import Trigger
+from outlast.protocol.triggers import Debounce, Trigger
 
 MAX_ITEMS = 1000
 
@@ -70,10 +70,23 @@ def _options(item: Trigger) -> dict[str, object]:
         "maxAttempts": item.max_attempts,
         "maxDuration": item.max_duration,
         "machine": item.machine,
+        "debounce": item.debounce and _debounce(item.debounce),
+        "fairnessGroup": item.fairness_group,
+        "park": item.park or None,
         "lockToVersion": item.version,
         "test": item.is_test or None,
     }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _debounce(debounce: Debounce) -> dict[str, str]:
+    longest = _whole(debounce.max_delay)
+    return {
+        "key": debounce.key,
+        "delay": f"{math.ceil(debounce.delay)}s",
+        "mode": "trailing" if debounce.trailing else "leading",
+        **({} if longest is None else {"maxDelay": longest}),
+    }
 
 
 def _whole(seconds: float | None) -> str | None:

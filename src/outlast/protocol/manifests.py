@@ -33,7 +33,9 @@ class ScheduleManifest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     cron: str
     timezone: str = "UTC"
-    environments: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()  # slugs; none: all
+    window: str | None = None
+    catchup: Literal["latest", "all", "none"] = "latest"
 
 
 class TaskManifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -54,12 +56,28 @@ class TaskManifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     on_cancel: bool = False  # a hook is to be called also when the run does not execute
 
 
+class RateManifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How often runs may start: `count` in `seconds`, `burst` of them at once."""
+
+    count: int
+    seconds: float
+    burst: int = 1
+    per_key: bool = True
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one start to the next."""
+        return self.seconds / self.count
+
+
 class QueueManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """One queue as declared at module scope."""
 
     name: str
     concurrency_limit: int | None = None  # per lane (concurrency key)
     total_limit: int | None = None  # over all lanes
+    max_queued: int | None = None  # None: the environment's
+    rate: RateManifest | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,23 @@
 import msgspec
 
 
+LEAST_DEBOUNCE = 1.0
+"""Seconds that a debounced run is delayed at least."""
+
+
+class Debounce(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Triggers with this key push a delayed run of the task back instead of making another one.
+
+    `delay` and `max_delay` in seconds. `trailing`: the last payload and options count, else the
+    first.
+    """
+
+    key: str
+    delay: float
+    trailing: bool = False
+    max_delay: float | None = None
+
+
 class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One run to create, as asked for: nothing is resolved or checked yet.
 
@@ -30,6 +47,9 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     machine: str | None = None
     version: str | None = None
     is_test: bool = False
+    debounce: Debounce | None = None
+    fairness_group: str | None = None  # lanes that share one share of their queue; default: the key
+    park: bool = False  # wait for a version that declares the task and the queue
     trace_context: str | None = None
 
 

@@ -4,9 +4,10 @@ import difflib
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, Required, TypedDict
 
 from outlast.protocol.manifests import MAX_ATTEMPTS
+from outlast.protocol import triggers
 from outlast.protocol.triggers import Trigger
 from outlast.sdk import idempotency
 from outlast.sdk.durations import Duration, moment, seconds
@@ -20,6 +21,20 @@ from outlast.telemetry.traces import traceparent
 MAX_METADATA_BYTES = 256 * 1024
 
 
+class Debounce(TypedDict, total=False):
+    """Push a delayed run back instead of making another: one run for many triggers with the key.
+
+    The run starts `delay` (at least 1 s) after the last trigger, at the latest `max_delay` after
+    the first. `mode` leading (the default) keeps the first payload, trailing takes the last one
+    with its metadata, tags, max_attempts, max_duration and machine.
+    """
+
+    key: Required[str]
+    delay: Required[Duration]
+    mode: Literal["leading", "trailing"]
+    max_delay: Duration
+
+
 class RunOptions(TypedDict, total=False):
     """Options of every run, whoever waits for it."""
 
@@ -29,6 +44,9 @@ class RunOptions(TypedDict, total=False):
     idempotency_key_ttl: Duration
     queue: Queue | str
     concurrency_key: str | int
+    fairness_group: str | int
+    debounce: Debounce
+    park: bool
     priority: float
     tags: Tags
     metadata: Mapping[str, object]
@@ -63,8 +81,12 @@ class BatchWaitOptions(BatchOptions, total=False):
 
 
 _HINTS: Final = {
-    "concurrency_limit": "declare it: Queue(name, concurrency_limit=...), and pass queue=",
-    "rate_limit": "declare it on the Queue",
+    "concurrency_limit": "declare it: Queue(name, concurrency_limit=...), and pass queue=; "
+    "concurrency_key= gives each tenant a lane of its own",
+    "rate_limit": "declare it: Queue(name, rate='100/m')",
+    "rate": "declare it: Queue(name, rate='100/m')",
+    "region": "an installation has one region; leave it out",
+    "timeout": "it bounds a wait: use trigger_and_wait(), or max_duration= for the run itself",
     "retry": "use max_attempts=, or retry= on @task",
     "payload": "give the payload as the first argument",
     "ctx": "the context is injected; it is not passed",
@@ -135,8 +157,31 @@ def _queue(value: object) -> dict[str, Any]:
         return {"queue": value.name}
     raise UsageError(
         f"queue is a {type(value).__name__}; declare Queue('name', concurrency_limit=...) at "
-        "module scope and pass that object, or its name"
+        "module scope and pass that object, or its name; concurrency_key= gives each tenant a lane"
     )
+
+
+def _debounce(value: Debounce) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError('debounce is written debounce={"key": ..., "delay": "5s"}')
+    for name in value:
+        if name not in Debounce.__annotations__:
+            raise unknown(name, Debounce.__annotations__, "debounce")
+    if not value.get("key") or value.get("delay") is None:
+        raise UsageError("debounce needs a key and a delay")
+    delay = seconds(value["delay"], "debounce delay")
+    longest = value.get("max_delay")
+    most = None if longest is None else seconds(longest, "debounce max_delay")
+    mode = value.get("mode", "leading")
+    if delay < triggers.LEAST_DEBOUNCE:
+        raise UsageError(f"debounce delay is at least 1 s, not {delay:g} s")
+    if most is not None and most <= delay:
+        raise UsageError(f"debounce max_delay must be longer than its delay of {delay:g} s")
+    if mode not in ("leading", "trailing"):
+        raise UsageError(f"debounce mode is 'leading' or 'trailing', not {mode!r}")
+    key = storable(str(value["key"]), "debounce key")
+    made = triggers.Debounce(key=key, delay=delay, trailing=mode == "trailing", max_delay=most)
+    return {"debounce": made}
 
 
 def _priority(value: object) -> dict[str, Any]:
@@ -167,6 +212,9 @@ _READERS: Final[dict[str, Any]] = {
     },
     "queue": _queue,
     "concurrency_key": lambda value: {"concurrency_key": storable(str(value), "concurrency_key")},
+    "fairness_group": lambda value: {"fairness_group": storable(str(value), "fairness_group")},
+    "debounce": _debounce,
+    "park": lambda value: {"park": bool(value)},
     "priority": _priority,
     "tags": lambda value: {"tags": check(value)},
     "metadata": _encode_metadata,
