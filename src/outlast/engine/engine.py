@@ -27,8 +27,10 @@ from outlast.engine.notices import Notices
 from outlast.engine.replays import Replays
 from outlast.engine.reports import Reports
 from outlast.engine.runs import Runs
+from outlast.engine.schedules import Schedules
 from outlast.engine.sessions import Sessions
 from outlast.engine.tenancy import Environment, Tenancy
+from outlast.engine.ticks import Ticks
 from outlast.engine.tokens import Tokens
 from outlast.engine.triggers import Triggers
 from outlast.engine.turn import Cancellation, Rescheduling, Resumption
@@ -104,6 +106,17 @@ class Engine:
             runs=self.runs,
             replays=self.replays,
             cycles=self.cycles,
+        )
+        self.schedules = Schedules(
+            database, ids=self.ids, catalogue=self.catalogue, clock=settings.clock
+        )
+        self.ticks = Ticks(
+            database,
+            ids=self.ids,
+            tenancy=self.tenancy,
+            catalogue=self.catalogue,
+            triggers=self.triggers,
+            clock=settings.clock,
         )
         self._journal = JournalWriter(database)
         self._sweep = Sweep(database, submit=self.cycles.submit)
@@ -197,6 +210,7 @@ class Engine:
         self._agents.repeat("elect", self._elect, _VERSIONS_SECONDS)
         self._agents.repeat("tokens", self.tokens.prune, _AUDIT_SECONDS)
         self._agents.repeat("limits", self._limits.run_once, _LIMITS_SECONDS)
+        self._agents.repeat("ticks", self.ticks.run_once, _POLL_SECONDS)
         self._agents.repeat("bulk", self.bulk.run_once, _POLL_SECONDS)
         self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
 

@@ -83,6 +83,17 @@ class JournalWriter:
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="journal writer")
 
+    async def metadata(self, run: str) -> str:
+        """Return a run's metadata as JSON text, however long the database is away."""
+        while True:
+            try:
+                found: str | None = await self._database.fetch_value(JOURNAL.read_metadata, run=run)
+            except Unavailable as error:
+                logger.warning("reading metadata repeats", extra={"why": str(error)})
+                await asyncio.sleep(_PAUSE)
+            else:
+                return found or "{}"
+
     async def close(self) -> None:
         """Write what has gathered and stop."""
         if self._task is not None:

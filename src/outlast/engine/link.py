@@ -186,8 +186,24 @@ class Link:
 
     def _write(self, item: Frame) -> bool:
         written = _JOURNAL_BODIES[item.kind].decode(item.body)
-        self._journal.write(item.run, item.token, written, partial(self._written, item))
+        if isinstance(written, messages.Report) and written.refresh:
+            done = partial(self._refresh, item)
+        else:
+            done = partial(self._written, item)
+        self._journal.write(item.run, item.token, written, done)
         return True
+
+    def _refresh(self, item: Frame, _: Outcome | None, error: EngineError | None) -> None:
+        """Answer a report that asks for the metadata of now."""
+        if error is not None:
+            self._written(item, None, error)
+        else:
+            self._spawn(self._answer_refresh(item))
+
+    async def _answer_refresh(self, item: Frame) -> None:
+        metadata = await self._journal.metadata(item.run)
+        self._acknowledge(item, body(messages.Reported(metadata)))
+        self._go_on(item.run)
 
     def _written(self, item: Frame, recorded: Outcome | None, error: EngineError | None) -> None:
         """Answer a frame that is on disk, and go on with what the run sent meanwhile."""

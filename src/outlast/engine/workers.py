@@ -273,8 +273,10 @@ class Workers:
 
         A run claimed for a session that does not hold it returns to `ready`: at once when the
         session `arrives` from another server, else once it cannot be on its way any more. One that
-        a worker holds in vain is dropped there. Results and cancels are sent again.
+        a worker holds in vain is dropped there, and one that only this server's picture holds takes
+        up no place any more. Results and cancels are sent again.
         """
+        pictured = {run: holding.token for run, holding in session.executing.items()}
         stored = await self._database.fetch(_StoredHolding, SESSIONS.held, session=session.id)
         truth = {row.run_id: row for row in stored}
         mine = {item.run: item.token for item in held}
@@ -288,7 +290,11 @@ class Workers:
                 lost = Gone if arrives else Rescue
                 self._submit(session.place.environment, lost(run=row.run_id, token=row.token))
         executing = [row for row in stored if row.is_executing and _fits(row, mine.get(row.run_id))]
-        await self._adopt(session, executing)
+        for run, token in pictured.items():  # claims it holds were committed before the truth was read
+            if not _fits(truth.get(run), token):
+                session.release(run, token)
+        if arrives:  # else the picture lacks only what has ended, or is about to
+            await self._adopt(session, executing)
         for row in stored:
             if row.status == "waiting" and mine.get(row.run_id) == row.token:
                 session.park(row.run_id, row.token)

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import JsonValue
+
 from outlast.protocol.bodies import Body, Moment, RunErrorBody
 
 
@@ -27,12 +29,20 @@ class JournalBody(Body):
 
 
 class LogLineBody(Body):
-    """One line that a run printed or logged."""
+    """One line that a run printed or logged, or the start or end of a span.
+
+    `span` is the span that begins or ends here, of a line the one around it.
+    """
 
     number: int
     at: Moment
     level: str
     message: str
+    kind: Literal["line", "start", "end"] = "line"
+    attempt: int | None = None
+    span: str | None = None
+    parent: str | None = None
+    attributes: dict[str, JsonValue] | None = None
 
 
 class LogsBody(Body):

@@ -64,6 +64,7 @@ def create_app(
         bulk,
         runs,
         replays,
+        reports,
         timeline,
         waitpoints,
         auth,

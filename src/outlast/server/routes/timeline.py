@@ -1,4 +1,4 @@
-"""What a run did: its journal, its log lines, what happened to it."""
+"""What a run did: its journal, and what happened to it."""
 
 from typing import Annotated, Literal
 
@@ -12,8 +12,6 @@ from outlast.protocol.timeline import (
     EventsBody,
     JournalBody,
     JournalEntryBody,
-    LogLineBody,
-    LogsBody,
 )
 from outlast.protocol.triggers import Triggered
 from outlast.server.auth import authenticate
@@ -21,7 +19,6 @@ from outlast.server.routes.runs import require_run
 from outlast.server.run_bodies import error_body
 from outlast.server.services import services
 
-MAX_LINES = 1000
 _JSON = "application/json"
 _LAST = 2**63 - 1
 
@@ -42,26 +39,6 @@ async def journal(request: Request, run_id: str) -> Response:
     require_run(caller, "read", run)
     lines = await engine.runs.journal(caller.environment.id, run_id)
     body = JournalBody(entries=tuple(map(_entry, lines)))
-    return Response(body.to_json(), media_type=_JSON)
-
-
-@router.get("/api/outlast/v1/runs/{run_id}/logs", response_model=LogsBody)
-async def logs(
-    request: Request,
-    run_id: str,
-    after: After = 0,
-    limit: Annotated[int, Query(ge=1, le=MAX_LINES)] = MAX_LINES,
-) -> Response:
-    """Return the lines that a run printed or logged after a certain one."""
-    caller, engine = await authenticate(request), services(request).engine
-    run = await engine.runs.retrieve(caller.environment.id, run_id)
-    require_run(caller, "read", run)
-    found = await engine.runs.logs(caller.environment.id, run_id, after=after, limit=limit)
-    lines = tuple(
-        LogLineBody(number=line.number, at=line.at, level=line.level, message=line.message)
-        for line in found
-    )
-    body = LogsBody(lines=lines, next=lines[-1].number if len(lines) == limit else None)
     return Response(body.to_json(), media_type=_JSON)
 
 

@@ -6,10 +6,10 @@ create type new_step as (
   arguments text, preview text, outcome text
 );
 create type new_delivery as (run text, token bigint, key text, number int, abandoned boolean);
-create type new_operation as (
-  n int, run text, token bigint, target text, scope text, ordinal bigint, type text, key text, value text
+create type new_line as (
+  run text, token bigint, at double precision, level text, message text, scope text, ordinal bigint,
+  kind text, span text, parent text, attributes text
 );
-create type new_line as (run text, token bigint, at double precision, level text, message text);
 create type new_tag as (run text, token bigint, tag text);
 
 create function journal(steps json, deliveries json, lines json, tags json)
@@ -57,70 +57,20 @@ begin
     on conflict (run_id, key) do nothing;
   end if;
   if lines is not null then
-    insert into outlast.log (run_id, at, level, message)
-    select i.run, to_timestamp(i.at), i.level, i.message
+    insert into outlast.log (
+      run_id, attempt, at, level, message, scope, ordinal, kind, span, parent, attributes)
+    select i.run, s.attempt, to_timestamp(i.at), i.level, i.message, i.scope, i.ordinal,
+      coalesce(i.kind, 'line'), i.span, i.parent, i.attributes
     from json_populate_recordset(null::new_line, lines) i
-    cross join lateral (select 1 from outlast.run_state where run_id = i.run and token = i.token limit 1) s;
+    cross join lateral (
+      select attempt from outlast.run_state where run_id = i.run and token = i.token limit 1) s
+    on conflict do nothing;
   end if;
   if tags is not null then
-    insert into outlast.tag (run_id, tag)
-    select i.run, i.tag
+    perform add_tags(i.run, array_agg(i.tag))
     from json_populate_recordset(null::new_tag, tags) i
     cross join lateral (select 1 from outlast.run_state where run_id = i.run and token = i.token limit 1) s
-    order by i.run, i.tag
-    on conflict do nothing;
+    group by i.run
+    order by i.run;
   end if;
-end $$;
-
--- One operation on a metadata object (wire contract 7.3).
-create function operated(value jsonb, type text, key text, operand jsonb) returns jsonb
-language sql immutable as $$
-  select case type
-    when 'set' then value || jsonb_build_object(key, operand)
-    when 'delete' then value - key
-    when 'increment' then value || jsonb_build_object(key,
-      (case when jsonb_typeof(value -> key) = 'number' then (value ->> key)::numeric else 0 end)
-      + (operand #>> '{}')::numeric)
-    when 'append' then value || jsonb_build_object(key,
-      case when value -> key is null then jsonb_build_array(operand)
-           when jsonb_typeof(value -> key) = 'array' then (value -> key) || jsonb_build_array(operand)
-           else jsonb_build_array(value -> key, operand) end)
-    when 'remove' then case when jsonb_typeof(value -> key) = 'array' then value || jsonb_build_object(key,
-      coalesce((select jsonb_agg(x) from jsonb_array_elements(value -> key) x where x <> operand), '[]')) else value end
-    when 'update' then operand
-    else value end $$;
-
--- Apply metadata operations in order; one at a position that was applied before changes nothing.
-create function operate(items json) returns void
-language plpgsql
-set search_path from current
-as $$
-declare
-  item new_operation;
-  goal text;
-  place text;
-  seen outlast.metadata;
-begin
-  for item in
-    select * from json_populate_recordset(null::new_operation, items) order by run, n
-  loop
-    select case item.target when 'parent' then r.parent_id when 'root' then coalesce(r.root_id, r.id) else r.id end
-    into goal
-    from outlast.run_state s join outlast.run r on r.environment_id = s.environment_id and r.id = s.run_id
-    where s.run_id = item.run and s.token = item.token;
-    continue when goal is null;
-    place := case when goal = item.run then item.scope else item.run || ' ' || item.scope end;
-    insert into outlast.metadata (run_id, value, updated_at)
-    select r.id, coalesce(r.metadata, '{}')::jsonb, clock_timestamp()
-    from outlast.run_state s join outlast.run r on r.environment_id = s.environment_id and r.id = s.run_id
-    where s.run_id = goal
-    on conflict do nothing;
-    select * into seen from outlast.metadata where run_id = goal for update;
-    continue when coalesce((seen.positions ->> place)::bigint, -1) >= item.ordinal;
-    update outlast.metadata
-    set value = operated(value, item.type, item.key, item.value::jsonb),
-        positions = positions || jsonb_build_object(place, item.ordinal),
-        updated_at = clock_timestamp()
-    where run_id = goal;
-  end loop;
 end $$;
