@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -13,6 +14,7 @@ from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk.context import Context
 from outlast.sdk.runtime import EntryKind
+from outlast.sdk.signals import CancelSignal
 
 FACTS = Facts(
     run_id="run_1",
@@ -46,6 +48,10 @@ class FakeRuntime:
             Triggered(run_id=f"run_child_{number}") for number in range(len(call.items))
         )
         self._step: str | None = None
+        self.local_values: dict[object, Any] = {}
+        self.kept: list[object] = []
+        self.signal = CancelSignal()
+        self.cancel_hooks: list[Callable[..., Any]] = []
 
     def reserve(self, kind: EntryKind, name: str) -> str:
         key = (
@@ -109,6 +115,15 @@ class FakeRuntime:
 
     def tag(self, tags: tuple[str, ...]) -> None:
         self.tags.extend(tags)
+
+    def keep(self, work: object) -> None:
+        self.kept.append(work)
+
+    def active_seconds(self) -> tuple[float, float]:
+        return 1.0, 2.0
+
+    def on_cancel(self, function: Callable[..., Any]) -> None:
+        self.cancel_hooks.append(function)
 
     def uuid4(self) -> UUID:
         return UUID(int=4)

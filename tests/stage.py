@@ -33,7 +33,9 @@ from outlast.protocol.outcomes import Outcome, RunError
 from outlast.protocol.triggers import Trigger, Triggered
 from outlast.sdk import runtime
 from outlast.sdk.errors import StepError, run_error
+from outlast.sdk.hooks import Hooks
 from outlast.sdk.registry import Registry
+from outlast.sdk.task import Task
 from outlast.worker import scopes
 from outlast.worker.executor import Executor
 from outlast.worker.pipe import Pipe
@@ -55,6 +57,8 @@ class StubTask:
     id: str
     function: Callable[..., Any]
     is_async: bool = True
+    file: str = "stage.py"
+    hooks: Hooks = field(default_factory=lambda: Hooks("stub"))
 
     @property
     def takes_context(self) -> bool:
@@ -77,7 +81,8 @@ class StubTask:
 
 @dataclass
 class StubRegistry:
-    tasks: dict[str, StubTask] = field(default_factory=dict)
+    tasks: dict[str, Any] = field(default_factory=dict)
+    hooks: Hooks = field(default_factory=lambda: Hooks("tasks"))
 
 
 class StubPipe:
@@ -155,6 +160,11 @@ class Server:
         self.registry.tasks[function.__name__] = StubTask(function.__name__, function, is_async)
         return function.__name__
 
+    def add(self, task: Task[Any, Any]) -> str:
+        """Take in a real task, hooks included."""
+        self.registry.tasks[task.id] = task
+        return task.id
+
     def claim(
         self,
         task: str,
@@ -162,6 +172,7 @@ class Server:
         resume: str = "fresh",
         attempts: int = 3,
         payload: str | None = None,
+        cancel: str | None = None,
     ) -> None:
         self.task_of[run] = task
         self.tokens[run] = token = self.tokens.get(run, 0) + 1
@@ -192,6 +203,7 @@ class Server:
             seed=b"s" * 32,
             entries=entries,
             positions=dict(self.positions),
+            cancel=cancel,
         )
         self.executor.receive([frame(Kind.CLAIM, claim, run=run, token=token)])
 

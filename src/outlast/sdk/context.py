@@ -1,11 +1,18 @@
 """What a task knows about its run, and where its ids, chance and time come from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from outlast.protocol.machines import PRESETS
 from outlast.protocol.messages import Facts
+from outlast.sdk.errors import RunInterrupted
+from outlast.sdk.hooks import Acting
+from outlast.sdk.signals import CancelSignal
+
+ActingT = TypeVar("ActingT", bound=Acting)
 
 
 class Source(Protocol):
@@ -22,6 +29,13 @@ class Source(Protocol):
 
     def step_token(self) -> str | None:
         """Return the token of the step that is executing, None outside a step."""
+
+    @property
+    def signal(self) -> CancelSignal:
+        """Set when the run is to stop."""
+
+    def on_cancel(self, function: Callable[..., Any]) -> None:
+        """Register what is to happen after a cancel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,7 @@ class RunContext:
     root: str | None
     is_test: bool
     is_replay: bool
+    priority: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +63,15 @@ class AttemptContext:
     """The attempt, counted from 1."""
 
     number: int
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """The task."""
+    """The task, and the file that declares it."""
 
     id: str
+    file_path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,24 @@ class ProjectContext:
     """The project that the environment belongs to."""
 
     ref: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachineContext:
+    """The machine preset that the run asked for: processors and gigabytes of memory."""
+
+    name: str
+    cpu: float | None
+    memory: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentContext:
+    """The version of the tasks that the attempt began on."""
+
+    id: str | None
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +149,24 @@ class Context:
     environment: EnvironmentContext
     project: ProjectContext
     batch: BatchContext | None
+    machine: MachineContext | None
+    deployment: DeploymentContext
     step: StepContext
     _source: Source
 
     @classmethod
-    def of(cls, facts: Facts, source: Source) -> "Context":
-        """Return the context of a run."""
+    def of(cls, facts: Facts, source: Source, file_path: str = "") -> "Context":
+        """Return the context of a run. `file_path` is where its task is declared."""
         return cls(
             run=_run(facts),
-            attempt=AttemptContext(facts.attempt),
-            task=TaskContext(facts.task),
+            attempt=AttemptContext(facts.attempt, _moment(facts.attempt_started_at, facts)),
+            task=TaskContext(facts.task, file_path),
             queue=QueueContext(facts.queue),
             environment=EnvironmentContext(facts.environment, facts.environment_slug),
-            project=ProjectContext(facts.project),
+            project=ProjectContext(facts.project, facts.project_name),
             batch=BatchContext(facts.batch) if facts.batch else None,
+            machine=_machine(facts.machine),
+            deployment=DeploymentContext(facts.version_id, facts.version),
             step=StepContext(source),
             _source=source,
         )
@@ -136,6 +175,21 @@ class Context:
     def version(self) -> str:
         """The version of the tasks that the run runs on."""
         return self.run.version
+
+    @property
+    def signal(self) -> CancelSignal:
+        """Set when the run is canceled or has used up its `max_duration`."""
+        return self._source.signal
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `RunInterrupted` if the run is to stop: for loops of `def` tasks."""
+        if self.signal:
+            raise RunInterrupted(f"run {self.run.id} is to stop: {self.signal.reason}")
+
+    def on_cancel(self, function: ActingT, /) -> ActingT:
+        """Register a hook for a cancel of this run, while its function runs or is parked."""
+        self._source.on_cancel(function)
+        return function
 
     def uuid4(self) -> UUID:
         """Return a random id that a replay gives again. Nobody can compute it from the run's id."""
@@ -166,4 +220,16 @@ def _run(facts: Facts) -> RunContext:
         root=facts.root,
         is_test=facts.is_test,
         is_replay=facts.is_replay,
+        priority=timedelta(seconds=facts.priority),
     )
+
+
+def _moment(at: float | None, facts: Facts) -> datetime:
+    return datetime.fromtimestamp(facts.started_at if at is None else at, UTC)
+
+
+def _machine(name: str | None) -> MachineContext | None:
+    if name is None:
+        return None
+    preset = PRESETS.get(name)
+    return MachineContext(name, preset and preset.cpu, preset and preset.memory)

@@ -89,9 +89,13 @@ class Hook:
             self.function
         )
 
+    def pick(self, values: Mapping[str, object]) -> dict[str, Any]:
+        """Return those of the values that the function takes."""
+        return {name: values[name] for name in self.takes}
+
     def __call__(self, values: Mapping[str, object]) -> Any:
         """Call the function with those of the values that it takes."""
-        return self.function(**{name: values[name] for name in self.takes})
+        return self.function(**self.pick(values))
 
 
 class Hooks:

@@ -4,18 +4,42 @@ The executor sets the runtime of a run in a context variable; outside a run ther
 that need one raise `OutsideRunError`.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import concurrent.futures
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context as Variables
 from contextvars import ContextVar
-from typing import Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
-from outlast.protocol.messages import Call, MetadataOperation
+import msgspec
+
+from outlast.protocol.messages import Call, LogLevel, MetadataOperation
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk.context import Context
 
 EntryKind = Literal["step", "child", "batch", "trigger", "wait", "hook", "token", "waitpoint"]
+
+
+SEVERITIES: Final[dict[LogLevel, int]] = {
+    "TRACE": 5,
+    "DEBUG": 10,
+    "INFO": 20,
+    "LOG": 25,
+    "WARN": 30,
+    "ERROR": 40,
+}
+
+
+class Words(msgspec.Struct, frozen=True):
+    """A line, or the start or end of a span, before its run gives it a place."""
+
+    level: LogLevel
+    message: str
+    kind: Literal["line", "start", "end"] = "line"
+    span: str | None = None
+    parent: str | None = None
+    attributes: str | None = None
 
 
 class Runtime(Protocol):
@@ -80,8 +104,37 @@ class Runtime(Protocol):
     def tag(self, tags: tuple[str, ...]) -> None:
         """Add tags to the run."""
 
+    @property
+    def local_values(self) -> dict[object, Any]:
+        """What `locals` hold in this run and process."""
+
+    def keep(self, work: Awaitable[object] | concurrent.futures.Future[Any]) -> None:
+        """Wait for something after everything else."""
+
+    def active_seconds(self) -> tuple[float, float]:
+        """Return for how long this attempt, and all of them, have worked."""
+
+    async def store(self, *, refresh: bool = False) -> None:
+        """Return when metadata and tags are stored; `refresh` also reads what others changed."""
+
+    def store_sync(self, *, refresh: bool = False) -> None:
+        """Blocking `store`."""
+
+    def logs(self, level: LogLevel) -> bool:
+        """Say whether the log level of the project lets a level pass."""
+
+    def say(self, words: Words) -> bool:
+        """Say a line or the end of a span; False when a replay only repeats it."""
+
+    def begin(self, words: Words) -> str:
+        """Begin a span and return its id."""
+
+    def echo(self, line: str) -> None:
+        """Show a line on the worker's terminal, unless its settings say no."""
+
 
 _current: ContextVar[Runtime | None] = ContextVar("outlast_runtime", default=None)
+_span: ContextVar[str | None] = ContextVar("outlast_span", default=None)
 
 
 def current() -> Runtime | None:
@@ -92,6 +145,21 @@ def current() -> Runtime | None:
 def current_in(variables: Variables) -> Runtime | None:
     """Return the runtime that code running in a context of `contextvars` would belong to."""
     return variables.get(_current)
+
+
+def span() -> str | None:
+    """Return the id of the span that this code is in."""
+    return _span.get()
+
+
+@contextmanager
+def within(span: str) -> Iterator[None]:
+    """Make a span the current one inside a `with` block."""
+    token = _span.set(span)
+    try:
+        yield
+    finally:
+        _span.reset(token)
 
 
 def entered(runtime: Runtime) -> AbstractContextManager[None]:

@@ -14,6 +14,7 @@ from outlast.sdk.context import Context
 from outlast.sdk.errors import PayloadError, UsageError
 from outlast.sdk.hooks import Hookable, Hooks
 from outlast.sdk.queue import Queue
+from outlast.sdk.registry import registry
 from outlast.sdk.retry import Retry
 from outlast.sdk.serde import decode_packet, output_codec, payload_codec
 from outlast.sdk.triggerable import In, Out, Triggerable
@@ -92,6 +93,11 @@ class Task(Triggerable[In, Out], Hookable):
         """File, line and name of the function."""
         code = self.function.__code__
         return f"{code.co_filename}:{code.co_firstlineno} {self.function.__qualname__}"
+
+    @property
+    def file(self) -> str:
+        """The file that declares it."""
+        return self.function.__code__.co_filename
 
     @property
     def queue_name(self) -> str:
@@ -177,6 +183,7 @@ class Task(Triggerable[In, Out], Hookable):
             ttl=self.ttl,
             machine=self.machine,
             payload_schema=self._schema(),
+            on_cancel=bool(self.hooks.of("on_cancel") or registry.hooks.of("on_cancel")),
         )
 
     def _schema(self) -> str | None:
@@ -189,7 +196,7 @@ class Task(Triggerable[In, Out], Hookable):
         return json.dumps({"anyOf": [schema, {"type": "null"}]}, sort_keys=True)
 
     def _file(self, root: Path | None) -> str:
-        path = Path(self.function.__code__.co_filename)
+        path = Path(self.file)
         if root is not None and path.is_relative_to(root):
             return str(path.relative_to(root))
         return str(path)

@@ -18,7 +18,8 @@ from outlast.sdk.errors import ForeignCallError, MaxDurationExceeded, UsageError
 from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
 from outlast.worker import scopes
-from outlast.worker.ending import Ending, Returned
+from outlast.worker.ending import Ending
+from outlast.worker.hands import AsyncHands
 from outlast.worker.host import Host
 from outlast.worker.quiescence import Stillness, all_ask, look
 from outlast.worker.run import Run
@@ -46,7 +47,9 @@ class AsyncRun(Run, Owner):
 
     def __init__(self, claim: Claim, token: int, task: Task[Any, Any], host: Host) -> None:
         super().__init__(claim, token, task, host)
-        self._main: asyncio.Task[str | None] | None = None
+        self._stage = self._staged(AsyncHands(self))
+        self._variables: contextvars.Context | None = None
+        self._main: asyncio.Task[Ending] | None = None
         self._tasks: dict[asyncio.Task[Any], Scope] = {}
         self._closing: asyncio.Task[None] | None = None
         self._due: MaxDurationExceeded | None = None
@@ -54,16 +57,17 @@ class AsyncRun(Run, Owner):
     def start(self) -> None:
         """Begin: the function is called as soon as the lease is fresh."""
         with runtime.entered(self):
-            variables = contextvars.copy_context()
+            self._variables = contextvars.copy_context()
         self._main = self._loop.create_task(
-            self._execute_function(), name=f"run {self.id}", context=variables
+            self._execute_function(), name=f"run {self.id}", context=self._variables
         )
         self._main.add_done_callback(self._returned)
 
     def cancel(self, reason: str) -> None:
-        """Unwind the code: CancelledError at its next await."""
-        self.cancel_reason = reason
-        if self._main is not None:
+        """Unwind the code: CancelledError at its next await. Hooks of an end go on."""
+        self.cancel_reason = self.cancel_reason or reason
+        self.signal.set(reason)
+        if self._main is not None and not self._stage.is_over:
             self._main.cancel(reason)
 
     def adopt(self, task: asyncio.Task[Any], coro: Coroutine[Any, Any, Any]) -> None:
@@ -193,21 +197,20 @@ class AsyncRun(Run, Owner):
 
     # Its life
 
-    async def _execute_function(self) -> str | None:
+    async def _execute_function(self) -> Ending:
         if not self._host.may_begin():
             await self.admit()
         self.entered()
-        payload = self.take_payload()
-        context = self.context if self.task.takes_context else None
-        args, named = self.task.arguments(payload, context)
-        return self.task.encode_output(await self.task.function(*args, **named))
+        return await self._stage.play()
 
-    def _returned(self, main: asyncio.Task[str | None]) -> None:
-        ending: Ending
+    def _errand(self, work: Coroutine[Any, Any, None]) -> None:
+        self._loop.create_task(work, name=f"hook of run {self.id}", context=self._variables)
+
+    def _returned(self, main: asyncio.Task[Ending]) -> None:
         if main.cancelled():
-            ending = asyncio.CancelledError("the task canceled itself")
+            ending: Ending = asyncio.CancelledError("the task canceled itself")
         else:
-            ending = main.exception() or Returned(main.result())
+            ending = main.exception() or main.result()
         if self.state is State.EXECUTING and not self._tasks:
             self.finish_now(ending)
         elif self.state is not State.ENDED:

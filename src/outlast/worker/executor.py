@@ -28,6 +28,7 @@ from outlast.protocol.frames import FENCE_SECONDS, Frame, Kind, frame
 from outlast.protocol.messages import Cancel, Claim, Empty, Fail, Ready, Result
 from outlast.protocol.outcomes import RunError
 from outlast.sdk import runtime
+from outlast.sdk.hooks import Hooks
 from outlast.sdk.registry import Registry
 from outlast.worker import scopes
 from outlast.worker.async_run import AsyncRun
@@ -147,6 +148,8 @@ class Executor:
                 return
             self._keep_warm(run)
             run.resume(each.token, claim.entries)
+            if claim.cancel is not None:
+                run.cancel(claim.cancel)
             return
         if run is not None:
             run.drop()
@@ -172,6 +175,11 @@ class Executor:
     def _refuse(self, claim: Frame, kind: str, message: str) -> None:
         failure = Fail(RunError("system", kind, message))
         self.send(frame(Kind.FAIL, failure, run=claim.run, token=claim.token, number=1))
+
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks of every task."""
+        return self._registry.hooks
 
     # Leaving
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from outlast.protocol.frames import Frame
+from outlast.sdk.hooks import Hooks
 from outlast.worker.threads import Threads
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ class Host(Protocol):
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop of the executor."""
+
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks of every task."""
 
     @property
     def strict(self) -> bool:

@@ -6,7 +6,6 @@ the user runs and how it calls in; `ending` says how it ended.
 
 import asyncio
 import threading
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +20,13 @@ from outlast.sdk.errors import MaxDurationExceeded
 from outlast.sdk.task import Task
 from outlast.worker import ending
 from outlast.worker.caller import Caller
+from outlast.worker.code import Code
 from outlast.worker.delivery import Delivery, Hold
+from outlast.worker.hooks import Hands, Stage
 from outlast.worker.host import Host
 from outlast.worker.journal import Item, Journal
+from outlast.worker.pauses import Pauses
+from outlast.worker.possessions import Possessions
 from outlast.worker.quiescence import EntryFuture, Stillness
 from outlast.worker.reports import Reports
 from outlast.worker.scopes import Scope
@@ -35,20 +38,24 @@ from outlast.worker.source import RunSource
 _stepped = msgspec.msgpack.Decoder(Stepped)
 _STARTED = Started()
 
+_OWN = frozenset({"step", "hook"})
+"""Kinds of entries that the run makes itself."""
+
 _PATIENCE = 60.0
 """Seconds a replay waits for the code to give up a wait as it did before."""
 
 
-class Run(Caller):
+class Run(Caller, Possessions, Code):
     """A run that executes or is parked here."""
 
     def __init__(self, claim: Claim, token: int, task: Task[Any, Any], host: Host) -> None:
+        Possessions.__init__(self, claim)
         self.claim = claim
         self.id = claim.facts.run_id
         self.attempt = claim.facts.attempt
         self.seed = claim.seed
         self.task = task
-        self.cancel_reason: str | None = None
+        self.cancel_reason = claim.cancel
         self.lost: BaseException | None = None
         """What ends the run whatever its code makes of it: SystemExit, a replay that cannot be."""
         self.overtime: MaxDurationExceeded | None = None
@@ -75,15 +82,16 @@ class Run(Caller):
         self._held_since: float | None = None
         self.slot = Slot(
             self.sending,
-            on_parked=lambda: host.parked(self),
-            on_executing=self.settling.kick,
+            on_parked=self._parked,
+            on_executing=self._executing,
         )
+        self._pauses: Pauses | None = None
 
     @property
     def context(self) -> Context:
         """What `ctx` is; made for code that reads it."""
         if self._context is None:
-            self._context = Context.of(self.claim.facts, RunSource(self))
+            self._context = Context.of(self.claim.facts, RunSource(self), self.task.file)
         return self._context
 
     @property
@@ -101,27 +109,12 @@ class Run(Caller):
         """Whether the run waits, or has reached an entry that may not begin here any more."""
         return self.state is State.PARKED or (self._held_back > 0 and self.steps == 0)
 
-    # What a run of either kind adds
-
-    @abstractmethod
-    def start(self) -> None:
-        """Begin to execute the function of the user."""
-
-    @abstractmethod
-    def cancel(self, reason: str) -> None:
-        """Unwind the code."""
-
-    @abstractmethod
-    def _interrupt(self, error: MaxDurationExceeded) -> None:
-        """Raise the error in the code, as soon as that can be."""
-
-    @abstractmethod
-    def _look(self) -> Stillness:
-        """Return what the code is doing."""
-
-    @abstractmethod
-    def _abort(self) -> None:
-        """Stop the code without a word."""
+    def _staged(self, hands: Hands) -> Stage:
+        """Return what calls the function, with everything around it."""
+        stage = Stage(self, hands, self._host.hooks)
+        if stage.hooks("on_wait") or stage.hooks("on_resume"):
+            self._pauses = Pauses(stage, self._errand, self._reported)
+        return stage
 
     # Frames of the server
 
@@ -150,6 +143,7 @@ class Run(Caller):
         """Raise `MaxDurationExceeded` in the code: in a few seconds its process is ended."""
         if self.overtime is None and self.cancel_reason is None and self.state is not State.ENDED:
             self.overtime = MaxDurationExceeded(f"run {self.id} {reason}")
+            self.signal.set(reason)
             self._interrupt(self.overtime)
 
     def drop(self) -> None:
@@ -209,7 +203,7 @@ class Run(Caller):
         self._waiting.add(item)
         if item.outcome is not None and not item.abandoned:
             self._ready(item)
-        if item.outcome is None and item.kind == "step" and len(self._waiting) == 1:
+        if item.outcome is None and item.kind in _OWN and len(self._waiting) == 1:
             self._flush()  # until the step is recorded nothing can be delivered or given back
         else:
             self.settling.kick()
@@ -297,6 +291,10 @@ class Run(Caller):
         self.sending.flush()
 
     def _advance(self, stillness: Stillness) -> None:
+        if self._pauses is not None and self.cancel_reason is None:
+            has_result = any(item.outcome is not None for item in self._waiting if item.waits)
+            if not self._pauses.may_go_on(has_result=has_result):
+                return
         now = self._loop.time()
         found = self._delivery.next(
             may_ask=stillness is Stillness.FOREIGN,
@@ -327,8 +325,20 @@ class Run(Caller):
         if not self.slot.may_give_back(now) or any(item.keeps_until > now for item in waiting):
             self.settling.again()
             return
+        if self._pauses is not None and not self._pauses.may_suspend(waiting):
+            return
         self.reports.flush()
         self.slot.give_back(tuple(sorted(item.wire for item in waiting)), now)
+
+    def _parked(self) -> None:
+        self.rest()
+        if self._pauses is not None:
+            self._pauses.parked()
+        self._host.parked(self)
+
+    def _executing(self) -> None:
+        self.work()
+        self.settling.kick()
 
     def _reported(self) -> None:
         if threading.get_ident() == self._thread:

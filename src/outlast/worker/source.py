@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from outlast.protocol.messages import Step
 from outlast.protocol.outcomes import Outcome
 from outlast.sdk.runtime import EntryKind
+from outlast.sdk.signals import CancelSignal
 from outlast.worker import seeds
 from outlast.worker.journal import Journal
 from outlast.worker.scopes import Scope
@@ -28,6 +29,13 @@ class Caller(Protocol):
     @property
     def journal(self) -> Journal:
         """The entries of the run."""
+
+    @property
+    def signal(self) -> CancelSignal:
+        """Set when the run is to stop."""
+
+    def on_cancel(self, function: Callable[..., Any]) -> None:
+        """Register what is to happen after a cancel."""
 
     def here(self) -> Scope:
         """Return the scope of the code that calls."""
@@ -70,6 +78,15 @@ class RunSource:
             return None
         item = self._run.journal.items.get(body[1])
         return seeds.step_token(self._run.seed, item.content if item is not None else body[1])
+
+    @property
+    def signal(self) -> CancelSignal:
+        """Set when the run is to stop."""
+        return self._run.signal
+
+    def on_cancel(self, function: Callable[..., Any]) -> None:
+        """Register what is to happen after a cancel."""
+        self._run.on_cancel(function)
 
     def _place(self, purpose: str) -> str:
         scope = self._run.here()

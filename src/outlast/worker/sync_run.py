@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import contextvars
-import inspect
 import queue
 import signal
 import threading
@@ -15,15 +14,11 @@ from outlast.protocol.messages import Call, Claim, Step
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk import runtime
-from outlast.sdk.errors import (
-    ForeignCallError,
-    MaxDurationExceeded,
-    RunInterrupted,
-    UsageError,
-)
+from outlast.sdk.errors import ForeignCallError, MaxDurationExceeded, RunInterrupted
 from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
-from outlast.worker.ending import Ending, Returned
+from outlast.worker.ending import Ending
+from outlast.worker.hands import SyncHands, play_through
 from outlast.worker.host import Host
 from outlast.worker.quiescence import Stillness
 from outlast.worker.run import Run
@@ -55,7 +50,11 @@ class SyncRun(Run):
         self, claim: Claim, token: int, task: Task[Any, Any], host: Host, *, jobs: Jobs
     ) -> None:
         super().__init__(claim, token, task, host)
+        self._hands = SyncHands(self)
+        self._stage = self._staged(self._hands)
         self._jobs = jobs
+        self._blocks: list[queue.SimpleQueue[Callable[[], None] | None]] = []
+        """Calls that block the function, the innermost last: each ends, or runs an errand."""
         self._user_thread: int | None = None
         self._inside: set[asyncio.Task[Any]] = set()
         """Calls of the function that block it at this moment."""
@@ -70,10 +69,14 @@ class SyncRun(Run):
         self._keep(self._begin())
 
     def cancel(self, reason: str) -> None:
-        """Unwind the code: `RunInterrupted` where it waits, or at its next call."""
-        self.cancel_reason = reason
-        for call in self._inside:
-            call.cancel()
+        """Unwind the code: `RunInterrupted` where it waits, or at its next call.
+
+        Hooks of an end go on.
+        """
+        self.cancel_reason = self.cancel_reason or reason
+        self.signal.set(reason)
+        if not self._stage.is_over:
+            self._abort()
 
     def reserve(self, kind: EntryKind, name: str) -> str:
         """Return the next key of this kind and name in the caller's scope."""
@@ -114,7 +117,7 @@ class SyncRun(Run):
         arguments: str,
     ) -> Outcome | None:
         """Return what the journal holds for a local entry; None: it is to be executed now."""
-        return self._block(self.ask_step(key, arguments))
+        return self.block(self.ask_step(key, arguments))
 
     def record_sync(
         self,
@@ -125,11 +128,11 @@ class SyncRun(Run):
         outcome: Outcome,
     ) -> Outcome:
         """Record the end of a local entry; return what the journal holds now."""
-        return self._block(self.end_step(key, arguments, outcome))
+        return self.block(self.end_step(key, arguments, outcome))
 
     def resolve_sync(self, call: Call) -> Outcome:
         """Create a child, batch or wait and return its end."""
-        outcome = self._block(self.call(call)).outcome
+        outcome = self.block(self.call(call)).outcome
         assert outcome is not None
         return outcome
 
@@ -139,7 +142,7 @@ class SyncRun(Run):
 
     def trigger_sync(self, call: Call) -> tuple[Triggered, ...]:
         """Create runs that go their own way."""
-        return self._block(self.call(call)).triggered
+        return self.block(self.call(call)).triggered
 
     # And on a loop that the function has started itself
 
@@ -189,31 +192,25 @@ class SyncRun(Run):
         ending: Ending
         try:
             with runtime.entered(self):
-                ending = Returned(self._call_function())
+                ending = play_through(self._stage.play())
         except BaseException as error:  # noqa: BLE001 - whatever it is, it fails this run only
             ending = error
+        finally:
+            self._hands.close()
         self._loop.call_soon_threadsafe(self._returned, ending)
 
-    def _call_function(self) -> str | None:
+    def invoke(self, call: Callable[[], object]) -> object:
+        """Call the function; only there it may be interrupted."""
         self._check_interrupted()
-        payload = self.take_payload()
-        context = self.context if self.task.takes_context else None
-        args, named = self.task.arguments(payload, context)
         self._calling = True
         try:
-            value = self.task.function(*args, **named)
+            return call()
         finally:
             self._calling = False
-        if inspect.isawaitable(value):
-            if inspect.iscoroutine(value):
-                value.close()
-            name = self.task.function.__qualname__
-            raise UsageError(
-                f"task {self.task.id} is a `def` that returned an awaitable: a decorator around "
-                f"{name} hides its `async def`; put @task below that decorator's wrapper, or make "
-                "the wrapper `async def`"
-            )
-        return self.task.encode_output(value)
+
+    def _errand(self, work: Coroutine[Any, Any, None]) -> None:
+        """Hand work to the call that blocks the function: it waits on the right thread."""
+        self._blocks[-1].put(lambda: play_through(work))
 
     def _returned(self, ending: Ending) -> None:
         self._keep(self.finish(ending))
@@ -242,16 +239,24 @@ class SyncRun(Run):
         still = 0 < len(self._inside) == waiting
         return Stillness.STILL if still else Stillness.FOREIGN
 
-    def _block(self, call: Coroutine[Any, Any, T]) -> T:
+    def block(self, call: Coroutine[Any, Any, T]) -> T:
+        """Wait for a coroutine of the executor's loop."""
         if threading.get_ident() == self._thread:
             call.close()
             raise ForeignCallError(f"run {self.id}: a blocking call from the executor's own thread")
         future = asyncio.run_coroutine_threadsafe(self._counted(call), self._loop)
+        errands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        future.add_done_callback(lambda _: errands.put(None))
+        self._blocks.append(errands)
         try:
+            while (errand := errands.get()) is not None:
+                errand()
             return future.result()
         except concurrent.futures.CancelledError:
             self._check_interrupted()
             raise
+        finally:
+            self._blocks.pop()
 
     async def _counted(self, call: Coroutine[Any, Any, T]) -> T:
         task = asyncio.current_task()
@@ -269,7 +274,7 @@ class SyncRun(Run):
         if self.state is State.ENDED:
             raise self.over()
         self.raise_due()
-        if self.cancel_reason is not None and not self._interrupted:
+        if self.cancel_reason is not None and not self._interrupted and not self._stage.is_over:
             # Once: what cleans up after it may still make its calls.
             self._interrupted = True
             raise RunInterrupted(f"run {self.id} was canceled: {self.cancel_reason}")
