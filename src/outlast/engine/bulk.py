@@ -14,7 +14,7 @@ import msgspec
 from outlast.engine.cycles import Cycles
 from outlast.engine.database import Database
 from outlast.engine.errors import Conflict, InvalidRequest, NotFound
-from outlast.engine.filters import Page, RunFilters, check
+from outlast.engine.filters import Page, RunFilters, check, check_page
 from outlast.engine.ids import Ids
 from outlast.engine.queries import load
 from outlast.engine.replays import Replays
@@ -164,13 +164,14 @@ class BulkActions:
         return found
 
     async def page(self, environment_id: str, page: Page) -> BulkPage:
-        """Return a page of actions, newest first."""
+        """Return a page of actions, newest first. Raises `InvalidRequest`."""
+        check_page(page, "bulk")
         if page.before is not None:
             rows = await self._database.fetch(
                 BulkAction,
                 BULK.newer,
                 environment=environment_id,
-                before=_plain(page.before),
+                before=page.before,
                 limit=page.size + 1,
             )
         else:
@@ -178,7 +179,7 @@ class BulkActions:
                 BulkAction,
                 BULK.older,
                 environment=environment_id,
-                after=None if page.after is None else _plain(page.after),
+                after=page.after,
                 limit=page.size + 1,
             )
         has_more = len(rows) > page.size

@@ -8,14 +8,14 @@ import msgspec
 
 from outlast.engine.errors import InvalidRequest
 from outlast.engine.queries import Statement
-from outlast.protocol.ids import id_floor
+from outlast.protocol.ids import Prefix, id_floor
 from outlast.protocol.statuses import NAMES, Status
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 25
 _MAX_VALUES = 100
 _MAX_VALUE_CHARS = 600
-_CURSOR = re.compile(r"run_[0-9a-z]{1,64}")
+_CURSOR = re.compile(r"[0-9a-z]{1,64}")
 _CLOCK_SLACK_MS = 60_000
 """An id's time is a server's idea of the database's clock; `created_at` decides."""
 
@@ -194,13 +194,7 @@ def _floor(moment: datetime, slack: int) -> str:
 
 def check(filters: RunFilters, page: Page) -> None:
     """Hold filters and page to their limits. Raises `InvalidRequest` with the field."""
-    if not 1 <= page.size <= MAX_PAGE:
-        raise InvalidRequest(f"a page holds 1 to {MAX_PAGE} runs", param="page[size]")
-    if page.after is not None and page.before is not None:
-        raise InvalidRequest("give page[after] or page[before], not both", param="page[before]")
-    for param, cursor in (("page[after]", page.after), ("page[before]", page.before)):
-        if cursor is not None and not _CURSOR.fullmatch(cursor):
-            raise InvalidRequest("this is no cursor of a run list", param=param)
+    check_page(page, "run")
     for param, values in (
         ("filter[taskIdentifier]", filters.tasks),
         ("filter[version]", filters.versions),
@@ -212,6 +206,17 @@ def check(filters: RunFilters, page: Page) -> None:
         ("filter[parent]", (filters.parent or "",)),
     ):
         _check_values(param, values)
+
+
+def check_page(page: Page, prefix: Prefix) -> None:
+    """Hold a page of things with ids of this prefix to its limits. Raises `InvalidRequest`."""
+    if not 1 <= page.size <= MAX_PAGE:
+        raise InvalidRequest(f"a page holds 1 to {MAX_PAGE} items", param="page[size]")
+    if page.after is not None and page.before is not None:
+        raise InvalidRequest("give page[after] or page[before], not both", param="page[before]")
+    for param, cursor in (("page[after]", page.after), ("page[before]", page.before)):
+        if cursor is not None and not _CURSOR.fullmatch(cursor.removeprefix(f"{prefix}_")):
+            raise InvalidRequest("this is no cursor of this list", param=param)
 
 
 def _check_values(param: str, values: tuple[str, ...]) -> None:

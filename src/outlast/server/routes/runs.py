@@ -64,7 +64,7 @@ async def list_runs(request: Request) -> Response:
         )
     except InvalidRequest as error:
         raise Problem(400, "invalid_query", str(error), param=error.param) from None
-    legacy = _is_legacy(request)
+    legacy = is_legacy(request)
     body = RunPage(
         data=tuple(run_bodies.listed(run, caller.environment, legacy=legacy) for run in page.runs),
         pagination=Pagination(next=page.next, previous=page.previous),
@@ -76,8 +76,7 @@ async def list_runs(request: Request) -> Response:
 async def cancel(request: Request, run_id: str) -> Response:
     """Cancel a run and what it triggered; one that has ended is left alone."""
     caller, engine = await authenticate(request), services(request).engine
-    if caller.token is not None:
-        require_run(caller, "write", await engine.runs.retrieve(caller.environment.id, run_id))
+    await require_write(caller, engine, run_id)
     await engine.cancel(caller.environment, run_id, reason="canceled through the API")
     return Response(IdReply(id=run_id).to_json(), media_type=_JSON)
 
@@ -153,7 +152,8 @@ async def _ended(
         leaving.cancel()
 
 
-def _is_legacy(request: Request) -> bool:
+def is_legacy(request: Request) -> bool:
+    """Return whether the caller knows the statuses by their older names."""
     return "x-trigger-api-version" not in request.headers
 
 
