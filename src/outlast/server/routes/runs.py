@@ -37,16 +37,7 @@ async def retrieve(request: Request, run_id: str) -> Response:
     caller, engine = await authenticate(request), services(request).engine
     found = await engine.runs.detail(caller.environment.id, run_id)
     require_run(caller, "read", found.run)
-    legacy = _is_legacy(request)
-    body = run_bodies.detail(
-        found.run,
-        found.contents,
-        legacy=legacy,
-        family=_family(found, legacy),
-        standing=found.standing,
-        failures=found.failures,
-    )
-    return Response(body, media_type=_JSON)
+    return shown(found, legacy=is_legacy(request))
 
 
 @router.get("/api/v1/runs", response_model=RunPage)
@@ -126,6 +117,25 @@ async def wait(request: Request, run_id: str, seconds: float = _DEFAULT_WAIT) ->
     run = await engine.runs.retrieve(caller.environment.id, run_id)
     [contents] = await engine.runs.contents(caller.environment.id, [run_id])
     return Response(run_bodies.detail(run, contents, legacy=False), media_type=_JSON)
+
+
+def shown(found: Detail, *, legacy: bool) -> Response:
+    """Return the response that shows everything about a run."""
+    body = run_bodies.detail(
+        found.run,
+        found.contents,
+        legacy=legacy,
+        family=_family(found, legacy),
+        standing=found.standing,
+        failures=found.failures,
+    )
+    return Response(body, media_type=_JSON)
+
+
+async def require_write(caller: Caller, engine: Engine, run_id: str) -> None:
+    """Let pass who may change a run. Raises `Problem`, `NotFound`."""
+    if caller.token is not None:
+        require_run(caller, "write", await engine.runs.retrieve(caller.environment.id, run_id))
 
 
 def _family(found: Detail, legacy: bool) -> RelatedRuns:
