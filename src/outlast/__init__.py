@@ -40,6 +40,7 @@ from outlast.sdk.errors import (
     UnprocessableError,
     UsageError,
     WaitInStepError,
+    WaitpointTimeoutError,
     WaitTimeoutError,
 )
 from outlast.sdk.handles import BatchHandle, RunHandle
@@ -51,6 +52,7 @@ from outlast.sdk.retry import Retry
 from outlast.sdk.steps import step, step_sync
 from outlast.sdk.task import Task
 from outlast.sdk.taskref import TaskRef
+from outlast.sdk.waitpoints import WaitpointToken
 
 __all__ = [
     "AbortTaskRunError",
@@ -99,6 +101,8 @@ __all__ = [
     "WaitInStepError",
     "WaitOptions",
     "WaitTimeoutError",
+    "WaitpointTimeoutError",
+    "WaitpointToken",
     "aclose",
     "idempotency_keys",
     "metadata",

@@ -1,14 +1,13 @@
 """Batches: made in two phases, first the batch, then its items as lines."""
 
-import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 import msgspec
 
 from outlast.client.requests import Request, model
 from outlast.protocol.bodies import BatchBody, BatchCreated, BatchItemsReply
+from outlast.protocol.durations import iso, whole_seconds
 from outlast.protocol.triggers import Debounce, Trigger
 
 MAX_ITEMS = 1000
@@ -59,11 +58,11 @@ def _options(item: Trigger) -> dict[str, object]:
         "queue": item.queue and {"name": item.queue},
         "concurrencyKey": item.concurrency_key,
         "idempotencyKey": item.idempotency_key,
-        "idempotencyKeyTTL": _whole(item.idempotency_key_ttl),
+        "idempotencyKeyTTL": whole_seconds(item.idempotency_key_ttl),
         "idempotencyKeyOptions": shown
         and {"key": shown, "scope": item.idempotency_scope or "global"},
-        "delay": _iso(item.delay_until) or _whole(item.delay),
-        "ttl": _whole(item.ttl),
+        "delay": iso(item.delay_until) or whole_seconds(item.delay),
+        "ttl": whole_seconds(item.ttl),
         "priority": item.priority or None,
         "tags": list(item.tags) or None,
         "metadata": item.metadata and msgspec.Raw(item.metadata.encode()),
@@ -80,22 +79,10 @@ def _options(item: Trigger) -> dict[str, object]:
 
 
 def _debounce(debounce: Debounce) -> dict[str, str]:
-    longest = _whole(debounce.max_delay)
-    return {
+    given = {
         "key": debounce.key,
-        "delay": f"{math.ceil(debounce.delay)}s",
+        "delay": whole_seconds(debounce.delay),
         "mode": "trailing" if debounce.trailing else "leading",
-        **({} if longest is None else {"maxDelay": longest}),
+        "maxDelay": whole_seconds(debounce.max_delay),
     }
-
-
-def _whole(seconds: float | None) -> str | None:
-    """Return a duration as the wire writes it, which knows whole seconds only."""
-    return None if seconds is None else f"{math.ceil(seconds)}s"
-
-
-def _iso(moment: float | None) -> str | None:
-    if moment is None:
-        return None
-    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return {name: value for name, value in given.items() if value is not None}

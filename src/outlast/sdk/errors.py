@@ -18,6 +18,7 @@ OutlastError
 │   └── RunExpired
 ├── StepError                     a step failed, live and on replay alike
 ├── WaitTimeoutError              a wait or step with `timeout=` took longer
+│   └── WaitpointTimeoutError     nobody completed the token in time
 ├── BatchTriggerError             some or all items of a batch have no run
 ├── PayloadError                  the payload does not fit the task
 ├── OutputError                   the returned value has no JSON form
@@ -85,6 +86,7 @@ __all__ = [
     "UsageError",
     "WaitInStepError",
     "WaitTimeoutError",
+    "WaitpointTimeoutError",
     "run_error",
 ]
 
@@ -103,6 +105,10 @@ class WaitInStepError(UsageError):
 
 class BlockingCallWarning(UserWarning):
     """A `_sync` call blocks the event loop it was made on."""
+
+
+class OutsideRunWarning(UserWarning):
+    """Metadata or tags were changed where no run is: nothing happened."""
 
 
 class EndedError(OutlastError):
@@ -162,6 +168,10 @@ class StepError(EndedError):
 
 class WaitTimeoutError(OutlastError):
     """A wait or step took longer than its `timeout`."""
+
+
+class WaitpointTimeoutError(WaitTimeoutError, EndedError):
+    """Nobody completed the waitpoint token in time."""
 
 
 class BatchTriggerError(OutlastError):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 from outlast.protocol.outcomes import Outcome
-from outlast.sdk.errors import RunError, run_error
+from outlast.sdk.errors import EndedError, run_error
 
 Out_co = TypeVar("Out_co", covariant=True)
 
@@ -13,7 +13,7 @@ _log = logging.getLogger("outlast")
 
 
 class Result(Generic[Out_co]):
-    """The end of one run: `ok` with `output`, or `error`.
+    """The end of one run, or of the wait for a token: `ok` with `output`, or `error`.
 
     A failure that nobody looks at is logged as a warning: it would be lost otherwise.
     """
@@ -26,7 +26,7 @@ class Result(Generic[Out_co]):
         id: str,  # noqa: A002 - the word users read
         task: str,
         output: Out_co | None = None,
-        error: RunError | None = None,
+        error: EndedError | None = None,
     ) -> None:
         self.id = id
         self.task = task
@@ -48,7 +48,7 @@ class Result(Generic[Out_co]):
         return self.error is None
 
     @property
-    def error(self) -> RunError | None:
+    def error(self) -> EndedError | None:
         """Why there is no output; None: there is one."""
         self._seen = True
         return self._error
