@@ -485,3 +485,21 @@ async def test_a_worker_that_reconnects_with_all_places_taken_is_given_work_agai
     assert waiting == 0
     following.complete()
     assert await engine.ends.wait(place.environment.id, queued.run_id, 5)
+
+
+async def test_a_place_taken_up_by_a_run_that_ended_is_given_back(
+    place: Platform, engine: Engine
+) -> None:
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"), shared=1)
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    run = await worker.claim(made.run_id)
+    session = engine._workers.sessions.get("session_a")
+    assert session is not None
+    held = session.executing[made.run_id]
+    run.complete()
+    assert await engine.ends.wait(place.environment.id, made.run_id, 5)
+    session.hold(made.run_id, held)  # as if its claim had been heard of after its end
+
+    await worker.beat()
+
+    assert session.free("shared") == 1

@@ -290,7 +290,7 @@ class Workers:
                 lost = Gone if arrives else Rescue
                 self._submit(session.place.environment, lost(run=row.run_id, token=row.token))
         executing = [row for row in stored if row.is_executing and _fits(row, mine.get(row.run_id))]
-        for run, token in pictured.items():  # claims it holds were committed before the truth was read
+        for run, token in pictured.items():  # their claims were committed before the truth was read
             if not _fits(truth.get(run), token):
                 session.release(run, token)
         if arrives:  # else the picture lacks only what has ended, or is about to
