@@ -1,50 +1,84 @@
-"""Print one table: each workload's median and spread, and the machine's ceiling beside it."""
+"""Print one table: each row's median and spread, and the machine's ceiling beside it."""
 
 import argparse
 import asyncio
-import os
 import statistics
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
-from benchmarks import ceiling, workloads
+from benchmarks import ceiling, meter, rows
 from benchmarks.stage import Stage, stage
 
-Row = tuple[str, str, Callable[[Stage], Awaitable[float]]]
 
-ROWS: tuple[Row, ...] = (
-    ("W1a", "runs/s, 64 in flight", workloads.w1a),
-    ("W1a def", "runs/s of a def task", lambda s: workloads.w1a(s, 5_000, "noop-def")),
-    ("W1b", "runs/s, batches of 1,000", workloads.w1b),
-    ("W3", "steps/s, 1,000 runs of 10", workloads.w3),
-    ("W4", "s, 1,000 children of one parent", workloads.w4),
-    ("W5", "runs/s beside 200k queued", workloads.w5),
+class Row(NamedTuple):
+    """A line of the table: what is measured, how often, on which stage."""
+
+    name: str
+    unit: str
+    measure: Callable[[Stage], Awaitable[rows.Figure]]
+    servers: int = 1
+    delay: float = 0.0
+    repeats: int | None = None  # as many as are asked for
+
+    @property
+    def place(self) -> tuple[int, float]:
+        """Rows of one place share a stage."""
+        return self.servers, self.delay
+
+
+_NEAR = 0.0005  # seconds each direction: 1 ms for a round trip
+
+TABLE = (
+    Row("w1a", "runs/s, one await at a time, 64 in flight", rows.w1a),
+    Row("w1b", "runs/s, batches of 1,000", rows.w1b),
+    Row("w2", "ms from trigger to start, 20/s: p50 [p99]", rows.w2),
+    Row("w3", "steps/s, 1,000 runs of 10 steps", rows.w3),
+    Row("w4", "s, one parent of 1,000 children", rows.w4),
+    Row("w5", "runs/s, w1b beside 200k queued runs", rows.w5),
+    Row("w1a-def", "runs/s, w1a of a def task", rows.w1a_def),
+    Row("parked", "KB of worker memory per waiting run", rows.parked, repeats=1),
+    Row("w1b-wide", "runs/s, w1b over 1,000 environments", rows.w1b_wide, repeats=1),
+    Row("w1b-two", "runs/s, w1b with two servers", rows.w1b, servers=2),
+    Row("w1b-far", "runs/s, w1b, PostgreSQL 1 ms away", rows.w1b, delay=_NEAR),
+    Row("w2-far", "ms, w2, PostgreSQL 1 ms away", rows.w2, delay=_NEAR),
+    Row("w1a-aged", "runs/s, w1a for 3 min behind 1M runs", rows.w1a_aged, repeats=1),
 )
 
 
-async def main(repeats: int, only: set[str]) -> None:
-    """Run what is asked for and print it as it comes."""
-    async with stage() as made:
-        os.environ["OUTLAST_API_URL"] = made.apis[0]
-        os.environ["OUTLAST_SECRET_KEY"] = made.key
-        print(f"{'':8} {'median':>10} {'min':>10} {'max':>10}  {'':34} ceiling lifecycles/s")
-        await workloads.w1a(made, 500)  # connections, caches and executors are up
-        for name, unit, measure in ROWS:
-            if only and name not in only:
-                continue
-            top = await ceiling.measure(made.url)
-            figures = [await measure(made) for _ in range(repeats)]
-            print(
-                f"{name:8} {statistics.median(figures):>10,.2f} {min(figures):>10,.2f}"
-                f" {max(figures):>10,.2f}  {unit:34} {top:,.0f}",
-                flush=True,
-            )
-        if not only or "W2" in only:
-            p50, p99 = await workloads.w2(made)
-            print(f"{'W2':8} {p50:>10,.2f} {'':>10} {p99:>10,.2f}  ms trigger to start: p50, p99")
+async def main(names: Sequence[str], repeats: int) -> None:
+    """Run what is asked for, in the order of the table, and print it as it comes."""
+    wanted = [row for row in TABLE if not names or row.name in names]
+    print(f"{'':9} {'median':>9} {'min':>9} {'max':>9} {'ceiling':>9}", flush=True)
+    while wanted:
+        here = [row for row in wanted if row.place == wanted[0].place]
+        wanted = [row for row in wanted if row.place != here[0].place]
+        async with stage(servers=here[0].servers, delay=here[0].delay) as made:
+            await rows.w1a(made, 500)  # connections, caches and executors are up
+            for row in here:
+                await _print(row, made, row.repeats or repeats)
+
+
+async def _print(row: Row, made: Stage, repeats: int) -> None:
+    top = await ceiling.measure(made.url)
+    before = await made.spent()
+    figures = [await row.measure(made) for _ in range(repeats)]
+    costs = meter.per_item(before, await made.spent(), sum(figure.items for figure in figures))
+    values = [figure.value for figure in figures]
+    print(
+        f"{row.name:9} {statistics.median(values):>9,.2f} {min(values):>9,.2f}"
+        f" {max(values):>9,.2f} {top:>9,.0f}  {row.unit}"
+    )
+    for note in (figure.note for figure in figures if figure.note):
+        print(f"{'':10}{note}")
+    print(f"{'':10}us of CPU per item: {costs}", flush=True)
 
 
 parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+parser.add_argument(
+    "rows", nargs="*", metavar="ROW", help=f"of: {', '.join(row.name for row in TABLE)}"
+)
 parser.add_argument("--repeats", type=int, default=3, help="runs per row; the median counts")
-parser.add_argument("--only", action="append", default=[], help="a row by name; repeatable")
 arguments = parser.parse_args()
-asyncio.run(main(arguments.repeats, set(arguments.only)))
+if unknown := set(arguments.rows) - {row.name for row in TABLE}:
+    parser.error(f"there is no row {', '.join(sorted(unknown))}")
+asyncio.run(main(arguments.rows, arguments.repeats))

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import httpx
 
+from benchmarks import meter
+from benchmarks.delay import delayed
 from outlast.engine.database import Database, DatabaseSettings
 from outlast.engine.embedded import embedded
 from outlast.engine.keys import KeyRing, Keys
@@ -24,40 +26,63 @@ from outlast.engine.tenancy import Tenancy
 
 _PROJECT = Path(__file__).parent / "project"
 _PATIENCE = 60.0
+_LEFT = """
+select coalesce(sum(queued + running), 0) from outlast.queue
+where concurrency_limit is distinct from 0
+"""
 _LIMIT = 1_000
 
 
 class Stage:
     """Running processes, and a look behind them."""
 
-    def __init__(self, url: str, apis: list[str], key: str, starts: Path, worker_pid: int) -> None:
+    def __init__(self, url: str, key: str, ring_key: str, starts: Path) -> None:
         self.url = url
-        self.apis = apis
         self.key = key
+        self.ring_key = ring_key
         self.starts = starts
-        self.worker_pid = worker_pid
+        self.apis: list[str] = []
+        self.servers: list[int] = []
+        self.worker = 0
 
     async def ended(self) -> int:
         """Return how many runs have a committed end."""
-        return int(await self.number("select count(*) from outlast.run_end"))
+        return await self.number("select count(*) from outlast.run_end")
 
     async def until_ended(self, count: int, seconds: float = 300.0) -> None:
-        """Wait until `count` ends are committed."""
+        """Wait until `count` ends are committed.
+
+        Looks at the counters of the queues that can run, which cost next to nothing to read, and
+        counts when they say that nothing is left.
+        """
         deadline = time.monotonic() + seconds
         connection = await asyncpg.connect(self.url)
         try:
-            while await connection.fetchval("select count(*) from outlast.run_end") < count:
+            while (
+                await connection.fetchval(_LEFT)
+                or await connection.fetchval("select count(*) from outlast.run_end") < count
+            ):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{count} runs did not end within {seconds:.0f} s")
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.01)
         finally:
             await connection.close()
 
-    async def execute(self, statement: str) -> None:
+    async def until(
+        self, look: Callable[[], Awaitable[int]], least: int, seconds: float = 120.0
+    ) -> None:
+        """Wait until a number is reached."""
+        deadline = time.monotonic() + seconds
+        while (found := await look()) < least:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{found} of {least} within {seconds:.0f} s")
+            await asyncio.sleep(0.05)
+
+    async def execute(self, statement: str, *values: object) -> None:
         """Run a statement behind the platform's back."""
         connection = await asyncpg.connect(self.url)
         try:
-            await connection.execute(statement)
+            await connection.execute(statement, *values)
         finally:
             await connection.close()
 
@@ -69,34 +94,56 @@ class Stage:
         finally:
             await connection.close()
 
+    async def projects(self, count: int) -> list[str]:
+        """Make projects and return the keys of their `dev` environments."""
+        return await _projects(self.url, self.ring_key, count)
+
+    async def spent(self) -> meter.Costs:
+        """Return the CPU seconds that each kind of process has taken so far."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            rows = await connection.fetch(
+                "select pid from pg_stat_activity where datname is null"
+                " or (datname = current_database() and application_name = 'outlast')"
+            )
+        finally:
+            await connection.close()
+        return meter.spent(self.servers, self.worker, [row["pid"] for row in rows])
+
 
 @asynccontextmanager
-async def stage(*, servers: int = 1, processes: int = 2) -> AsyncIterator[Stage]:
-    """Set a fresh database, servers and one worker up; take all of it down afterwards."""
+async def stage(
+    *, servers: int = 1, processes: int = 2, delay: float = 0.0
+) -> AsyncIterator[Stage]:
+    """Set a fresh database, servers and one worker up; take all of it down afterwards.
+
+    `delay` is the seconds that each direction between the servers and PostgreSQL takes longer.
+    """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outlast-bench-")))
         url = await stack.enter_async_context(_database(folder))
         ring_key = KeyRing.generate()
-        key = await _project(url, ring_key)
-        starts = folder / "starts"
-        env = {**os.environ, "OUTLAST_DATABASE_URL": url, "OUTLAST_ENCRYPTION_KEYS": ring_key}
-        apis = []
+        [key] = await _projects(url, ring_key, 1)
+        made = Stage(url, key, ring_key, folder / "starts")
+        near = stack.enter_context(delayed(url, folder, delay)) if delay else url
+        env = {**os.environ, "OUTLAST_DATABASE_URL": near, "OUTLAST_ENCRYPTION_KEYS": ring_key}
         for number in range(servers):
             port = _free_port()
             env["OUTLAST_SERVER_ID"] = f"bench-{number}"
-            _start(stack, ["server", "--port", str(port)], env, folder / f"server-{number}.log")
-            apis.append(f"http://127.0.0.1:{port}")
-        for api in apis:
+            log = folder / f"server-{number}.log"
+            made.servers.append(_start(stack, ["server", "--port", str(port)], env, log))
+            made.apis.append(f"http://127.0.0.1:{port}")
+        for api in made.apis:
             await _ready(f"{api}/readyz")
-        worker_env = {**env, "OUTLAST_SECRET_KEY": key, "BENCH_STARTS": str(starts)}
+        worker_env = {**env, "OUTLAST_SECRET_KEY": made.key, "BENCH_STARTS": str(made.starts)}
         arguments = ["worker", "--dir", str(_PROJECT), "--key", "env:OUTLAST_SECRET_KEY"]
-        arguments += ["--processes", str(processes)]
-        for api in apis:
+        arguments += ["--processes", str(processes), "--log-level", "warning"]
+        for api in made.apis:
             arguments += ["--api-url", api]
-        arguments += ["--log-level", "warning"]
-        pid = _start(stack, arguments, worker_env, folder / "worker.log")
-        made = Stage(url, apis, key, starts, pid)
+        made.worker = _start(stack, arguments, worker_env, folder / "worker.log")
         await _until_connected(made, folder / "worker.log")
+        os.environ["OUTLAST_API_URL"] = made.apis[0]
+        os.environ["OUTLAST_SECRET_KEY"] = made.key
         yield made
 
 
@@ -123,16 +170,16 @@ async def _administrate(url: str, statement: str) -> None:
         await connection.close()
 
 
-async def _project(url: str, ring_key: str) -> str:
+async def _projects(url: str, ring_key: str, count: int) -> list[str]:
     async with await Database.open(DatabaseSettings(url=url, pool_size=2)) as database:
         await migrate(database)
         tenancy = Tenancy(database, Keys(database, KeyRing((ring_key,))))
-        made = await tenancy.create_project("bench", ref="proj_bench")
+        made = [await tenancy.create_project("bench") for _ in range(count)]
         async with database.acquire() as executor:
             await executor.connection.execute(
                 "update outlast.environment set concurrency_limit = $1", _LIMIT
             )
-    return made.keys["dev"]
+    return [project.keys["dev"] for project in made]
 
 
 def _start(stack: AsyncExitStack, arguments: list[str], env: dict[str, str], log: Path) -> int:

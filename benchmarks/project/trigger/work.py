@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from outlast import step, task
+from outlast import step, task, wait
 
 _STARTS = os.environ.get("BENCH_STARTS", "")
 
@@ -38,6 +38,11 @@ async def fan_out(payload: int) -> float:
     began = time.perf_counter()
     await noop.batch_trigger_and_wait(list(range(payload)))
     return time.perf_counter() - began
+
+
+@task("wait")
+async def wait_long(payload: float) -> None:
+    await wait.for_(seconds=payload)
 
 
 def _nothing() -> None:
