@@ -29,7 +29,8 @@ def make_call(
 
     `outcome` is that of an entry which is finished when it is made.
     """
-    batch = new_id("batch") if call.kind == "batch" else None
+    batch = new_id("batch") if call.kind == "batch" or call.is_batch else None
+    tasks = tuple(one.task for one in call.items)
     refusals = {str(i): r for i, r in enumerate(admitted) if isinstance(r, Refusal)}
     runs = tuple(
         msgspec.structs.replace(
@@ -39,7 +40,7 @@ def make_call(
             root=holding.root or item.run,
             depth=holding.depth + 1,
             batch=batch,
-            trigger_function=_FUNCTIONS[call.kind],
+            trigger_function="batchTrigger" if call.is_batch else _FUNCTIONS[call.kind],
         )
         for i, run in enumerate(admitted)
         if isinstance(run, NewRun)
@@ -62,6 +63,7 @@ def make_call(
         timeout=call.timeout,
         batch=batch,
         size=len(call.items),
+        tasks=tasks if len(set(tasks)) > 1 else None,
         outcome=None if outcome is None else msgspec.json.encode(outcome).decode(),
         refusals=msgspec.json.encode(refusals).decode(),
         target=call.target,

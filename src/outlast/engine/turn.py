@@ -83,6 +83,7 @@ class NewCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float | None = None
     batch: str | None = None
     size: int = 0
+    tasks: tuple[str, ...] | None = None  # of the items, where they are not all the same
     outcome: str | None = None  # set when it is refused: finished at once
     refusals: str = "{}"  # item -> Refusal, as JSON
     target: str | None = None

@@ -87,7 +87,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     """An entry that the cycle makes.
 
     child: one item, resolves at its end. batch: all items, resolves when all ended. trigger: the
-    items run on their own, the entry is finished at once. wait: until a moment (`seconds` from now
+    items run on their own, the entry is finished at once; `is_batch` makes a batch of them. wait: until a moment (`seconds` from now
     by the database's clock, or `until`, seconds since the epoch); with an idempotency key it ends
     when the first wait with that key does. token: until the waitpoint token `target` is completed
     or times out. waitpoint: makes the token `new`; finished at once, its value is a `MadeToken`.
@@ -108,6 +108,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     new: NewToken | None = None
     idempotency_key: str | None = None
     idempotency_key_ttl: float | None = None
+    is_batch: bool = False
 
 
 class MadeToken(msgspec.Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 import msgspec
 
-
 LEAST_DEBOUNCE = 1.0
 """Seconds that a debounced run is delayed at least."""
 
@@ -54,11 +53,15 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Triggered(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to one trigger: a run, or why there is none."""
+    """The answer to one trigger: a run, or why there is none.
+
+    `batch_id` is the batch that a task's `batch_trigger` made.
+    """
 
     run_id: str = ""
     is_cached: bool = False
     error: "Refusal | None" = None
+    batch_id: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -18,7 +18,7 @@ create type pushing as (target text, item new_run);  -- a trigger that pushes a 
 create type new_call as (
   n int, run text, token bigint, key text, kind text, name text, position bigint, arguments text, preview text,
   seconds double precision, until double precision, timeout double precision,
-  batch text, size int, outcome text, refusals text, attempt int,
+  batch text, size int, tasks text[], outcome text, refusals text, attempt int,
   target text, idempotency_key text, idempotency_ttl double precision  -- the token; a wait's key
 );
 

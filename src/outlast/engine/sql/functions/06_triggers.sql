@@ -176,6 +176,8 @@ begin
   with answered as (
     select c.*, (
       select json_agg(case
+          when c.kind = 'trigger' and c.batch is not null then json_strip_nulls(json_build_object(
+            'run_id', m.run, 'is_cached', m.cached, 'error', c.refusals::json -> g.item::text, 'batch_id', c.batch))
           when m.run is not null then json_build_object('run_id', m.run, 'is_cached', coalesce(m.cached, false))
           else json_build_object('error', c.refusals::json -> g.item::text) end order by g.item)::text
       from generate_series(0, c.size - 1) as g (item)
@@ -219,7 +221,7 @@ begin
 
   with item as (
     insert into outlast.batch_item (batch_id, index, run_id, task, error)
-    select c.batch, g.item, m.run, c.name, (c.refusals::json -> g.item::text)::text
+    select c.batch, g.item, m.run, coalesce(c.tasks[g.item + 1], c.name), (c.refusals::json -> g.item::text)::text
     from unnest(calls) c
     cross join lateral generate_series(0, c.size - 1) as g (item)
     left join unnest(made) m on m.call = c.n and m.item = g.item
