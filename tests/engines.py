@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 
 import asyncpg
 
@@ -36,8 +37,10 @@ class Platform:
 
 
 @asynccontextmanager
-async def platform(url: str, slug: str = "dev") -> AsyncIterator[Platform]:
-    """Give a platform whose audit finds nothing at the end."""
+async def platform(
+    url: str, slug: str = "dev", clock: Callable[[], datetime | None] | None = None
+) -> AsyncIterator[Platform]:
+    """Give servers and an environment; `clock` is their durable time."""
     async with AsyncExitStack() as stack:
         count = 0
 
@@ -50,6 +53,7 @@ async def platform(url: str, slug: str = "dev") -> AsyncIterator[Platform]:
                     server_id=f"server-{count}",
                     encryption_keys=(KEY,),
                     migrate=False,
+                    clock=clock,
                 )
             )
             stack.push_async_callback(engine.close)

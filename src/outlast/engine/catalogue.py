@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from outlast.engine import cron
 from outlast.engine.database import Database, Executor
 from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.expiring import Expiring
@@ -294,6 +295,8 @@ def _check(manifest: Manifest) -> None:
     _check_unique("queue", [queue.name for queue in manifest.queues], MAX_QUEUE_CHARS)
     for task in manifest.tasks:
         _check_unique("queue", [task.queue], MAX_QUEUE_CHARS)
+        if (declared := task.schedule) is not None:
+            cron.check(declared.cron, declared.timezone, declared.window)
     for text in (manifest.digest, manifest.runtime, manifest.sdk):
         _check_unique("version field", [text], MAX_QUEUE_CHARS)
     for queue in manifest.queues:

@@ -52,6 +52,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version_pin: str | None = None
     is_test: bool = False
     replayed_from: str | None = None
+    schedule: str | None = None
     trace_context: str | None = None
     fairness_group: str | None = None
     parked: bool = False  # no version declares its task and queue yet

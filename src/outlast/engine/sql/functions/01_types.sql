@@ -8,7 +8,7 @@ create type new_run as (
   idempotency_key text, idempotency_shown text, idempotency_scope text, idempotency_ttl double precision,
   request_key text, delay double precision, delay_until double precision, ttl double precision,
   priority double precision, retry text, max_duration double precision, machine text, version_pin text,
-  is_test boolean, replayed_from text, trace_context text, seed text, retried boolean,
+  is_test boolean, replayed_from text, schedule text, trace_context text, seed text, retried boolean,
   fairness_group text, parked boolean,  -- parked: no version declares its task and queue yet
   debounce_key text, debounce_delay double precision, debounce_most double precision, debounce_trailing boolean
 );

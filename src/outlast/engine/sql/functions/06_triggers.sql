@@ -59,12 +59,12 @@ begin
     environment_id, id, task, queue, concurrency_key, executor, payload, payload_type, payload_blob, metadata,
     tags, parent_id, root_id, depth, trigger_function, batch_id, idempotency_key, idempotency_shown,
     idempotency_scope, delay_until, ttl, priority, retry, max_duration, machine, version_pin, is_test,
-    replayed_from, trace_context, seed, created_at)
+    replayed_from, schedule_id, trace_context, seed, created_at)
   select env, run, task, queue, concurrency_key, executor, payload, payload_type, payload_blob, metadata,
     coalesce(tags, '{}'), parent, root, coalesce(depth, 0), trigger_function, batch, idempotency_key,
     idempotency_shown, idempotency_scope, coalesce(to_timestamp(delay_until), moment + make_interval(secs => delay)),
     ttl, coalesce(priority, 0), retry, max_duration, machine, version_pin, coalesce(is_test, false),
-    replayed_from, trace_context, decode(seed, 'hex'), moment
+    replayed_from, schedule, trace_context, decode(seed, 'hex'), moment
   from unnest(items);
   with item as (
     select i.*, l.id as lane_id, greatest(moment,
