@@ -102,7 +102,7 @@ class Gateway:
             waitpoints=self._waitpoints,
         )
         await self._workers.refresh_versions()
-        await self._workers.reconcile(session, hello.held, arrives=before is None)
+        await self._workers.holdings.reconcile(session, hello.held, arrives=before is None)
         if registered.is_current:
             await self._version_arrived(environment.id)
         self._cycles.of(environment.id).wake()
@@ -130,7 +130,7 @@ class Gateway:
         if found is None:
             return Beat()
         if heartbeat.held is not None and held_digest(heartbeat.held) != found.digest():
-            await self._workers.reconcile(found, heartbeat.held)
+            await self._workers.holdings.reconcile(found, heartbeat.held)
             found.mismatches = 0
         found.mismatches = found.mismatches + 1 if heartbeat.digest != found.digest() else 0
         return Beat(list_held=found.mismatches >= _MISMATCHES_BEFORE_LIST)

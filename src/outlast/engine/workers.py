@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -14,32 +14,19 @@ from outlast.engine.claims import (
     claim_frame,
     load_claims,
     load_pasts,
-    load_undelivered,
-    outcomes,
 )
 from outlast.engine.database import Database
 from outlast.engine.errors import ConnectionLost, Unavailable
+from outlast.engine.holdings import Holdings, told_frame
 from outlast.engine.liveness import SESSIONS
-from outlast.engine.sessions import Holding, Session, Sessions, drop
-from outlast.engine.turn import MISSED, Ending, Gone, Item, Pool, Rescue, Telling
+from outlast.engine.sessions import Holding, Session, Sessions
+from outlast.engine.turn import MISSED, Ending, Item, Pool, Rescue, Telling
 from outlast.protocol.frames import MAX_FRAME_BYTES, Frame, Kind, frame
-from outlast.protocol.messages import Cancel, Entry, Held, Result
+from outlast.protocol.messages import Entry
 from outlast.protocol.outcomes import RunError
 
 logger = logging.getLogger(__name__)
 _PAUSE = 0.1
-
-
-class _StoredHolding(msgspec.Struct, frozen=True):
-    run_id: str
-    token: int
-    status: str
-    is_canceled: bool
-    is_settled: bool
-
-    @property
-    def is_executing(self) -> bool:
-        return self.status in {"dequeued", "executing"}
 
 
 class _Mail(msgspec.Struct, frozen=True):
@@ -49,14 +36,6 @@ class _Mail(msgspec.Struct, frozen=True):
     run: str
     token: int
     data: str | None
-
-
-class _ResultData(msgspec.Struct, frozen=True):
-    key: str
-    outcome: msgspec.Raw
-
-
-_results = msgspec.json.Decoder(_ResultData)
 
 
 class Workers:
@@ -79,6 +58,7 @@ class Workers:
         self._ended = ended
         self._reveal = reveal
         self._mail_in_doubt = False
+        self.holdings = Holdings(database, submit=submit)
 
     def pools(self, environment: str) -> tuple[list[Pool], list[str]]:
         """Return the free slots of an environment's workers, and who may park runs."""
@@ -108,41 +88,12 @@ class Workers:
         Claims that nobody heard of, results, cancels and drops; to hear one twice hurts nobody.
         """
         for session in self.sessions.of(environment):
-            believed = {item.run: item.token for item in session.held()}
-            stored, answers = await self._stored(session.id, believed)
-            truth = {row.run_id: row for row in stored}
-            for run, token in believed.items():
-                if not _fits(truth.get(run), token):
-                    session.release(run, token)
-                    answers.append(drop(run, token))
-            if answers:
-                session.deliver(answers)
-            await self._claim(
-                environment,
-                [
-                    Telling("claim", 0, row.run_id, row.token, session.id, "cold")
-                    for row in stored
-                    if row.is_executing and not _fits(row, believed.get(row.run_id))
-                ],
-            )
-
-    async def _stored(
-        self, session: str, believed: Mapping[str, int]
-    ) -> tuple[list[_StoredHolding], list[Frame]]:
-        """Read what a session holds and what its runs may not have heard, until it works."""
-        while True:
-            try:
-                stored = await self._database.fetch(_StoredHolding, SESSIONS.held, session=session)
-                return stored, await self._again(
-                    [
-                        row
-                        for row in stored
-                        if row.is_executing and _fits(row, believed.get(row.run_id))
-                    ]
-                )
-            except Unavailable as error:
-                logger.warning("catching up repeats", extra={"why": str(error)})
-                await asyncio.sleep(_PAUSE)
+            unheard = await self.holdings.tell_again(session)
+            claims = [
+                Telling("claim", 0, row.run_id, row.token, session.id, "cold") for row in unheard
+            ]
+            if claims:
+                await self._claim(environment, claims)
 
     def _reserve(self, telling: Telling) -> None:
         """Count a claim at once: the next turn may come before it is loaded."""
@@ -266,86 +217,6 @@ class Workers:
             for environment in self.sessions.environments():
                 await self._catch_up(environment)
 
-    async def reconcile(
-        self, session: Session, held: Sequence[Held], *, arrives: bool = False
-    ) -> None:
-        """Bring a worker's list and `run_state` together: what only one side knows is given up.
-
-        A run claimed for a session that does not hold it returns to `ready`: at once when the
-        session `arrives` from another server, else once it cannot be on its way any more. One that
-        a worker holds in vain is dropped there, and one that only this server's picture holds takes
-        up no place any more. Results and cancels are sent again.
-        """
-        pictured = {run: holding.token for run, holding in session.executing.items()}
-        stored = await self._database.fetch(_StoredHolding, SESSIONS.held, session=session.id)
-        truth = {row.run_id: row for row in stored}
-        mine = {item.run: item.token for item in held}
-        answers = [
-            drop(run, token) for run, token in mine.items() if not _fits(truth.get(run), token)
-        ]
-        for row in stored:
-            is_lost = row.is_executing and mine.get(row.run_id) != row.token
-            if is_lost and (arrives or row.is_settled):
-                session.release(row.run_id, row.token)
-                lost = Gone if arrives else Rescue
-                self._submit(session.place.environment, lost(run=row.run_id, token=row.token))
-        executing = [row for row in stored if row.is_executing and _fits(row, mine.get(row.run_id))]
-        for run, token in pictured.items():  # their claims were committed before the truth was read
-            if not _fits(truth.get(run), token):
-                session.release(run, token)
-        if arrives:  # else the picture lacks only what has ended, or is about to
-            await self._adopt(session, executing)
-        for row in stored:
-            if row.status == "waiting" and mine.get(row.run_id) == row.token:
-                session.park(row.run_id, row.token)
-        answers += await self._again(executing)
-        if answers:
-            session.deliver(answers)
-
-    async def _adopt(self, session: Session, executing: Sequence[_StoredHolding]) -> None:
-        """Learn about runs that the worker brought along from another server."""
-        unknown = [row.run_id for row in executing if row.run_id not in session.executing]
-        if not unknown:
-            return
-        async with self._database.acquire() as executor:
-            rows = await load_claims(executor, session.place.environment, unknown)
-        for row in rows.values():
-            session.hold(
-                row.run_id,
-                Holding(
-                    row.token,
-                    row.executor,
-                    row.task,
-                    row.root_id,
-                    row.depth,
-                    row.attempt,
-                    row.retry,
-                    row.machine,
-                ),
-            )
-
-    async def _again(self, executing: Sequence[_StoredHolding]) -> list[Frame]:
-        tokens = {row.run_id: row.token for row in executing}
-        if not tokens:
-            return []
-        async with self._database.acquire() as executor:
-            finished = await load_undelivered(executor, list(tokens))
-        frames = [
-            frame(
-                Kind.RESULT,
-                Result(item.key, outcomes.decode(item.outcome)),
-                run=item.run_id,
-                token=tokens[item.run_id],
-            )
-            for item in finished
-        ]
-        frames += [
-            told_frame("cancel", row.run_id, row.token, None)
-            for row in executing
-            if row.is_canceled
-        ]
-        return frames
-
     async def refresh_versions(self) -> None:
         """Learn which version is current in each environment with workers here."""
         environments = self.sessions.environments()
@@ -379,19 +250,3 @@ def _too_large(row: Claimed) -> Ending:
         status="system_failure",
         error=msgspec.json.encode(reason).decode(),
     )
-
-
-def _fits(row: _StoredHolding | None, token: int | None) -> bool:
-    return row is not None and row.token == token
-
-
-def told_frame(kind: str, run: str, token: int, data: str | None) -> Frame:
-    """Return the frame for a telling of kind result, cancel or drop."""
-    if kind == "result":
-        result = _results.decode(data or "{}")
-        return frame(
-            Kind.RESULT, Result(result.key, outcomes.decode(result.outcome)), run=run, token=token
-        )
-    if kind == "cancel":
-        return frame(Kind.CANCEL, Cancel(data or "canceled"), run=run, token=token)
-    return drop(run, token, data)
