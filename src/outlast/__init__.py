@@ -1,9 +1,10 @@
 """Outlast: background work that outlives a request."""
 
 from outlast.client.clients import aclose
+from outlast.sdk import batch, runs, tags, tasks, wait
 from outlast.sdk import idempotency as idempotency_keys
-from outlast.sdk import runs, tags, tasks, wait
-from outlast.sdk.batches import BatchItem
+from outlast.sdk import retrying as retry
+from outlast.sdk.batches import BatchItem, TaskItem
 from outlast.sdk.calls import Call
 from outlast.sdk.context import Context
 from outlast.sdk.decorator import task
@@ -25,6 +26,7 @@ from outlast.sdk.errors import (
     OutOfMemoryError,
     OutputError,
     OutsideRunError,
+    OutsideRunWarning,
     PayloadError,
     PermissionDeniedError,
     RateLimitError,
@@ -44,6 +46,7 @@ from outlast.sdk.errors import (
     WaitTimeoutError,
 )
 from outlast.sdk.handles import BatchHandle, RunHandle
+from outlast.sdk.logger import logger
 from outlast.sdk.metadata import metadata
 from outlast.sdk.options import TriggerOptions, WaitOptions
 from outlast.sdk.queue import Queue
@@ -52,6 +55,7 @@ from outlast.sdk.retry import Retry
 from outlast.sdk.steps import step, step_sync
 from outlast.sdk.task import Task
 from outlast.sdk.taskref import TaskRef
+from outlast.sdk.verdicts import Verdict
 from outlast.sdk.waitpoints import WaitpointToken
 
 __all__ = [
@@ -77,6 +81,7 @@ __all__ = [
     "OutlastError",
     "OutputError",
     "OutsideRunError",
+    "OutsideRunWarning",
     "PayloadError",
     "PermissionDeniedError",
     "Queue",
@@ -93,19 +98,24 @@ __all__ = [
     "SettingsError",
     "StepError",
     "Task",
+    "TaskItem",
     "TaskRef",
     "TransportError",
     "TriggerOptions",
     "UnprocessableError",
     "UsageError",
+    "Verdict",
     "WaitInStepError",
     "WaitOptions",
     "WaitTimeoutError",
     "WaitpointTimeoutError",
     "WaitpointToken",
     "aclose",
+    "batch",
     "idempotency_keys",
+    "logger",
     "metadata",
+    "retry",
     "runs",
     "step",
     "step_sync",

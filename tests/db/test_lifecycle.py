@@ -432,7 +432,7 @@ async def test_a_run_that_works_too_long_is_ended_and_dropped(
         [Trigger(task="job", max_duration=5), Trigger(task="job", max_duration=3600)],
     )
     run, other = await worker.claim(long.run_id), await worker.claim(short.run_id)
-    await place.sql("update outlast.run_state set entered_at = entered_at - interval '11 seconds'")
+    await place.sql("update outlast.run_state set entered_at = entered_at - interval '21 seconds'")
 
     assert await engine._limits.run_once() == 1
 

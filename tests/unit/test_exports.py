@@ -6,14 +6,7 @@ import sys
 import outlast
 
 EXPORTS = """
-AbortTaskRunError ApiError AuthenticationError BadRequestError BatchHandle BatchItem
-BatchResult BatchTriggerError BlockingCallWarning Call ConflictError Context ForeignCallError
-Interrupt MaxDurationExceeded NonDeterministicReplayError NotFoundError OutlastError
-OutputError OutsideRunError PayloadError PermissionDeniedError Queue RateLimitError Result
-Retry RunCanceled RunError RunExpired RunFailed RunHandle RunTimedOut ServerError SettingsError
-StepError Task TaskRef TransportError TriggerOptions UnprocessableError UsageError
-WaitInStepError WaitOptions WaitTimeoutError aclose idempotency_keys metadata runs step
-step_sync tags task tasks wait
+
 """.split()  # noqa: SIM905 - as it reads best
 
 HEAVY = "typer rich asyncpg fastapi starlette websockets httpx uvicorn jinja2"

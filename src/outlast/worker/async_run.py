@@ -118,15 +118,6 @@ class AsyncRun(Run, Owner):
             )
         return scope
 
-    def is_muted(self) -> bool:
-        """Whether the code that logs repeats what it logged before."""
-        if self.state is State.ENDED:
-            return False
-        if threading.get_ident() != self._thread or self.body() is not None:
-            return False
-        task = asyncio.current_task(self._loop)
-        return self.journal.replays(self._tasks.get(task, self.root) if task else self.root)
-
     # The runtime that the SDK calls
 
     async def recall(
@@ -195,6 +186,16 @@ class AsyncRun(Run, Owner):
         """Refuse: it would block the other runs of the executor."""
         raise self._blocking(f"step_sync({name!r})", f"step({name!r})")
 
+    async def store(self, *, refresh: bool = False) -> None:
+        """Return when metadata and tags are stored."""
+        await self.stored(refresh=refresh)
+
+    def store_sync(self, *, refresh: bool = False) -> None:
+        """Wait in the thread of a sync step; on the loop a typed error."""
+        if threading.get_ident() == self._thread:
+            raise self._blocking("metadata.flush_sync", "metadata.flush")
+        asyncio.run_coroutine_threadsafe(self.stored(refresh=refresh), self._loop).result()
+
     # Its life
 
     async def _execute_function(self) -> Ending:
@@ -229,7 +230,7 @@ class AsyncRun(Run, Owner):
                 self.id,
                 names,
             )
-            self.reports.line("WARNING", f"canceled what the task left behind: {names}")
+            self.reports.say("WARN", f"canceled what the task left behind: {names}")
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=LEFTOVER_SECONDS)
@@ -237,7 +238,7 @@ class AsyncRun(Run, Owner):
 
     def _interrupt(self, error: MaxDurationExceeded) -> None:
         """Cancel the function; `instead` makes of it what it is."""
-        if self._main is not None and not self._main.done():
+        if self._main is not None and not self._stage.is_over:
             self._due = error
             self._main.cancel()
 

@@ -71,9 +71,16 @@ class Run(Caller, Possessions, Code):
             strict=host.strict,
         )
         self._delivery = Delivery(self.journal)
-        self.sending = Sending(self.id, token, host.send)
-        self.settling = Settling(host.loop, self._look, self._settled, self._flush)
-        self.reports = Reports(claim, self.sending, self._reported)
+        self.sending = Sending(self.id, token, host.send, self._drop_soon)
+        self.settling = Settling(host.loop, self._look, self._settled, self.sending.flush)
+        self.threshold = host.threshold
+        self.reports = Reports(
+            claim,
+            self.sending,
+            loop=host.loop,
+            hand_over=host.hand_over,
+            may_say=lambda: self.sending.open or self.state is State.PARKED,
+        )
         self._context: Context | None = None
         self.root = Scope()
         self._waiting: set[Item] = set()
@@ -146,6 +153,9 @@ class Run(Caller, Possessions, Code):
             self.signal.set(reason)
             self._interrupt(self.overtime)
 
+    def _drop_soon(self) -> None:
+        self._loop.call_soon(self.drop)
+
     def drop(self) -> None:
         """Stop without a word: the run is not ours any more."""
         self.end()
@@ -188,11 +198,13 @@ class Run(Caller, Possessions, Code):
             asked = msgspec.structs.replace(
                 call, key=item.wire, position=item.position, arguments=item.content
             )
+            self.reports.flush()
             self.sending.put(Kind.CALL, asked, lambda raw: self._called(item, raw))
         return await self._wait(item)
 
     def note(self, step: Step, answered: Callable[[msgspec.Raw], None] | None = None) -> None:
         """Record a local entry before whatever the run says next."""
+        self.reports.flush()
         self.sending.put(Kind.STEP, step, answered)
 
     async def _wait(self, item: Item) -> Item:
@@ -204,7 +216,7 @@ class Run(Caller, Possessions, Code):
         if item.outcome is not None and not item.abandoned:
             self._ready(item)
         if item.outcome is None and item.kind in _OWN and len(self._waiting) == 1:
-            self._flush()  # until the step is recorded nothing can be delivered or given back
+            self.sending.flush()  # until it is recorded nothing can be delivered or given back
         else:
             self.settling.kick()
         try:
@@ -282,13 +294,9 @@ class Run(Caller, Possessions, Code):
         """Deliver the next result, or give the slot back: the code stands still."""
         if self.state is State.EXECUTING:
             self._advance(stillness)
-        self._flush()
+        self.sending.flush()
         if stillness is Stillness.FOREIGN and self._waiting:
             self.settling.again()
-
-    def _flush(self) -> None:
-        self.reports.flush()
-        self.sending.flush()
 
     def _advance(self, stillness: Stillness) -> None:
         if self._pauses is not None and self.cancel_reason is None:
@@ -338,6 +346,7 @@ class Run(Caller, Possessions, Code):
 
     def _executing(self) -> None:
         self.work()
+        self.reports.release()
         self.settling.kick()
 
     def _reported(self) -> None:
@@ -368,14 +377,15 @@ class Run(Caller, Possessions, Code):
 
     def finish_now(self, result: "ending.Ending") -> None:
         """Say how the run ended, while it executes, and forget it."""
+        self._host.ending(self)
         self.reports.flush()
         self.sending.put(*ending.frame_of(self, result))
         self.sending.flush()
         self.end()
 
-    def is_muted(self) -> bool:
-        """Whether the code that logs repeats what it logged before."""
-        return False
+    def echo(self, line: str) -> None:
+        """Show a line on the worker's terminal, unless its settings say no."""
+        self._host.echo(line)
 
     def end(self) -> None:
         """Be over here: calls raise, nothing is sent any more."""

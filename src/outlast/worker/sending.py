@@ -5,20 +5,28 @@ from collections.abc import Callable
 import msgspec
 
 from outlast.protocol.frames import Frame, Kind, frame
-from outlast.protocol.messages import Delivered
+from outlast.protocol.messages import Delivered, Fail
+from outlast.protocol.outcomes import RunError
 
 Answered = Callable[[msgspec.Raw], None]
 
 
 class Sending:
-    """The frames of one run, in order."""
+    """The frames of one run, in order. `on_broken`: one could not be made; the run is failed."""
 
-    def __init__(self, run: str, token: int, send: Callable[[Frame], None]) -> None:
+    def __init__(
+        self,
+        run: str,
+        token: int,
+        send: Callable[[Frame], None],
+        on_broken: Callable[[], None] = lambda: None,
+    ) -> None:
         self.token = token
         self.open = True
         """Whether frames may go: false from a suspend until the run has its slot back."""
         self._run = run
         self._send = send
+        self._on_broken = on_broken
         self._number = 0
         self._waiting: list[tuple[Kind, msgspec.Struct, Answered | None]] = []
         self._unanswered: dict[tuple[int, int], Answered] = {}
@@ -52,14 +60,32 @@ class Sending:
         self._note_deliveries()
         waiting, self._waiting = self._waiting, []
         for kind, body, answered in waiting:
-            self.now(kind, body, answered)
+            if self.open:
+                self.now(kind, body, answered)
 
     def now(self, kind: Kind, body: msgspec.Struct, answered: Answered | None = None) -> None:
         """Send a frame at once, past what is held back."""
         self._number += 1
         if answered is not None:
             self._unanswered[self.token, self._number] = answered
-        self._send(frame(kind, body, run=self._run, token=self.token, number=self._number))
+        try:
+            message = frame(kind, body, run=self._run, token=self.token, number=self._number)
+        except (ValueError, OverflowError, TypeError) as error:
+            # Said in a callback of the loop, where it would be lost and the run wait for ever.
+            message = self._refusal(kind, error)
+        self._send(message)
+
+    def _refusal(self, kind: Kind, error: Exception) -> Frame:
+        """Return the end of a run that says what no frame can carry."""
+        self.close()
+        self._on_broken()
+        reason = RunError(
+            "system",
+            "NotEncodable",
+            f"what run {self._run} had to say ({kind.name.lower()}) has no form on the link: "
+            f"{str(error).encode(errors='replace').decode()}",
+        )
+        return frame(Kind.FAIL, Fail(reason), run=self._run, token=self.token, number=self._number)
 
     def acknowledged(self, token: int, number: int, body: msgspec.Raw) -> None:
         """Pass an answer on to who waits for it."""
