@@ -46,6 +46,11 @@ class Claimed(msgspec.Struct, frozen=True):
     version: str | None
     machine: str | None
     spent: float
+    earlier: float
+    is_canceled: bool
+    attempt_at: datetime | None
+    version_id: str | None
+    priority: float
 
 
 class _StoredEntry(msgspec.Struct, frozen=True):
@@ -94,6 +99,7 @@ class Place(msgspec.Struct, frozen=True):
     environment: str
     environment_slug: str
     project: str
+    project_name: str = ""
     api_url: str = ""  # how the worker reaches the server, for addresses given to others
 
 
@@ -148,6 +154,8 @@ def claim_frame(row: Claimed, resume: str, place: Place, past: Past | None) -> C
         positions=past.operations if past is not None else {},
         lines=past.lines if past is not None else {},
         spent=row.spent,
+        earlier=row.earlier,
+        cancel="canceled by request" if row.is_canceled else None,
     )
 
 
@@ -181,6 +189,10 @@ def _facts(row: Claimed, place: Place) -> Facts:
         is_replay=row.is_replay,
         trace_context=row.trace_context,
         machine=row.machine,
+        priority=row.priority,
+        attempt_started_at=row.attempt_at.timestamp() if row.attempt_at else None,
+        version_id=row.version_id,
+        project_name=place.project_name,
     )
 
 

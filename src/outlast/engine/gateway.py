@@ -80,7 +80,13 @@ class Gateway:
             raise Refused(
                 Refusal(409, "session_lost", "the session was declared lost; begin a new one")
             )
-        place = Place(environment.id, environment.slug, environment.project_ref, api_url)
+        place = Place(
+            environment.id,
+            environment.slug,
+            environment.project_ref,
+            project_name=environment.project_name,
+            api_url=api_url,
+        )
         before = self._sessions.get(hello.session)
         session = Session(
             session_id=hello.session,

@@ -47,6 +47,5 @@ alter table outlast.environment add column retention_days int check (retention_d
 alter table outlast.run_state add column machine text;
 alter table outlast.run_state add column earlier_seconds double precision not null default 0;
 
--- Whether a cancel has hooks to run, whatever the run does then; when its present attempt began.
-alter table outlast.run_state add column on_cancel boolean not null default false;
+-- When the present attempt began.
 alter table outlast.run_state add column attempt_at timestamptz;

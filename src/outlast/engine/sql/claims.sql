@@ -7,7 +7,8 @@ select r.id as run_id, r.task, r.queue, r.concurrency_key,
   r.trace_context, r.created_at, r.tags || coalesce(g.tags, '{}') as tags,
   coalesce(m.value::text, r.metadata, '{}') as metadata,
   s.token, s.attempt, s.started_at, s.session_id, v.name as version,
-  coalesce(s.machine, r.machine) as machine, s.active_seconds - s.earlier_seconds as spent
+  coalesce(s.machine, r.machine) as machine, s.active_seconds - s.earlier_seconds as spent,
+  s.earlier_seconds as earlier, s.cancel_at is not null as is_canceled, s.attempt_at, s.version_id, r.priority
 from unnest(:runs::text[]) as c (id)
 cross join lateral (select * from outlast.run x where x.environment_id = :environment::text and x.id = c.id limit 1) r
 join outlast.run_state s on s.run_id = r.id

@@ -218,12 +218,17 @@ declare
     select s.run_id from unnest(items) i join outlast.run_state s on s.run_id = i.run where s.token = i.token);
   lanes bigint[];
   again text[];
+  hooked text[];  -- canceled, and somewhere else the hooks of that can still run
   failed ending[];
 begin
   perform lose_home(runs);
+  hooked := with_cancel_hooks(env, array(
+    select s.run_id from outlast.run_state s
+    where s.run_id = any (runs) and s.status in ('dequeued', 'executing') and s.cancel_at is not null));
   return query select * from force_end(env, moment, floor, pins, (
     select array_agg(s.run_id) from outlast.run_state s
-    where s.run_id = any (runs) and s.status in ('dequeued', 'executing') and s.cancel_at is not null),
+    where s.run_id = any (runs) and s.status in ('dequeued', 'executing') and s.cancel_at is not null
+      and s.run_id <> all (hooked)),
     'canceled', error_text('canceled', 'Canceled', 'canceled while its worker was lost'));
   if counts then
     select array_agg(row(0, s.run_id, s.token,
@@ -252,17 +257,50 @@ begin
   select array_agg(run_id), array_agg(lane_id) into again, lanes from lost;
   if again is null then return; end if;
   perform release(env, lanes, floor);
+  perform move_to_cancel(env, hooked);
   perform enter(env, moment, floor, pins, (
     select array_agg(row(r, 0, moment, false, null, null)::entering) from unnest(again) r));
 end $$;
 
+-- Those of the runs whose code wants to hear of a cancel, as the version that they go on with declares.
+create function with_cancel_hooks(env text, runs text[]) returns text[] language sql stable as $$
+  select array(
+    select s.run_id
+    from outlast.run_state s
+    join outlast.environment e on e.id = env
+    cross join lateral (
+      select r.task, r.version_pin from outlast.run r
+      where r.environment_id = env and r.id = s.run_id limit 1) r
+    where s.run_id = any (runs) and s.environment_id = env and exists (
+      select from outlast.task t
+      where t.id = r.task and (t.manifest::json ->> 'on_cancel')::boolean
+        and t.version_id = coalesce(
+          case when e.pins_versions then coalesce(s.version_id, r.version_pin) end, e.current_version_id))) $$;
+
+-- Canceled runs wait for a worker in lanes that no limit holds back, on the routes they need.
+create function move_to_cancel(env text, runs text[]) returns void language plpgsql as $$
+begin
+  if coalesce(cardinality(runs), 0) = 0 then return; end if;
+  insert into outlast.queue (environment_id, name) values (env, 'outlast/cancel') on conflict do nothing;
+  insert into outlast.lane (environment_id, queue, key, route)
+  select distinct env, 'outlast/cancel', '', l.route
+  from outlast.run_state s join outlast.lane l on l.id = s.lane_id where s.run_id = any (runs)
+  on conflict do nothing;
+  update outlast.run_state s
+  set lane_id = (select t.id from outlast.lane t where t.environment_id = env and t.queue = 'outlast/cancel'
+                 and t.key = '' and t.route = l.route)
+  from outlast.lane l
+  where s.run_id = any (runs) and l.id = s.lane_id;
+end $$;
+
 -- Cancels with all runs they triggered, whatever the depth: queued and waiting ones end at once, executing
--- ones get 30 seconds to unwind.
+-- ones get 30 seconds to unwind. So long the hooks of a run that does not execute wait for a worker.
 create function turn_cancels(
   env text, moment timestamptz, floor double precision, pins boolean, items cancellation[]
 ) returns setof told language plpgsql as $$
 declare
   family text[];
+  hooked text[];
 begin
   with recursive down as (
     select i.run collate "C" as id from unnest(items) i
@@ -271,9 +309,16 @@ begin
       select id from outlast.run where environment_id = env and parent_id = d.id offset 0) r
   )
   select array_agg(id) into family from down;
+  family := array(
+    select s.run_id from outlast.run_state s
+    where s.run_id = any (family) and s.environment_id = env and s.cancel_at is null);
+  hooked := with_cancel_hooks(env, array(
+    select s.run_id from outlast.run_state s
+    where s.run_id = any (family) and s.status in ('delayed', 'queued', 'waiting', 'retrying')));
+  perform ask_hooks(env, moment, floor, pins, hooked);
   return query select * from force_end(env, moment, floor, pins, (
     select array_agg(s.run_id) from outlast.run_state s
-    where s.run_id = any (family) and s.environment_id = env
+    where s.run_id = any (family) and s.run_id <> all (hooked)
       and s.status in ('delayed', 'pending_version', 'queued', 'waiting', 'retrying')),
     'canceled', error_text('canceled', 'Canceled', 'canceled by request'));
   return query
@@ -288,4 +333,22 @@ begin
       on conflict do nothing
     )
     select (say(a.session_id, 'cancel', a.run_id, a.token, 'canceled by request')).* from asked a;
+end $$;
+
+-- Runs that do not execute go to a worker once more, for the hooks of their cancel: where they are parked, if so.
+create function ask_hooks(env text, moment timestamptz, floor double precision, pins boolean, runs text[])
+returns void language plpgsql as $$
+begin
+  if cardinality(runs) = 0 then return; end if;
+  perform withdraw(env, array(
+    select s.run_id from outlast.run_state s where s.run_id = any (runs) and s.status = 'queued'));
+  perform move_to_cancel(env, runs);
+  update outlast.run_state s set cancel_at = moment where s.run_id = any (runs);
+  insert into outlast.timer (environment_id, due_at, kind, ref)
+  select env, moment + interval '30 seconds', 'cancel', r from unnest(runs) r
+  on conflict do nothing;
+  perform enter(env, moment, floor, pins, (
+    select array_agg(row(s.run_id, 0, moment, false, s.session_id,
+                         case when s.session_id is not null then moment + interval '2 seconds' end)::entering)
+    from outlast.run_state s where s.run_id = any (runs)));
 end $$;

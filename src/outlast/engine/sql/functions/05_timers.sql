@@ -37,9 +37,13 @@ begin
 
   return query select * from force_end(env, moment, floor, pins, (
     select array_agg(s.run_id) from unnest(due) t join outlast.run_state s on s.run_id = t.ref
-    where t.kind = 'ttl' and s.status = 'queued' and s.attempt = 0),
+    where t.kind = 'ttl' and s.status = 'queued' and s.attempt = 0 and s.cancel_at is null),
     'expired', error_text('expired', 'Expired', 'not started within its ttl'));
 
+  insert into outlast.event (run_id, at, kind, detail)
+  select s.run_id, moment, 'cancel hooks missed', 'no worker took the run within 30 s of its cancel'
+  from unnest(due) t join outlast.run_state s on s.run_id = t.ref
+  where t.kind = 'cancel' and s.cancel_at is not null and s.status = 'queued';
   return query select * from force_end(env, moment, floor, pins, (
     select array_agg(s.run_id) from unnest(due) t join outlast.run_state s on s.run_id = t.ref
     where t.kind = 'cancel' and s.cancel_at is not null),

@@ -12,7 +12,8 @@ begin
     set status = 'dequeued', token = s.token + 1, attempt = s.attempt + p.fresh::int,
         session_id = p.session, ready_at = null, entered_at = moment, updated_at = moment,
         earlier_seconds = case when p.fresh then s.active_seconds else s.earlier_seconds end,
-        started_at = coalesce(s.started_at, moment),
+        started_at = case when s.cancel_at is null then coalesce(s.started_at, moment) else s.started_at end,
+        attempt_at = case when p.fresh then moment else s.attempt_at end,
         version_id = (select version_id from outlast.session where id = p.session)
     from unnest(picks) p
     where s.run_id = p.run
