@@ -22,6 +22,7 @@ from outlast.protocol.messages import (
     Entry,
     Facts,
     Fail,
+    LogLine,
     Report,
     Result,
     Step,
@@ -49,7 +50,11 @@ BODIES: dict[int, type[msgspec.Struct]] = {
     Kind.COMPLETE: Complete,
     Kind.FAIL: Fail,
     Kind.REPORT: Report,
+    Kind.LINE: LogLine,
 }
+
+
+POLICY = RetryPolicy(min_timeout=0.01, randomize=False)
 
 
 @dataclass
@@ -87,7 +92,7 @@ class StubRegistry:
 
 class StubPipe:
     def __init__(self, receive: Callable[[Frame], None]) -> None:
-        self.send = receive
+        self.send = self.hand_over = receive
 
     def send_now(self, *frames: Frame) -> None:
         for each in frames:
@@ -114,6 +119,7 @@ class Server:
         self.parked: dict[str, tuple[str, ...]] = {}
         self.ended: dict[str, Complete | Fail] = {}
         self.positions: dict[str, int] = {}
+        self.lines: dict[str, int] = {}
         self.logs: list[str] = []
         self.left = False
         self.changed = asyncio.Event()
@@ -173,6 +179,8 @@ class Server:
         attempts: int = 3,
         payload: str | None = None,
         cancel: str | None = None,
+        *,
+        policy: RetryPolicy = POLICY,
     ) -> None:
         self.task_of[run] = task
         self.tokens[run] = token = self.tokens.get(run, 0) + 1
@@ -199,10 +207,11 @@ class Server:
             facts=facts,
             executor="shared",
             payload=payload,
-            retry=msgspec.json.encode(RetryPolicy(min_timeout=0.01, randomize=False)).decode(),
+            retry=msgspec.json.encode(policy).decode(),
             seed=b"s" * 32,
             entries=entries,
             positions=dict(self.positions),
+            lines=dict(self.lines),
             cancel=cancel,
         )
         self.executor.receive([frame(Kind.CLAIM, claim, run=run, token=token)])
@@ -320,8 +329,13 @@ class Server:
                 asyncio.get_running_loop().call_soon(self.claim, self.task_of[run], run, "warm")
             case Kind.COMPLETE | Kind.FAIL:
                 self.ended[run] = body
+            case Kind.LINE:
+                assert body.scope is not None
+                if self.lines.get(body.scope, 0) < body.ordinal:
+                    self.lines[body.scope] = body.ordinal
+                    self.logs.append(body.message)
+                return None
             case Kind.REPORT:
-                self.logs += [line.message for line in body.logs]
                 for operation in body.metadata:
                     self.positions[operation.scope] = operation.ordinal
             case _:

@@ -6,7 +6,15 @@ import sys
 import outlast
 
 EXPORTS = """
-
+AbortTaskRunError ApiError AuthenticationError BadRequestError BatchHandle BatchItem BatchResult
+BatchTriggerError BlockingCallWarning Call CompleteTaskWithOutput ConflictError Context
+ForeignCallError Interrupt MaxDurationExceeded NonDeterministicReplayError NotFoundError
+OutOfMemoryError OutlastError OutputError OutsideRunError OutsideRunWarning PayloadError
+PermissionDeniedError Queue RateLimitError Result Retry RunCanceled RunError RunExpired RunFailed
+RunHandle RunTimedOut ServerError SettingsError StepError Task TaskItem TaskRef TransportError
+TriggerOptions UnprocessableError UsageError Verdict WaitInStepError WaitOptions WaitTimeoutError
+WaitpointTimeoutError WaitpointToken aclose batch idempotency_keys logger metadata retry runs step
+step_sync tags task tasks wait
 """.split()  # noqa: SIM905 - as it reads best
 
 HEAVY = "typer rich asyncpg fastapi starlette websockets httpx uvicorn jinja2"
