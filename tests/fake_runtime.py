@@ -9,11 +9,11 @@ from uuid import UUID
 
 import msgspec
 
-from outlast.protocol.messages import Call, Facts, MetadataOperation
+from outlast.protocol.messages import Call, Facts, LogLevel, MetadataOperation
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk.context import Context
-from outlast.sdk.runtime import EntryKind
+from outlast.sdk.runtime import EntryKind, Words
 from outlast.sdk.signals import CancelSignal
 
 FACTS = Facts(
@@ -43,6 +43,9 @@ class FakeRuntime:
         self.journal: dict[str, Outcome] = {}
         self.operations: list[MetadataOperation] = []
         self.tags: list[str] = []
+        self.stores: list[bool] = []
+        self.words: list[Words] = []
+        self.echoed: list[str] = []
         self.answers: dict[str, Outcome] = {}  # by name of the call
         self.made: Callable[[Call], tuple[Triggered, ...]] = lambda call: tuple(
             Triggered(run_id=f"run_child_{number}") for number in range(len(call.items))
@@ -107,11 +110,32 @@ class FakeRuntime:
 
     def metadata(self) -> dict[str, object]:
         return {
-            operation.key: msgspec.json.decode(operation.value) for operation in self.operations
+            ".".join(operation.path): msgspec.json.decode(operation.value)
+            for operation in self.operations
         }
 
     def operate(self, make: Callable[[str, int], MetadataOperation]) -> None:
         self.operations.append(make("", len(self.operations)))
+
+    async def store(self, *, refresh: bool = False) -> None:
+        self.stores.append(refresh)
+
+    def store_sync(self, *, refresh: bool = False) -> None:
+        self.stores.append(refresh)
+
+    def logs(self, level: LogLevel) -> bool:
+        return level != "DEBUG"
+
+    def say(self, words: Words) -> bool:
+        self.words.append(words)
+        return True
+
+    def begin(self, words: Words) -> str:
+        self.words.append(words)
+        return f"span_{len(self.words)}"
+
+    def echo(self, line: str) -> None:
+        self.echoed.append(line)
 
     def tag(self, tags: tuple[str, ...]) -> None:
         self.tags.extend(tags)

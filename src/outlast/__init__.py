@@ -1,7 +1,7 @@
 """Outlast: background work that outlives a request."""
 
 from outlast.client.clients import aclose
-from outlast.sdk import batch, runs, tags, tasks, wait
+from outlast.sdk import batch, runs, schedules, tags, tasks, wait
 from outlast.sdk import idempotency as idempotency_keys
 from outlast.sdk import retrying as retry
 from outlast.sdk.batches import BatchItem, TaskItem
@@ -52,6 +52,7 @@ from outlast.sdk.options import TriggerOptions, WaitOptions
 from outlast.sdk.queue import Queue
 from outlast.sdk.results import BatchResult, Result
 from outlast.sdk.retry import Retry
+from outlast.sdk.schedules import Cron, ScheduledPayload
 from outlast.sdk.steps import step, step_sync
 from outlast.sdk.task import Task
 from outlast.sdk.taskref import TaskRef
@@ -72,6 +73,7 @@ __all__ = [
     "CompleteTaskWithOutput",
     "ConflictError",
     "Context",
+    "Cron",
     "ForeignCallError",
     "Interrupt",
     "MaxDurationExceeded",
@@ -94,6 +96,7 @@ __all__ = [
     "RunFailed",
     "RunHandle",
     "RunTimedOut",
+    "ScheduledPayload",
     "ServerError",
     "SettingsError",
     "StepError",
@@ -117,6 +120,7 @@ __all__ = [
     "metadata",
     "retry",
     "runs",
+    "schedules",
     "step",
     "step_sync",
     "tags",

@@ -15,6 +15,7 @@ from outlast.engine.database import Database
 from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.filters import Page, RunFilters, statuses_named
 from outlast.engine.queries import parse
+from outlast.engine.reports import Reports
 from outlast.engine.runs import Runs
 from outlast.engine.tenancy import Environment
 from outlast.engine.turn import NewRun, play
@@ -120,7 +121,8 @@ async def test_another_environments_run_is_not_found(desk: Desk, database: Datab
     [run_id] = await desk.trigger(Trigger(task="one"))
     other = (await desk.office.tenancy.create_project("Other")).environments[0]
 
-    for reading in (desk.runs.retrieve, desk.runs.detail, desk.runs.has_ended, desk.runs.logs):
+    lines = Reports(database, desk.runs).lines
+    for reading in (desk.runs.retrieve, desk.runs.detail, desk.runs.has_ended, lines):
         with pytest.raises(NotFound):
             await reading(other.id, run_id)
     assert (await desk.runs.page(other.id)).runs == ()
@@ -297,8 +299,9 @@ async def test_logs_continue_where_the_reader_stopped(desk: Desk) -> None:
     for message in ("a", "b"):
         await desk.set("log", run=run, message=message)
 
-    [first] = await desk.runs.logs(desk.environment.id, run, limit=1)
-    [second] = await desk.runs.logs(desk.environment.id, run, after=first.number)
+    reports = Reports(desk.office.database, desk.runs)
+    [first] = await reports.lines(desk.environment.id, run, limit=1)
+    [second] = await reports.lines(desk.environment.id, run, after=first.number)
 
     assert (first.message, second.message) == ("a", "b")
     assert await desk.runs.events(desk.environment.id, run) == []

@@ -18,6 +18,7 @@ Status = Annotated[list[str] | None, typer.Option(help="QUEUED, EXECUTING, …; 
 Task = Annotated[list[str] | None, typer.Option(help="A task's id; repeatable.")]
 Tag = Annotated[list[str] | None, typer.Option(help="Repeatable; any of them.")]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="How many.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As the API has it, for scripts.")]
 
 
@@ -76,6 +77,14 @@ def tail(run: Run, api_url: ApiUrls = None, key: Key = None) -> None:
     from outlast.cli.tail import follow
 
     follow(connection(api_url, key), run)
+
+
+@app.command("logs")
+def logs(run: Run, follow: Follow = False, api_url: ApiUrls = None, key: Key = None) -> None:
+    """Show what a run printed and logged."""
+    from outlast.cli.tail import show_logs
+
+    show_logs(connection(api_url, key), run, follow=follow)
 
 
 @app.command("resume")

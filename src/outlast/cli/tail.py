@@ -1,4 +1,4 @@
-"""Following a run on the terminal: a line whenever its status, attempt or metadata changes."""
+"""Following a run on the terminal: its status, its metadata, and what it says."""
 
 import json
 import time
@@ -9,6 +9,7 @@ from outlast.cli.ends import show_end
 from outlast.cli.terminal import say
 from outlast.client import runs
 from outlast.protocol.bodies import RunDetail
+from outlast.protocol.timeline import LogLineBody
 
 _LOOK_SECONDS = 0.5
 
@@ -27,6 +28,36 @@ def follow(found: Connection, run_id: str) -> None:
         if (end := call(found, runs.end(run_id, _LOOK_SECONDS))) is not None:
             show_end(end)
             return
+
+
+def show_logs(found: Connection, run_id: str, *, follow: bool) -> None:
+    """Print what a run said; `follow` goes on until its end."""
+    after = 0
+    while True:
+        # Asked before the lines are read: what it said last is read after its end.
+        over = not follow or call(found, runs.end(run_id, 0 if after == 0 else _LOOK_SECONDS))
+        after = _show_lines(found, run_id, after)
+        if over:
+            return
+
+
+def _show_lines(found: Connection, run_id: str, after: int) -> int:
+    """Print the lines after a number, and return the last number."""
+    while True:
+        page = call(found, runs.logs(run_id, after))
+        for line in page.lines:
+            if line.kind == "end" and line.level != "ERROR":
+                continue
+            moment = line.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+            extra = json.dumps(line.attributes, ensure_ascii=False) if line.attributes else ""
+            say(f"{moment}  {line.level:<5}  {line.message}  {extra}".rstrip(), style=_style(line))
+        after = max((line.number for line in page.lines), default=after)
+        if page.next is None:
+            return after
+
+
+def _style(line: LogLineBody) -> str | None:
+    return {"ERROR": "red", "WARN": "yellow", "DEBUG": "dim", "TRACE": "dim"}.get(line.level)
 
 
 def _lines(run: RunDetail) -> tuple[str, ...]:

@@ -1,12 +1,15 @@
 """Runs: read, list, cancel, and wait for their end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import msgspec
+from pydantic_core import to_json
 
 from outlast.client.requests import Reply, Request, model
-from outlast.protocol.bodies import IdReply, RunDetail, RunPage
+from outlast.protocol.bodies import IdReply, MetadataReply, RunDetail, RunPage
+from outlast.protocol.reports import TagsReply
+from outlast.protocol.timeline import LogsBody
 
 POLL_SECONDS = 20.0
 """How long the server holds a question for a run's end."""
@@ -59,6 +62,26 @@ def cancel(run_id: str) -> Request[IdReply]:
 def resume(run_id: str) -> Request[IdReply]:
     """Return the request that lets a run that cannot replay go on with the current version."""
     return Request("POST", f"/api/outlast/v1/runs/{_part(run_id)}/resume", model(IdReply))
+
+
+def update_metadata(run_id: str, values: Mapping[str, object]) -> Request[MetadataReply]:
+    """Return the request that sets keys of a run's metadata; the others stay."""
+    operations = [{"type": "set", "key": key, "value": value} for key, value in values.items()]
+    body = to_json({"operations": operations})
+    path = f"/api/v1/runs/{_part(run_id)}/metadata"
+    return Request("PUT", path, model(MetadataReply), body=body)
+
+
+def add_tags(run_id: str, tags: Sequence[str]) -> Request[TagsReply]:
+    """Return the request that adds tags to a run."""
+    body = msgspec.json.encode({"tags": list(tags)})
+    return Request("POST", f"/api/v1/runs/{_part(run_id)}/tags", model(TagsReply), body=body)
+
+
+def logs(run_id: str, after: int) -> Request[LogsBody]:
+    """Return the request for what a run said after the line of this number."""
+    path = f"/api/outlast/v1/runs/{_part(run_id)}/logs"
+    return Request("GET", path, model(LogsBody), query=(("after", str(after)),))
 
 
 def end(run_id: str, seconds: float) -> Request[End | None]:

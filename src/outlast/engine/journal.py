@@ -87,12 +87,12 @@ class JournalWriter:
         """Return a run's metadata as JSON text, however long the database is away."""
         while True:
             try:
-                found: str | None = await self._database.fetch_value(JOURNAL.read_metadata, run=run)
+                found = await self._database.fetch_value(JOURNAL.read_metadata, run=run)
             except Unavailable as error:
                 logger.warning("reading metadata repeats", extra={"why": str(error)})
                 await asyncio.sleep(_PAUSE)
             else:
-                return found or "{}"
+                return str(found or "{}")
 
     async def close(self) -> None:
         """Write what has gathered and stop."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from outlast.sdk import runtime
 from outlast.sdk.errors import UsageError
+from outlast.sdk.metadata import inside
 from outlast.sdk.texts import storable
 
 MAX_TAGS = 10
@@ -13,9 +13,12 @@ Tags = str | Sequence[str]
 
 
 def add(*tags: str) -> None:
-    """Add tags to the run. Outside a run nothing happens; past ten the rest is ignored."""
-    run = runtime.current()
+    """Add tags to the run. What would be the eleventh is left out, and said in its log.
+
+    Outside a run nothing happens but a warning.
+    """
     checked = check(tags)
+    run = inside("tags.add()")
     if run is not None and checked:
         run.tag(checked)
 

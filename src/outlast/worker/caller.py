@@ -1,13 +1,23 @@
-"""What code asks of its run without waiting: keys, the body of a step, metadata and tags."""
+"""What code asks of its run without waiting: keys, the body of a step, metadata, tags and lines."""
 
 import contextvars
+import hashlib
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from outlast.protocol.messages import MetadataOperation
-from outlast.sdk.errors import NonDeterministicReplayError, OutsideRunError, WaitInStepError
-from outlast.sdk.runtime import EntryKind
+import msgspec
+
+from outlast.protocol.messages import LogLevel, LogLine, MetadataOperation
+from outlast.sdk import runtime
+from outlast.sdk.errors import (
+    ForeignCallError,
+    NonDeterministicReplayError,
+    OutsideRunError,
+    WaitInStepError,
+)
+from outlast.sdk.runtime import SEVERITIES, EntryKind, Words
 from outlast.worker.journal import Journal
 from outlast.worker.reports import Reports
 from outlast.worker.scopes import Scope
@@ -22,8 +32,11 @@ class Caller(ABC):
     """The part of a run that answers at once."""
 
     id: str
+    attempt: int
     journal: Journal
     reports: Reports
+    threshold: int
+    """The least severity that `logger` says."""
     steps: int
     """Bodies of steps that execute at this moment."""
     lost: BaseException | None
@@ -70,13 +83,53 @@ class Caller(ABC):
 
     def operate(self, make: Callable[[str, int], MetadataOperation]) -> None:
         """Change metadata at the caller's position."""
-        scope = self.here()
-        scope.ordinal += 1
-        self.reports.operate(make(scope.path, scope.ordinal))
+        self.reports.operate(make(*self.reports.place(self._scope(), line=False)))
 
     def tag(self, tags: tuple[str, ...]) -> None:
         """Add tags to the run."""
         self.reports.tag(tags)
+
+    def say(self, words: Words) -> bool:
+        """Say a line; False when a replay only repeats it."""
+        if self.state is State.ENDED:
+            return True
+        return self._say(words, *self.reports.place(self._scope(), line=True))
+
+    def begin(self, words: Words) -> str:
+        """Begin a span and return its id, which a replay finds again."""
+        scope, ordinal = self.reports.place(self._scope(), line=True)
+        place = f"{self.id}\0{self.attempt}\0{scope}\0{ordinal}"
+        span = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+        self._say(msgspec.structs.replace(words, span=span), scope, ordinal)
+        return span
+
+    def said(self, level: LogLevel, message: str, *, placed: bool = True) -> bool:
+        """Take a line that was printed or logged. `placed`: the code of the run said it."""
+        if placed:
+            return self.say(Words(level, message, span=runtime.span()))
+        self.reports.say(level, message)
+        return True
+
+    def _say(self, words: Words, scope: str, ordinal: int) -> bool:
+        fields = msgspec.structs.asdict(words)
+        return self.reports.line(LogLine(at=time.time(), scope=scope, ordinal=ordinal, **fields))
+
+    async def stored(self, *, refresh: bool = False) -> None:
+        """Return when metadata and tags are stored. On the loop of the executor."""
+        if self.state is State.ENDED:
+            raise self.over()
+        await self.reports.stored(refresh=refresh)
+
+    def logs(self, level: LogLevel) -> bool:
+        """Say whether the log level of the project lets a level of `logger` pass."""
+        return SEVERITIES[level] >= self.threshold
+
+    def _scope(self) -> Scope | None:
+        """Return the scope of the code that reports; None: a thread's, or a callback's."""
+        try:
+            return self.here()
+        except ForeignCallError:
+            return None
 
     def over(self) -> OutsideRunError:
         """Return the error of a call that comes too late."""

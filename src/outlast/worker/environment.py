@@ -15,6 +15,8 @@ _OURS = frozenset(
         "TRIGGER_ACCESS_TOKEN",
     }
 )
+_LEAST_SECRET = 8
+"""Characters; what is shorter stands in too many lines by chance."""
 _KEY = re.compile(r"\btr_[a-z]+_\w{8,}")
 
 
@@ -36,6 +38,12 @@ def executor_environment(
     if hash_seed is not None:
         kept["PYTHONHASHSEED"] = str(hash_seed)
     return kept
+
+
+def known_secrets(secret_key: str) -> tuple[str, ...]:
+    """Return the platform's own secrets that this process holds: no log line may show them."""
+    held = {secret_key, *(os.environ.get(name, "") for name in _OURS)}
+    return tuple(secret for secret in held if len(secret) >= _LEAST_SECRET)
 
 
 def hash_seed(digest: str) -> int:

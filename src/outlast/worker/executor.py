@@ -25,17 +25,18 @@ import msgspec
 
 from outlast.clock import boot_seconds
 from outlast.protocol.frames import FENCE_SECONDS, Frame, Kind, frame
-from outlast.protocol.messages import Cancel, Claim, Empty, Fail, Ready, Result
+from outlast.protocol.messages import Cancel, Claim, Empty, Fail, LogLevel, Ready, Result
 from outlast.protocol.outcomes import RunError
 from outlast.sdk import runtime
 from outlast.sdk.hooks import Hooks
 from outlast.sdk.registry import Registry
+from outlast.sdk.runtime import SEVERITIES
 from outlast.worker import scopes
 from outlast.worker.async_run import AsyncRun
+from outlast.worker.capture import Speaker, capture_logs, capture_streams
 from outlast.worker.discovery import import_tasks
 from outlast.worker.pipe import Pipe, end_group, watch
 from outlast.worker.processes import Config
-from outlast.worker.reports import Reporter, capture_logs
 from outlast.worker.run import Run
 from outlast.worker.slot import State
 from outlast.worker.sync_run import SyncRun, interrupt_on_signal
@@ -48,6 +49,13 @@ WENT_COLD = 0
 _NEW_OBJECTS = 5_000
 """Objects between two looks of the garbage collector: a few hundred runs make as many."""
 
+_LEVELS: dict[str, LogLevel] = {
+    "debug": "DEBUG",
+    "info": "INFO",
+    "log": "LOG",
+    "warn": "WARN",
+    "error": "ERROR",
+}
 _claims = msgspec.msgpack.Decoder(Claim)
 
 logger = logging.getLogger("outlast.worker")
@@ -63,6 +71,8 @@ class Executor:
         pipe: Pipe,
         loop: asyncio.AbstractEventLoop,
         leave: Callable[[], None],
+        *,
+        finish: Callable[[Speaker], None] = lambda _: None,
     ) -> None:
         self.loop = loop
         self.threads = Threads(loop)
@@ -73,6 +83,8 @@ class Executor:
         self._registry = registry
         self._pipe = pipe
         self._leave = leave
+        self._finish = finish
+        self.threshold = SEVERITIES[_LEVELS[config.log_level]]
         self._beat: float | None = None
         self._beaten = asyncio.Event()
         self._retiring = False
@@ -83,6 +95,19 @@ class Executor:
     def send(self, frame: Frame) -> None:
         """Send a frame to the supervisor."""
         self._pipe.send(frame)
+
+    def hand_over(self, frame: Frame) -> None:
+        """Give a frame to the system before returning. From any thread."""
+        self._pipe.hand_over(frame)
+
+    def echo(self, line: str) -> None:
+        """Show a line on the worker's terminal, unless its settings say no."""
+        if self._config.console and sys.__stdout__ is not None:
+            sys.__stdout__.write(f"{line}\n")
+
+    def ending(self, run: Run) -> None:
+        """Take what the run began to print, before it says how it ended."""
+        self._finish(run)
 
     async def admit(self) -> None:
         """Wait for a fresh lease. Once this executor retires, for ever."""
@@ -228,7 +253,8 @@ def main() -> None:
     faulthandler.enable()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a process that is killed flushes nothing
-    capture_logs(_reporter)
+    capture_logs(_speaker)
+    finish = capture_streams(_speaker, echo=config.console)
     scopes.keep_order()
     found = import_tasks(Path(config.root), config.dirs)
     for problem in found.errors:  # the worker has said it, once for all its executors
@@ -238,7 +264,8 @@ def main() -> None:
     gc.set_threshold(_NEW_OBJECTS, 20, 20)
     pipe = Pipe(sock)
     loop = asyncio.new_event_loop()
-    executor = Executor(config, found.registry, pipe, loop, lambda: os._exit(WENT_COLD))
+    leave = functools.partial(os._exit, WENT_COLD)
+    executor = Executor(config, found.registry, pipe, loop, leave, finish=finish)
     ready = functools.partial(_serve, executor, pipe, loop)
     if config.kind == "shared":
         Watchdog(executor, loop, pipe, threading.get_ident()).start()
@@ -260,7 +287,7 @@ def _serve(executor: Executor, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> N
     loop.run_forever()
 
 
-def _reporter() -> Reporter | None:
+def _speaker() -> Speaker | None:
     run = runtime.current()
     if isinstance(run, AsyncRun | SyncRun) and run.state is not State.ENDED:
         return run

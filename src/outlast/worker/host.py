@@ -33,6 +33,19 @@ class Host(Protocol):
     def send(self, frame: Frame) -> None:
         """Send a frame to the supervisor."""
 
+    def hand_over(self, frame: Frame) -> None:
+        """Give a frame to the system before returning. From any thread."""
+
+    @property
+    def threshold(self) -> int:
+        """The least severity that `logger` says."""
+
+    def echo(self, line: str) -> None:
+        """Show a line on the worker's terminal, unless its settings say no."""
+
+    def ending(self, run: "Run") -> None:
+        """Take what the run began to print, before it says how it ended."""
+
     def may_begin(self) -> bool:
         """Say whether something new may start now."""
 

@@ -49,8 +49,12 @@ class Outbox:
                 self.acknowledge(run, said, number)
 
     def last(self, run: str, token: int) -> Frame | None:
-        """Return the newest frame of a run under a token that still waits."""
-        waiting = [frame for frame in self._runs.get(run, {}).values() if frame.token == token]
+        """Return the newest frame that a run's executor numbered and that still waits."""
+        waiting = [
+            frame
+            for frame in self._runs.get(run, {}).values()
+            if frame.token == token and frame.number > 0
+        ]
         return waiting[-1] if waiting else None
 
     async def emptied(self) -> None:

@@ -17,6 +17,8 @@ from outlast.protocol.frames import Frame, pack, unpack
 _LENGTH = struct.Struct(">I")
 _CHUNK = 1 << 18
 _PR_SET_PDEATHSIG = 1
+_PATIENCE = 1.0
+"""Seconds that a line waits for a supervisor which reads slowly, before it is kept in memory."""
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
 
@@ -33,6 +35,7 @@ class Pipe:
         self._receive: Callable[[list[Frame]], None] = _ignore
         self._closed: Callable[[], None] = end_group
         self._writing = False
+        self._slow = False  # the supervisor kept a line waiting for too long, and still does
         sock.setblocking(False)
 
     def attach(
@@ -62,6 +65,34 @@ class Pipe:
             with contextlib.suppress(OSError):
                 self._socket.sendall(self._outgoing)
             self._outgoing.clear()
+
+    def hand_over(self, frame: Frame) -> None:
+        """Give a frame to the system before returning, past what is queued. From any thread.
+
+        A process that is killed right after has said it. Only a supervisor that does not read for
+        a second leaves it in the memory of this process for now.
+        """
+        message = pack([frame])
+        with self._lock:
+            self._outgoing += _LENGTH.pack(len(message)) + message
+            with contextlib.suppress(OSError):  # the end of the supervisor is heard elsewhere
+                self._drain()
+            left = bool(self._outgoing)
+        if left and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._write)
+
+    def _drain(self) -> None:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        while self._outgoing:
+            try:
+                sent = self._socket.send(self._outgoing, socket.MSG_DONTWAIT)
+                del self._outgoing[:sent]
+                self._slow = False
+            except (BlockingIOError, InterruptedError):
+                if self._slow or not poll.poll(_PATIENCE * 1000):
+                    self._slow = True
+                    return
 
     def _flush(self) -> None:
         with self._lock:

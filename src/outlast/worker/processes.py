@@ -40,6 +40,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     replay_always: bool
     warm_wait: float
     sync_warm_wait: float
+    log_level: str = "info"  # the least level that `logger` says
+    console: bool = True  # whether lines of runs are shown on the worker's terminal too
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from outlast.protocol.outcomes import RunError
 from outlast.worker.ceilings import Ceilings
 from outlast.worker.events import ExecutorDied, RunEnded, RunLeft, RunStarted, WorkerEvent
 from outlast.worker.holdings import Holding, Holdings
+from outlast.worker.lines import Gathering
 from outlast.worker.link import Link
 from outlast.worker.pool import Limits, Place, Pool
 from outlast.worker.processes import Launch, death, describe_exit
@@ -31,7 +32,8 @@ _FRESH_BEAT = 3.0  # seconds for which a beat is still passed on to a new execut
 _CRASH_GRACE = 1.0  # seconds from an executor's last words to its end
 _MOST_BODY = MAX_FRAME_BYTES - 64 * 1024  # what one message holds, with room for its header
 # Plain numbers: these are compared with every frame.
-_CLAIM, _ACK, _STARTED, _SUSPEND = map(int, (Kind.CLAIM, Kind.ACK, Kind.STARTED, Kind.SUSPEND))
+_CLAIM, _ACK, _STARTED = map(int, (Kind.CLAIM, Kind.ACK, Kind.STARTED))
+_SUSPEND, _LINE = map(int, (Kind.SUSPEND, Kind.LINE))
 _LAST = frozenset({Kind.COMPLETE, Kind.FAIL, Kind.GONE})
 _MOST_UNSENT = 64 * 1024 * 1024  # bytes that executors may run ahead of the servers
 
@@ -68,8 +70,10 @@ class Router:
         on_ready: Callable[[], None],
         on_capacity: Callable[[], None],
         machines: Mapping[str, Machine] = PRESETS,
+        secrets: Sequence[str] = (),
     ) -> None:
         self._link = link
+        self._lines = Gathering(link.send, secrets)
         self._on_event = on_event
         self._on_ready = on_ready
         self._beaten_at = float("-inf")
@@ -187,7 +191,8 @@ class Router:
         holding = self.holdings.exactly(ack.run, ack.token)
         if sent is None or holding is None or holding.place is None:
             return
-        holding.place.send(ack)
+        if ack.number > 0:  # else it is about lines, which no executor waits for
+            holding.place.send(ack)
         if sent.kind == _SUSPEND:
             if msgspec.msgpack.decode(ack.body, type=Suspended).held:
                 holding.parked = True
@@ -234,12 +239,16 @@ class Router:
     def _from_executor(self, place: Place, frames: list[Frame]) -> None:
         ours: list[Frame] = []
         for each in frames:
-            if each.kind >= _CLAIM:
+            if each.kind >= _CLAIM and each.kind != _LINE:
                 self._hear(place, each)
                 continue
             holding = self.holdings.exactly(each.run, each.token)
             if holding is None or holding.place is not place:
                 continue  # the run was dropped meanwhile
+            if each.kind == _LINE:
+                self._lines.add(each.run, each.token, each.body)
+                continue
+            ours += self._lines.take(each.run, each.token)
             holding.claim = None
             holding.number = max(holding.number, each.number)
             if len(each.body) > _MOST_BODY:
@@ -296,6 +305,8 @@ class Router:
 
     def _executor_ended(self, place: Place, code: int) -> None:
         held = self.holdings.of(place)
+        for holding in held:  # what they said last, before what becomes of them
+            self._link.send(self._lines.take(holding.run, holding.token))
         executing = [holding for holding in held if not holding.parked]
         parked = [holding for holding in held if holding.parked]
         asked = place.blame is None and (place.leaving or place.killed)

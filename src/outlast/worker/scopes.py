@@ -22,7 +22,7 @@ TaskOf: TypeAlias = asyncio.Future[Any]
 class Scope:
     """What has been counted in one scope so far."""
 
-    __slots__ = ("_children", "_counts", "ordinal", "parent", "path", "position")
+    __slots__ = ("_children", "_counts", "lines", "ordinal", "parent", "path", "position")
 
     def __init__(self, path: str = "", parent: "Scope | None" = None) -> None:
         self.path = path
@@ -30,7 +30,9 @@ class Scope:
         self.position = 0
         """Calls made, each at its position from 1."""
         self.ordinal = 0
-        """Reports made (metadata), each with its ordinal from 1."""
+        """Changes of metadata made, each with its ordinal from 1."""
+        self.lines = 0
+        """Lines said, likewise."""
         self._counts: dict[str, int] = {}
         self._children: dict[str, int] = {}
 

@@ -11,7 +11,7 @@ from outlast.protocol.frames import PROTOCOL, Frame, Kind, frame
 from outlast.protocol.ids import new_id
 from outlast.protocol.manifests import ExecutorKind, Manifest
 from outlast.protocol.messages import Capacity, Held, Hello, Welcome, held_digest
-from outlast.worker.environment import executor_environment, hash_seed
+from outlast.worker.environment import executor_environment, hash_seed, known_secrets
 from outlast.worker.events import Disconnected, Ready, WorkerEvent
 from outlast.worker.link import Link
 from outlast.worker.pool import Limits
@@ -60,6 +60,7 @@ class Session:
             on_ready=self._announce,
             on_capacity=self._capacity_changed,
             machines=settings.machines,
+            secrets=known_secrets(settings.secret_key),
         )
         self._pool = self._router.pool
 
@@ -163,5 +164,7 @@ class Session:
             replay_always=settings.replay_always,
             warm_wait=settings.warm_wait,
             sync_warm_wait=settings.sync_warm_wait,
+            log_level=settings.log_level,
+            console=settings.console,
         )
         return Launch(config, self._environment, settings.executor_command)

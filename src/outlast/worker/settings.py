@@ -4,7 +4,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import msgspec
 
@@ -21,12 +21,16 @@ DRAIN = 25.0
 """Seconds that runs get to reach their next entry; Kubernetes kills after 30."""
 
 
+LogLevelName = Literal["debug", "info", "log", "warn", "error"]
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker needs to know. Times in seconds.
 
     `api_urls` are servers of one installation, tried in turn. `dirs` are folders below
     `project_root` or dotted packages. `loops` shared executors run `shared_concurrency` async runs
-    each; at most `processes` dedicated ones execute at once. `executor_command` replaces the
+    each; at most `processes` dedicated ones execute at once. `log_level` is the least that `logger`
+    says; `console` shows lines of runs on the terminal too. `executor_command` replaces the
     executor (for tests). `machines` are the presets that tasks may ask for. Without
     `retries` every task has one attempt, whatever it declares; a trigger may ask for more.
     """
@@ -47,7 +51,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryPolicy = RetryPolicy()
     retries: bool = True
     max_duration: float | None = 3600.0
-    log_level: str = "info"
+    log_level: LogLevelName = "info"
+    console: bool = True
     executor_command: tuple[str, ...] | None = None
     machines: Mapping[str, Machine] = PRESETS
 
@@ -106,7 +111,8 @@ class _Project(msgspec.Struct, frozen=True):
     dirs: tuple[str, ...] | None = None
     retries: _Retries = _Retries()
     max_duration: float | str | None = 3600.0
-    log_level: str = "info"
+    log_level: LogLevelName = "info"
+    console: bool = True
 
 
 def project_root(start: Path) -> Path:
@@ -142,6 +148,7 @@ def load_settings(
             retries=project.retries.enabled_in_dev or not secret_key.startswith(_DEV_KEY),
             max_duration=_seconds(project.max_duration, "max_duration"),
             log_level=project.log_level,
+            console=project.console,
         )
     except UsageError as error:
         raise ValueError(str(error)) from error

@@ -102,11 +102,6 @@ class SyncRun(Run):
         else:
             self._loop.call_soon_threadsafe(super().note, step, answered)
 
-    def is_muted(self) -> bool:
-        """Whether the code that logs repeats what it logged before."""
-        on_main = threading.get_ident() == self._user_thread and self.body() is None
-        return on_main and self.state is not State.ENDED and self.journal.replays(self.root)
-
     # The runtime that the SDK calls: blocking
 
     def recall_sync(
@@ -144,6 +139,10 @@ class SyncRun(Run):
         """Create runs that go their own way."""
         return self.block(self.call(call)).triggered
 
+    def store_sync(self, *, refresh: bool = False) -> None:
+        """Return when metadata and tags are stored."""
+        self.block(self.stored(refresh=refresh))
+
     # And on a loop that the function has started itself
 
     async def recall(
@@ -176,6 +175,10 @@ class SyncRun(Run):
     async def trigger(self, call: Call) -> tuple[Triggered, ...]:
         """Create runs that go their own way."""
         return (await self._bridge(self.call(call))).triggered
+
+    async def store(self, *, refresh: bool = False) -> None:
+        """Return when metadata and tags are stored."""
+        await self._bridge(self.stored(refresh=refresh))
 
     # Its life
 

@@ -93,7 +93,7 @@ class Watchdog:
             place,
         )
         if run is not None:
-            run.reports.line("WARNING", f"the code blocks the event loop at {place}")
+            run.reports.say("WARN", f"the code blocks the event loop at {place}")
         if not self._turned.wait(self._fatal - self._slow):
             self._end(run, *self._find())
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 
 import pytest
 
@@ -14,8 +14,10 @@ from outlast import (
     RunCanceled,
     RunFailed,
     RunTimedOut,
+    TaskRef,
     UsageError,
     WaitTimeoutError,
+    batch,
     idempotency_keys,
     metadata,
     tags,
@@ -25,7 +27,7 @@ from outlast import (
 from outlast.protocol.outcomes import ErrorKind, Outcome, RunError
 from outlast.protocol.triggers import Refusal, Triggered
 from outlast.sdk import runtime
-from outlast.sdk.errors import UnprocessableError
+from outlast.sdk.errors import OutsideRunWarning, UnprocessableError
 from outlast.sdk.task import Task
 
 
@@ -155,13 +157,13 @@ async def test_a_batch_resolves_to_all_of_its_ends(double: Task[int, list[int]])
     members = (Outcome(ok=True, value="[1]", run_id="run_a"), failed("raised"))
     run.answers["double"] = Outcome(ok=True, members=members)
     with runtime.entered(run):
-        batch = await double.batch_trigger_and_wait([1, BatchItem(2, tags=["b"])])
+        found = await double.batch_trigger_and_wait([1, BatchItem(2, tags=["b"])])
         with pytest.raises(RunFailed):
             await double.batch_trigger_and_wait([1, 2]).unwrap()
         nothing = await double.batch_trigger_and_wait([])
 
-    assert [result.ok for result in batch] == [True, False]
-    assert (batch[0].output, batch.ok, len(batch), len(nothing)) == ([1], False, 2, 0)
+    assert [result.ok for result in found] == [True, False]
+    assert (found[0].output, found.ok, len(found), len(nothing)) == ([1], False, 2, 0)
     assert run.calls[0].kind == "batch"
     assert [item.tags for item in run.calls[0].items] == [(), ("b",)]
     assert len(run.calls) == 2
@@ -169,11 +171,78 @@ async def test_a_batch_resolves_to_all_of_its_ends(double: Task[int, list[int]])
 
 async def test_a_batch_with_refused_items_names_them(double: Task[int, list[int]]) -> None:
     run = FakeRuntime()
-    run.made = lambda call: (Triggered(run_id="run_1"), Triggered(error=Refusal(429, "full", "no")))
-    with runtime.entered(run), pytest.raises(BatchTriggerError, match="1 of 2") as refused:
+    run.made = lambda call: (
+        Triggered(run_id="run_1", batch_id="batch_1"),
+        Triggered(error=Refusal(429, "full", "no"), batch_id="batch_1"),
+    )
+    with runtime.entered(run), pytest.raises(BatchTriggerError, match="1 of the 2") as refused:
         await double.batch_trigger([1, 2])
 
     assert refused.value.refusals == ((1, "full", "no"),)
+    assert refused.value.batch_id == "batch_1"
+
+
+async def test_a_batch_inside_a_task_has_an_id_and_its_runs(double: Task[int, list[int]]) -> None:
+    run = FakeRuntime()
+    run.made = lambda call: tuple(Triggered(f"run_{n}", batch_id="batch_1") for n in range(2))
+    with runtime.entered(run):
+        handle = await double.batch_trigger([1, 2])
+
+    assert (handle.id, [one.id for one in handle.runs]) == ("batch_1", ["run_0", "run_1"])
+    assert [(call.kind, call.is_batch) for call in run.calls] == [("trigger", True)]
+
+
+async def test_items_may_come_from_an_async_iterator(double: Task[int, list[int]]) -> None:
+    """The place in the journal is taken when the call is made, whenever the items come."""
+
+    async def numbers() -> AsyncIterator[int | BatchItem[int]]:
+        yield 1
+        yield BatchItem(2, tags=["b"])
+
+    async def none() -> AsyncIterator[int]:
+        return
+        yield
+
+    run = FakeRuntime()
+    with runtime.entered(run):
+        first, second = double.batch_trigger(numbers()), double.batch_trigger([3])
+        assert run.reserved == ["trigger:double#0", "trigger:double#1"]
+        await second
+        handle = await first
+        nothing = await double.batch_trigger(none())
+
+    assert (handle.size, nothing.size) == (2, 0)
+    assert [call.key for call in run.calls] == ["trigger:double#1", "trigger:double#0"]
+    assert [(item.payload, item.tags) for item in run.calls[1].items] == [("1", ()), ("2", ("b",))]
+
+
+async def test_a_batch_of_several_tasks_gives_each_its_types(double: Task[int, list[int]]) -> None:
+    run = FakeRuntime()
+    run.answers["double+far"] = Outcome(
+        ok=True,
+        members=(
+            Outcome(ok=True, value="[1]", run_id="run_a", task="double"),
+            Outcome(ok=True, value='"x"', run_id="run_b", task="far"),
+        ),
+    )
+    far = TaskRef[str, str]("far")
+    with runtime.entered(run):
+        numbers, text = await batch.trigger_and_wait(double.item(1), far.item("a", tags=["t"]))
+        with pytest.raises(UsageError, match="surprise is no option"):
+            await batch.trigger(double.item(1), surprise=1)  # type: ignore[call-arg]
+
+    assert (numbers.unwrap(), text.unwrap(), text.task) == ([1], "x", "far")
+    assert [(item.task, item.tags) for item in run.calls[0].items] == [
+        ("double", ()),
+        ("far", ("t",)),
+    ]
+
+
+async def test_a_mixed_batch_is_waited_for_inside_a_task_only(
+    double: Task[int, list[int]],
+) -> None:
+    with pytest.raises(OutsideRunError):
+        await batch.trigger_and_wait(double.item(1), double.item(2))
 
 
 def test_waits_say_how_long(run: FakeRuntime) -> None:
@@ -205,12 +274,12 @@ def test_a_wait_that_timed_out_raises(run: FakeRuntime) -> None:
 
 
 def test_metadata_and_tags_reach_the_run(run: FakeRuntime) -> None:
-    metadata.set("done", 1).increment("done", 2).append("log", "x").del_("old")
+    metadata.set("done", 1).increment("done", 2).append("log", "x").delete("old")
     metadata.parent.increment("children")
     metadata.root.replace({"a": 1})
     tags.add("x", "y")
 
-    assert [(one.type, one.key, one.value, one.target) for one in run.operations] == [
+    assert [(one.type, ".".join(one.path), one.value, one.target) for one in run.operations] == [
         ("set", "done", "1", "self"),
         ("increment", "done", "2", "self"),
         ("append", "log", '"x"', "self"),
@@ -223,8 +292,10 @@ def test_metadata_and_tags_reach_the_run(run: FakeRuntime) -> None:
 
 
 def test_outside_a_run_metadata_and_tags_do_nothing() -> None:
-    metadata.set("a", 1).increment("b")
-    tags.add("x")
+    with pytest.warns(OutsideRunWarning, match="metadata outside a run changes nothing"):
+        metadata.set("a", 1).increment("b")
+    with pytest.warns(OutsideRunWarning, match="tags"):
+        tags.add("x")
 
     assert metadata.current() == {}
     assert metadata.get("a", 5) == 5
