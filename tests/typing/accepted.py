@@ -1,7 +1,7 @@
 """What both type checkers have to accept, and infer."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -19,6 +19,7 @@ from outlast import (
     RunHandle,
     Task,
     TaskRef,
+    batch,
     step,
     step_sync,
     task,
@@ -150,6 +151,25 @@ async def batches() -> None:
     assert_type(await both.batch_trigger_and_wait(orders).unwrap(), list[Receipt])
     for result in await payload_only.batch_trigger_and_wait(orders):
         assert_type(result, Result[int])
+
+
+async def streamed_batches(orders: AsyncIterator[Order]) -> None:
+    assert_type(await both.batch_trigger(orders), BatchHandle[Receipt])
+
+
+async def mixed_batches(order: Order) -> None:
+    one, other = await batch.trigger_and_wait(
+        both.item(order, tags=["a"]), payload_only.item(order)
+    )
+    assert_type(one, Result[Receipt])
+    assert_type(other, Result[int])
+    three = await batch.trigger_and_wait(
+        both.item(order), context_only.item(), TaskRef[Order, bool]("far").item(order)
+    )
+    assert_type(three, tuple[Result[Receipt], Result[str], Result[bool]])
+    same = await batch.trigger_and_wait(*[both.item(order)])
+    assert_type(same, tuple[Result[Receipt], ...])
+    assert_type(await batch.trigger(both.item(order), neither.item()), BatchHandle[Any])
 
 
 async def by_id() -> None:

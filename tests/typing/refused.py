@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from outlast import Context, Queue, Retry, TaskRef, step, task, wait
+from outlast import Context, Queue, Retry, TaskRef, batch, step, task, wait
 
 
 class Order(BaseModel):
@@ -32,6 +32,7 @@ async def calls() -> None:
     await orders.trigger_and_wait(order, version="1")  # refused
     await quiet.trigger(order)  # refused
     await orders.batch_trigger([1])  # refused
+    await batch.trigger(orders.item(1))  # refused
     await orders(order)  # refused
     text: str = await orders.trigger_and_wait(order).unwrap()  # refused
     await TaskRef[Order, int]("orders").trigger("text")  # refused

@@ -45,13 +45,14 @@ def retrieve(batch_id: str) -> Request[BatchBody]:
 
 
 def _line(index: int, item: Trigger) -> bytes:
-    line: dict[str, object] = {"index": index, "task": item.task, "options": _options(item)}
+    line: dict[str, object] = {"index": index, "task": item.task, "options": options_of(item)}
     if item.payload is not None:
         line["payload"] = msgspec.Raw(item.payload.encode())
     return _encoder.encode(line)
 
 
-def _options(item: Trigger) -> dict[str, object]:
+def options_of(item: Trigger) -> dict[str, object]:
+    """Return the options of a trigger, named and written as on the wire; only what is set."""
     shown = item.idempotency_key_shown
     options: dict[str, object | None] = {
         "payloadType": item.payload_type,

@@ -125,6 +125,12 @@ class Batches:
             BatchItem, BATCHES.items, environment=environment, batch=batch
         )
 
+    async def refused(self, environment: str, batch: str) -> list[BatchItem]:
+        """Return the items that became no run."""
+        return await self._database.fetch(
+            BatchItem, BATCHES.refused, environment=environment, batch=batch
+        )
+
     async def present(self, batch: str) -> set[int]:
         """Return the indexes that a batch has already."""
         rows = await self._database.fetch(_Index, BATCHES.present, batch=batch)

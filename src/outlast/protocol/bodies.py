@@ -137,6 +137,8 @@ class BatchItemsReply(Body):
     sealed: bool
     enqueued_count: int | None = None
     expected_count: int | None = None
+    errors: "tuple[BatchError, ...] | None" = None
+    """The items that became no run, once the batch is sealed."""
 
 
 BatchStatus = Literal["PENDING", "PROCESSING", "COMPLETED", "PARTIAL_FAILED", "ABORTED"]

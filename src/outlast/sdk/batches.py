@@ -1,17 +1,21 @@
 """Items of a batch, and how a batch is made outside a task."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Generic, TypeVar, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Unpack
 
 from outlast.client import batches, clients
 from outlast.client.requests import Request
-from outlast.protocol.bodies import BatchCreated
+from outlast.protocol.bodies import BatchCreated, BatchItemsReply
 from outlast.protocol.triggers import Trigger
 from outlast.sdk import idempotency
 from outlast.sdk.errors import ApiError, BatchTriggerError, TransportError, UsageError
 from outlast.sdk.options import TriggerOptions
 
+if TYPE_CHECKING:
+    from outlast.sdk.children import Target
+
 In_co = TypeVar("In_co", covariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
 
 _TRIES: Final = 3
 
@@ -26,40 +30,67 @@ class BatchItem(Generic[In_co]):
         self.options: Final[Mapping[str, Any]] = dict(options)
 
 
-def opened(items: Iterable[Any]) -> list[tuple[Any, Mapping[str, Any]]]:
-    """Return payload and options of every item. Raises `UsageError` for too many."""
-    pairs = [
-        (item.payload, item.options) if isinstance(item, BatchItem) else (item, {})
-        for item in items
-    ]
-    if len(pairs) > batches.MAX_ITEMS:
+class TaskItem(Generic[Out_co]):
+    """One run of a batch with its task: what `task.item(payload, **options)` makes."""
+
+    __slots__ = ("options", "payload", "task")
+
+    def __init__(self, task: "Target", payload: object, options: Mapping[str, Any]) -> None:
+        self.task: Final = task
+        self.payload: Final = payload
+        self.options: Final = options
+
+    @classmethod
+    def of(cls, task: "Target", item: object) -> "TaskItem[Any]":
+        """Return an item of a task's own batch: a payload, or a `BatchItem`."""
+        if isinstance(item, BatchItem):
+            return TaskItem(task, item.payload, item.options)
+        return TaskItem(task, item, {})
+
+
+def limited(items: Iterable[TaskItem[Any]]) -> list[TaskItem[Any]]:
+    """Return the items. Raises `UsageError` for too many."""
+    found = list(items)
+    if len(found) > batches.MAX_ITEMS:
         raise UsageError(
-            f"a batch has at most {batches.MAX_ITEMS} items, not {len(pairs)}; make several"
+            f"a batch has at most {batches.MAX_ITEMS} items, not {len(found)}; make several"
         )
-    return pairs
+    return found
 
 
-def keyed(
-    pairs: list[tuple[Any, Mapping[str, Any]]], key: idempotency.Key | None
-) -> list[tuple[Any, Mapping[str, Any]]]:
+def keyed(items: list[TaskItem[Any]], key: idempotency.Key | None) -> list[TaskItem[Any]]:
     """Give the items of a batch with a key keys of their own, so that none is run twice."""
     if key is None:
-        return pairs
+        return items
     return [
-        (payload, {"idempotency_key": idempotency.item_key(key, index), **options})
-        for index, (payload, options) in enumerate(pairs)
+        TaskItem(
+            item.task,
+            item.payload,
+            {"idempotency_key": idempotency.item_key(key, index), **item.options},
+        )
+        for index, item in enumerate(items)
     ]
+
+
+def refused_text(batch_id: str | None, told: Sequence[tuple[int, str, str]], count: int) -> str:
+    """Return what is said about a batch whose other items have become runs."""
+    index, _, message = told[0]
+    return (
+        f"{len(told)} of the {count} runs of batch {batch_id} were refused, the others go on; "
+        f"item {index}: {message}"
+    )
 
 
 async def create(items: list[Trigger], key: idempotency.Key | None) -> BatchCreated:
-    """Create a batch and hand in its items. Raises `BatchTriggerError`."""
+    """Create a batch and hand in its items. Raises `BatchTriggerError`, also for some of them."""
     try:
         made = await clients.send(_first(items, key))
         if made.is_cached:
             return made
         for _ in range(_TRIES):
-            if (await clients.send(batches.send_items(made.id, items))).sealed:
-                return made
+            reply = await clients.send(batches.send_items(made.id, items))
+            if reply.sealed:
+                return _whole(made, reply)
     except (ApiError, TransportError) as error:
         raise _failed(items, error) from error
     raise _unsealed(made, items)
@@ -72,8 +103,9 @@ def create_sync(items: list[Trigger], key: idempotency.Key | None) -> BatchCreat
         if made.is_cached:
             return made
         for _ in range(_TRIES):
-            if clients.send_sync(batches.send_items(made.id, items)).sealed:
-                return made
+            reply = clients.send_sync(batches.send_items(made.id, items))
+            if reply.sealed:
+                return _whole(made, reply)
     except (ApiError, TransportError) as error:
         raise _failed(items, error) from error
     raise _unsealed(made, items)
@@ -84,6 +116,15 @@ def _first(items: list[Trigger], key: idempotency.Key | None) -> Request[BatchCr
     if hashed is None:
         return batches.create(len(items))
     return batches.create(len(items), key=str(hashed), shown=hashed.shown, scope=hashed.scope)
+
+
+def _whole(made: BatchCreated, reply: BatchItemsReply) -> BatchCreated:
+    if not reply.errors:
+        return made
+    told = tuple((one.index, one.error_code or "refused", one.error) for one in reply.errors)
+    raise BatchTriggerError(
+        refused_text(made.id, told, made.run_count), batch_id=made.id, refusals=told
+    )
 
 
 def _failed(items: list[Trigger], error: Exception) -> BatchTriggerError:

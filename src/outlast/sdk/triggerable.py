@@ -1,10 +1,10 @@
 """What can be triggered: a task at hand, or one known by its id only."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
-from outlast.sdk import children
-from outlast.sdk.batches import BatchItem
+from outlast.sdk import batch_calls, children
+from outlast.sdk.batches import BatchItem, TaskItem
 from outlast.sdk.blocking import check_blocking
 from outlast.sdk.calls import Call
 from outlast.sdk.handles import BatchHandle, RunHandle
@@ -88,17 +88,29 @@ class Triggerable(Generic[In, Out]):
         return cast("Result[Out]", children.trigger_and_wait_sync(self, payload, options))
 
     def batch_trigger(
-        self, items: Iterable[In | BatchItem[In]], /, **options: Unpack[BatchOptions]
+        self,
+        items: Iterable[In | BatchItem[In]] | AsyncIterable[In | BatchItem[In]],
+        /,
+        **options: Unpack[BatchOptions],
     ) -> Call[BatchHandle[Out]]:
-        """Create up to 1,000 runs at once: payloads, or `BatchItem(payload, **options)`."""
-        return cast("Call[BatchHandle[Out]]", children.batch_trigger(self, items, options))
+        """Create up to 1,000 runs at once: payloads, or `BatchItem(payload, **options)`.
+
+        The items may come from an async iterator. Raises `BatchTriggerError` when items are
+        refused; its `refusals` name them, the others go on.
+        """
+        return cast(
+            "Call[BatchHandle[Out]]",
+            batch_calls.batch_trigger(self.id, _own_stream(self, items), options),
+        )
 
     def batch_trigger_sync(
         self, items: Iterable[In | BatchItem[In]], /, **options: Unpack[BatchOptions]
     ) -> BatchHandle[Out]:
         """Blocking `batch_trigger`."""
         check_blocking(f"{self.id}.batch_trigger_sync()", "batch_trigger()")
-        return cast("BatchHandle[Out]", children.batch_trigger_sync(self, items, options))
+        return cast(
+            "BatchHandle[Out]", batch_calls.batch_trigger_sync(self.id, _own(self, items), options)
+        )
 
     def batch_trigger_and_wait(
         self, items: Iterable[In | BatchItem[In]], /, **options: Unpack[BatchWaitOptions]
@@ -107,14 +119,32 @@ class Triggerable(Generic[In, Out]):
 
         `.unwrap()` gives the list of outputs and raises the first failure.
         """
-        return cast("Call[BatchResult[Out]]", children.batch_trigger_and_wait(self, items, options))
+        return cast(
+            "Call[BatchResult[Out]]",
+            batch_calls.batch_trigger_and_wait(self.id, _own(self, items), options),
+        )
 
     def batch_trigger_and_wait_sync(
         self, items: Iterable[In | BatchItem[In]], /, **options: Unpack[BatchWaitOptions]
     ) -> BatchResult[Out]:
         """Blocking `batch_trigger_and_wait`, for `def` tasks."""
         check_blocking(f"{self.id}.batch_trigger_and_wait_sync()", "batch_trigger_and_wait()")
-        return cast("BatchResult[Out]", children.batch_trigger_and_wait_sync(self, items, options))
+        return cast(
+            "BatchResult[Out]",
+            batch_calls.batch_trigger_and_wait_sync(self.id, _own(self, items), options),
+        )
+
+    @overload
+    def item(
+        self: "Triggerable[None, Out]", /, **options: Unpack[TriggerOptions]
+    ) -> TaskItem[Out]: ...
+    @overload
+    def item(self, payload: In, /, **options: Unpack[TriggerOptions]) -> TaskItem[Out]: ...
+    def item(
+        self: "Triggerable[Any, Out]", payload: object = None, /, **options: Unpack[TriggerOptions]
+    ) -> TaskItem[Out]:
+        """Return one run of a batch of several tasks, for `batch.trigger` and its siblings."""
+        return TaskItem(self, payload, options)
 
     def encode_payload(self, payload: object) -> str | None:
         """Return a payload as JSON text; None: there is none. Raises `PayloadError`."""
@@ -123,3 +153,15 @@ class Triggerable(Generic[In, Out]):
     def decode_output(self, text: str | None) -> Out:
         """Return what a run of the task gave. Raises `OutputError` when it is something else."""
         return cast("Out", None if text is None else self._output.decode(text))
+
+
+def _own(task: Triggerable[Any, Any], items: Iterable[Any]) -> Iterator[TaskItem[Any]]:
+    return (TaskItem.of(task, item) for item in items)
+
+
+def _own_stream(
+    task: Triggerable[Any, Any], items: Iterable[Any] | AsyncIterable[Any]
+) -> Iterator[TaskItem[Any]] | AsyncIterator[TaskItem[Any]]:
+    if isinstance(items, AsyncIterable):
+        return (TaskItem.of(task, item) async for item in items)
+    return _own(task, items)

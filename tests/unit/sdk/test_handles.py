@@ -156,6 +156,24 @@ async def test_a_batch_that_failed_says_so(server: FakeServer) -> None:
         await REF.batch_trigger([{"a": 1}])
 
 
+async def test_items_that_are_refused_are_named_and_the_others_go_on(server: FakeServer) -> None:
+    refused = {"index": 1, "taskIdentifier": "report", "error": "no such queue"}
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("/items"):
+            content = {"id": "batch_1", "itemsAccepted": 2, "itemsDeduplicated": 0, "sealed": True}
+            body = {**content, "errors": [{**refused, "errorCode": "unknown_queue"}]}
+            return 200, {}, json.dumps(body).encode()
+        return 202, {}, b'{"id":"batch_1","runCount":2,"isCached":false}'
+
+    server.answer = answer
+    with pytest.raises(BatchTriggerError, match="1 of the 2 runs of batch batch_1") as caught:
+        await REF.batch_trigger([{"a": 1}, BatchItem({"a": 2}, queue="nowhere")])
+
+    assert caught.value.refusals == ((1, "unknown_queue", "no such queue"),)
+    assert caught.value.batch_id == "batch_1"
+
+
 def test_an_empty_batch_asks_nobody(server: FakeServer) -> None:
     assert REF.batch_trigger_sync([]).size == 0
     assert asyncio.run(_empty()).id is None

@@ -25,6 +25,13 @@ left join outlast.run_end e on e.run_id = i.run_id
 where b.environment_id = :environment::text and b.id = :batch::text
 order by i.index
 
+-- name: refused
+select i.index, i.task, i.run_id, i.error, null::text as status, null::text as output, null::text as failure
+from outlast.batch b
+join outlast.batch_item i on i.batch_id = b.id
+where b.environment_id = :environment::text and b.id = :batch::text and i.error is not null
+order by i.index
+
 -- name: present
 select index from outlast.batch_item where batch_id = :batch::text
 

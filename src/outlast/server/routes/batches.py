@@ -100,6 +100,9 @@ async def add_items(request: Request, batch_id: str) -> Response:
         if filling.is_full:
             await filling.flush()
     await filling.flush()
+    errors: tuple[BatchError, ...] = ()
+    if filling.sealed:
+        errors = await _errors(engine, caller.environment.id, batch_id)
     reply = BatchItemsReply(
         id=batch_id,
         items_accepted=filling.accepted,
@@ -107,6 +110,7 @@ async def add_items(request: Request, batch_id: str) -> Response:
         sealed=filling.sealed,
         enqueued_count=filling.accepted + filling.deduplicated,
         expected_count=batch.size,
+        errors=errors or None,
     )
     return Response(reply.to_json(), media_type="application/json")
 
@@ -203,6 +207,10 @@ class _Filling:
             self.accepted += added.accepted
             self.deduplicated += added.deduplicated
             self.sealed = added.sealed
+
+
+async def _errors(engine: Engine, environment: str, batch: str) -> tuple[BatchError, ...]:
+    return tuple(_error(item) for item in await engine.batches.refused(environment, batch))
 
 
 def _body(batch: Batch, items: Sequence[BatchItem]) -> BatchBody:
