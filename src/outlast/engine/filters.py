@@ -40,6 +40,7 @@ class RunFilters(msgspec.Struct, frozen=True, kw_only=True):
     batch: str | None = None
     bulk: str | None = None
     """A bulk action: the runs that it canceled or made."""
+    schedule: str | None = None
     parent: str | None = None
     root_only: bool = False
     is_test: bool | None = None
@@ -159,6 +160,8 @@ def _add_values(composer: _Composer, filters: RunFilters) -> None:
         _add_queues(composer, filters.queues)
     if filters.batch is not None:
         composer.add("r.batch_id = ?::text", filters.batch)
+    if filters.schedule is not None:
+        composer.add("r.schedule_id = ?::text", filters.schedule)
     if filters.parent is not None:
         composer.add("r.parent_id = ?::text", filters.parent)
     if filters.root_only:
@@ -203,6 +206,7 @@ def check(filters: RunFilters, page: Page) -> None:
         ("filter[machine]", filters.machines),
         ("filter[batch]", (filters.batch or "",)),
         ("filter[bulkAction]", (filters.bulk or "",)),
+        ("filter[schedule]", (filters.schedule or "",)),
         ("filter[parent]", (filters.parent or "",)),
     ):
         _check_values(param, values)

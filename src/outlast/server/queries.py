@@ -19,6 +19,7 @@ _KNOWN = frozenset(
         "filter[batch]",
         "filter[bulkAction]",
         "filter[region]",  # there is one region; every run is in it
+        "filter[schedule]",
         "filter[parent]",
         "filter[rootOnly]",
         "filter[isTest]",
@@ -51,6 +52,7 @@ def read_filters(query: Mapping[str, str]) -> RunFilters:
         machines=_values(query, "filter[machine]"),
         batch=query.get("filter[batch]") or None,
         bulk=query.get("filter[bulkAction]") or None,
+        schedule=query.get("filter[schedule]") or None,
         parent=query.get("filter[parent]") or None,
         root_only=_boolean(query, "filter[rootOnly]") or False,
         is_test=_boolean(query, "filter[isTest]"),
