@@ -1,22 +1,16 @@
 """Executor processes: started as the supervisor starts them, running tasks of a project."""
 
-import asyncio
 import functools
-import os
 import socket
-import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from outlast.protocol.frames import Frame, Kind, frame
-from outlast.protocol.manifests import ExecutorKind
-from outlast.protocol.messages import Beat, Goodbye
-from outlast.worker.processes import Config, Launch, Process
+from outlast.protocol.frames import Kind, frame
+from outlast.protocol.messages import Goodbye
 from polling import until
-from stage import Server
+from remotes import Boot, Remote, booting, remote
 
 TASKS = """
     import asyncio, os, subprocess, sys, time
@@ -92,68 +86,10 @@ TASKS = """
 """
 
 
-class Remote:
-    """An executor process, as the server in this process sees it."""
-
-    def __init__(self, server: Server, root: Path, kind: ExecutorKind, **settings: Any) -> None:
-        self.ready = asyncio.Event()
-        self.code: int | None = None
-        self.crashes: list[Frame] = []
-        self._server = server
-        config = Config(
-            root=str(root),
-            dirs=("trigger",),
-            kind=kind,
-            **{"replay_always": False, "warm_wait": 600, "sync_warm_wait": 30, **settings},
-        )
-        launch = Launch(config, {**os.environ, "PYTHONHASHSEED": "1"})
-        self.process = Process(launch, on_frames=self._frames, on_exit=self._exited)
-        self.process.send([frame(Kind.BEAT, Beat())])
-
-    def receive(self, frames: list[Frame]) -> None:
-        self.process.send(frames)
-
-    def _frames(self, frames: list[Frame]) -> None:
-        for each in frames:
-            if each.kind == Kind.READY:
-                self.ready.set()
-            elif each.kind == Kind.CRASH:
-                self.crashes.append(each)
-            else:
-                self._server.receive(each)
-
-    def _exited(self, code: int) -> None:
-        self.code = code
-
-
-Boot = Callable[..., Server]
-
-
 @pytest.fixture
 async def boot(tmp_path: Path) -> AsyncIterator[Boot]:
-    (tmp_path / "trigger").mkdir()
-    (tmp_path / "trigger" / "jobs.py").write_text(textwrap.dedent(TASKS))
-    remotes: list[Remote] = []
-
-    def start(kind: ExecutorKind, server: Server | None = None, **settings: Any) -> Server:
-        def create(server: Server) -> Remote:
-            remotes.append(Remote(server, tmp_path, kind, **settings))
-            return remotes[-1]
-
-        if server is None:
-            return Server(create)
-        server.executor = create(server)
-        return server
-
-    yield start
-    for remote in remotes:
-        remote.process.kill()
-    await until(lambda: all(remote.code is not None for remote in remotes))
-
-
-def remote(server: Server) -> Remote:
-    assert isinstance(server.executor, Remote)
-    return server.executor
+    async with booting(tmp_path, {"jobs.py": TASKS}) as start:
+        yield start
 
 
 async def test_an_async_task_runs_in_a_shared_executor(boot: Boot) -> None:

@@ -342,12 +342,14 @@ async def test_waits_that_give_the_slot_back_are_told(log: Log) -> None:
 
 async def test_a_cancel_unwinds_and_then_calls_its_hooks(log: Log) -> None:
     server = Server()
+    began = asyncio.Event()
 
     async def job(ctx: Context) -> None:
         @ctx.on_cancel
         async def registered() -> None:
             log.append("registered inside")
 
+        began.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -356,10 +358,7 @@ async def test_a_cancel_unwinds_and_then_calls_its_hooks(log: Log) -> None:
     task = made(job)
     follow(task, log)
     server.claim(server.add(task))
-    await server.until(lambda: "on_start_attempt" in log)
-    async with asyncio.timeout(10):
-        while not any(run.cancel_hooks for run in server.executor.runs.values()):  # type: ignore[attr-defined]
-            await asyncio.sleep(0)
+    await began.wait()
     log.clear()
     server.cancel()
     ended = await server.end()

@@ -232,4 +232,6 @@ def _machine(name: str | None) -> MachineContext | None:
     if name is None:
         return None
     preset = PRESETS.get(name)
-    return MachineContext(name, preset and preset.cpu, preset and preset.memory)
+    if preset is None:
+        return MachineContext(name, None, None)
+    return MachineContext(name, preset.cpu, preset.memory)

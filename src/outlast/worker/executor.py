@@ -35,6 +35,7 @@ from outlast.worker import scopes
 from outlast.worker.async_run import AsyncRun
 from outlast.worker.capture import Speaker, capture_logs, capture_streams
 from outlast.worker.discovery import import_tasks
+from outlast.worker.hands import boot
 from outlast.worker.pipe import Pipe, end_group, watch
 from outlast.worker.processes import Config
 from outlast.worker.run import Run
@@ -268,10 +269,12 @@ def main() -> None:
     executor = Executor(config, found.registry, pipe, loop, leave, finish=finish)
     ready = functools.partial(_serve, executor, pipe, loop)
     if config.kind == "shared":
+        loop.run_until_complete(boot(found.registry.hooks))
         Watchdog(executor, loop, pipe, threading.get_ident()).start()
         ready()
         return
     interrupt_on_signal()
+    asyncio.run(boot(found.registry.hooks))
     threading.Thread(target=ready, name="link", daemon=True).start()
     while True:
         executor.jobs.get()()

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from outlast.protocol.outcomes import Outcome
 from outlast.sdk.context import Context
 from outlast.sdk.errors import UsageError
-from outlast.sdk.hooks import Hook
+from outlast.sdk.hooks import Hook, Hooks
 from outlast.sdk.task import Task
 from outlast.worker.hooks import Manager
 
@@ -206,6 +206,17 @@ class SyncHands:
             return await work
 
         return self._runner.run(driven(), context=contextvars.copy_context())
+
+
+async def boot(hooks: Hooks) -> None:
+    """Call what is to happen once in a process, before its first run."""
+    for hook in hooks.of("on_worker_boot"):
+        try:
+            said = hook({})
+            if inspect.isawaitable(said):
+                await said
+        except Exception:  # the runs are tried all the same, and say what they lack
+            logger.exception("the on_worker_boot hook %s failed", hook.label)
 
 
 def play_through(work: Coroutine[Any, Any, T]) -> T:
