@@ -1,9 +1,11 @@
 """Outlast: background work that outlives a request."""
 
 from outlast.client.clients import aclose
-from outlast.sdk import batch, runs, schedules, tags, tasks, wait
+from outlast.sdk import batch, heartbeats, runs, schedules, tags, tasks, usage, wait
 from outlast.sdk import idempotency as idempotency_keys
+from outlast.sdk import locals as locals  # noqa: A004 - the word users write
 from outlast.sdk import retrying as retry
+from outlast.sdk.background import wait_until
 from outlast.sdk.batches import BatchItem, TaskItem
 from outlast.sdk.calls import Call
 from outlast.sdk.context import Context
@@ -34,6 +36,7 @@ from outlast.sdk.errors import (
     RunError,
     RunExpired,
     RunFailed,
+    RunInterrupted,
     RunTimedOut,
     ServerError,
     SettingsError,
@@ -46,6 +49,8 @@ from outlast.sdk.errors import (
     WaitTimeoutError,
 )
 from outlast.sdk.handles import BatchHandle, RunHandle
+from outlast.sdk.hooks import Completion, WaitInfo
+from outlast.sdk.locals import Local
 from outlast.sdk.logger import logger
 from outlast.sdk.metadata import metadata
 from outlast.sdk.options import TriggerOptions, WaitOptions
@@ -53,9 +58,11 @@ from outlast.sdk.queue import Queue
 from outlast.sdk.results import BatchResult, Result
 from outlast.sdk.retry import Retry
 from outlast.sdk.schedules import Cron, ScheduledPayload
+from outlast.sdk.signals import CancelSignal
 from outlast.sdk.steps import step, step_sync
 from outlast.sdk.task import Task
 from outlast.sdk.taskref import TaskRef
+from outlast.sdk.usage import Usage
 from outlast.sdk.verdicts import Verdict
 from outlast.sdk.waitpoints import WaitpointToken
 
@@ -70,12 +77,15 @@ __all__ = [
     "BatchTriggerError",
     "BlockingCallWarning",
     "Call",
+    "CancelSignal",
     "CompleteTaskWithOutput",
+    "Completion",
     "ConflictError",
     "Context",
     "Cron",
     "ForeignCallError",
     "Interrupt",
+    "Local",
     "MaxDurationExceeded",
     "NonDeterministicReplayError",
     "NotFoundError",
@@ -95,6 +105,7 @@ __all__ = [
     "RunExpired",
     "RunFailed",
     "RunHandle",
+    "RunInterrupted",
     "RunTimedOut",
     "ScheduledPayload",
     "ServerError",
@@ -106,16 +117,20 @@ __all__ = [
     "TransportError",
     "TriggerOptions",
     "UnprocessableError",
+    "Usage",
     "UsageError",
     "Verdict",
     "WaitInStepError",
+    "WaitInfo",
     "WaitOptions",
     "WaitTimeoutError",
     "WaitpointTimeoutError",
     "WaitpointToken",
     "aclose",
     "batch",
+    "heartbeats",
     "idempotency_keys",
+    "locals",
     "logger",
     "metadata",
     "retry",
@@ -126,5 +141,7 @@ __all__ = [
     "tags",
     "task",
     "tasks",
+    "usage",
     "wait",
+    "wait_until",
 ]
