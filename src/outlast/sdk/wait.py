@@ -205,7 +205,7 @@ def _call(
         options.get("idempotency_key_ttl"),
         options.get("timeout"),
     )
-    key = None if given is None else idempotency.resolve(given)
+    key = None if given is None else str(idempotency.resolve(given))
     if key is not None:
         name = f"{name}[{key[:16]}]"
     return messages.Call(

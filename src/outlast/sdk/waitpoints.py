@@ -231,7 +231,7 @@ def _new(options: TokenOptions) -> NewToken:
     tags, key = options.get("tags", ()), options.get("idempotency_key")
     new = NewToken(
         tags=tuple(storable(tag, "a tag") for tag in ((tags,) if isinstance(tags, str) else tags)),
-        idempotency_key=None if key is None else storable(key, "an idempotency key"),
+        idempotency_key=None if key is None else storable(str(key), "an idempotency key"),
         idempotency_key_ttl=None if ttl is None else seconds(ttl, "idempotency_key_ttl"),
     )
     if isinstance(timeout, datetime):
