@@ -1,6 +1,7 @@
 """Outlast: background work that outlives a request."""
 
 from outlast.client.clients import aclose
+from outlast.protocol.schedules import ScheduledPayload
 from outlast.sdk import batch, heartbeats, runs, schedules, tags, tasks, usage, wait
 from outlast.sdk import idempotency as idempotency_keys
 from outlast.sdk import locals as locals  # noqa: A004 - the word users write
@@ -57,7 +58,7 @@ from outlast.sdk.options import TriggerOptions, WaitOptions
 from outlast.sdk.queue import Queue
 from outlast.sdk.results import BatchResult, Result
 from outlast.sdk.retry import Retry
-from outlast.sdk.schedules import Cron, ScheduledPayload
+from outlast.sdk.schedules import Cron
 from outlast.sdk.signals import CancelSignal
 from outlast.sdk.steps import step, step_sync
 from outlast.sdk.task import Task

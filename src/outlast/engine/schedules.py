@@ -12,14 +12,12 @@ from outlast.engine.database import Database
 from outlast.engine.errors import Conflict, InvalidRequest, NotFound
 from outlast.engine.ids import Ids
 from outlast.engine.queries import load
+from outlast.protocol.schedules import Catchup
 
 SCHEDULES = load("schedules")
 
 MAX_KEY_CHARS = 512
 MAX_PAGE = 100
-
-Catchup = Literal["latest", "all", "none"]
-"""What follows an outage: one late tick, each that was missed, or none of them."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,13 +4,14 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from outlast.protocol.machines import PRESETS
-from outlast.protocol.manifests import LEAST_DURATION, MOST_DURATION
+from outlast.protocol.manifests import LEAST_DURATION, MOST_DURATION, ScheduleManifest
 from outlast.sdk.context import Context
 from outlast.sdk.durations import Duration, seconds
 from outlast.sdk.errors import UsageError
+from outlast.sdk.options import unknown
 from outlast.sdk.queue import Queue
 from outlast.sdk.registry import registry
 from outlast.sdk.retry import Retry
@@ -66,6 +67,10 @@ class TaskDecorator:
         self._id = id
         self._options = options
 
+    def scheduled(self, schedule: ScheduleManifest) -> "TaskDecorator":
+        """Let the task start by the clock too."""
+        return TaskDecorator(self._id, {**self._options, "schedule": schedule})
+
     @overload
     def __call__(self, function: _AsyncPayloadCtx[P, R], /) -> Task[P, R]: ...
     @overload
@@ -96,16 +101,21 @@ class TaskDecorator:
         return made
 
 
+class TaskOptions(TypedDict, total=False):
+    """What `@task` and `@schedules.task` take besides the id."""
+
+    queue: Queue | None
+    retry: Retry | None
+    max_duration: Duration | None
+    ttl: Duration | None
+    machine: str | None
+    description: str
+    isolated: bool
+
+
 def task(
     id: str | None = None,  # noqa: A002 - the word users write
-    *,
-    queue: Queue | None = None,
-    retry: Retry | None = None,
-    max_duration: Duration | Unset | None = Unset.UNSET,
-    ttl: Duration | None = None,
-    machine: str | None = None,
-    description: str = "",
-    isolated: bool = False,
+    **options: Unpack[TaskOptions],
 ) -> TaskDecorator:
     """Make a function a task: `@task("export-invoices", queue=..., retry=...)`.
 
@@ -116,18 +126,10 @@ def task(
     """
     if callable(id):
         raise UsageError("write @task() or @task('id'), with parentheses")
-    return TaskDecorator(
-        id,
-        _checked(
-            queue=queue,
-            retry=retry,
-            max_duration=max_duration,
-            ttl=ttl,
-            machine=machine,
-            description=description,
-            isolated=isolated,
-        ),
-    )
+    for name in options:
+        if name not in TaskOptions.__annotations__:
+            raise unknown(name, TaskOptions.__annotations__, "@task")
+    return TaskDecorator(id, _checked(**options))
 
 
 def _checked(

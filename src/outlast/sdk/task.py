@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from outlast.protocol.manifests import ExecutorKind, RetryPolicy, TaskManifest
+from outlast.protocol.manifests import ExecutorKind, RetryPolicy, ScheduleManifest, TaskManifest
 from outlast.sdk.annotations import Shape, hints, payload_hint, shape
 from outlast.sdk.context import Context
 from outlast.sdk.errors import PayloadError, UsageError
@@ -53,6 +53,7 @@ class Task(Triggerable[In, Out], Hookable):
         machine: str | None = None,
         description: str = "",
         isolated: bool = False,
+        schedule: ScheduleManifest | None = None,
         names: dict[str, Any] | None = None,
     ) -> None:
         self.id = id
@@ -66,6 +67,7 @@ class Task(Triggerable[In, Out], Hookable):
         self.max_duration: Final = max_duration
         self.ttl: Final = ttl
         self.machine: Final = machine
+        self.schedule: Final = schedule
         self.description: Final = description or inspect.getdoc(function) or ""
         self.hooks: Final = Hooks(id)
         self._names = names
@@ -183,6 +185,7 @@ class Task(Triggerable[In, Out], Hookable):
             ttl=self.ttl,
             machine=self.machine,
             payload_schema=self._schema(),
+            schedule=self.schedule,
             on_cancel=bool(self.hooks.of("on_cancel") or registry.hooks.of("on_cancel")),
         )
 
