@@ -139,7 +139,7 @@ async def test_a_run_that_will_not_end_is_killed_and_its_neighbours_lose_no_atte
     [run] = await town.trigger("stubborn", 1)
 
     status, error = await end(town, run)
-    Path(f"{town.effects}.go").touch()
+    allow(town, "go")
 
     assert status == "timed_out"
     assert error is not None
@@ -170,16 +170,20 @@ async def test_a_block_is_not_done_again_after_a_kill(town: Fleet) -> None:
     [run] = await town.trigger("block", 1)
     await until(lambda: town.noted().count(["try"]) >= 2, seconds=30, what="two tries")
     kill(town)
-    Path(f"{town.effects}.open").touch()
+    allow(town, "open")
     await until(lambda: ["passed"] in town.noted(), seconds=30, what="the block to pass")
     tries = town.noted().count(["try"])
     kill(town)
     await until(lambda: town.noted().count(["passed"]) == 2, seconds=30, what="the replay")
-    Path(f"{town.effects}.go").touch()
+    allow(town, "go")
 
     assert await end(town, run) == ("completed", None)
     assert town.noted().count(["try"]) == tries
     assert await town.audit() == []
+
+
+def allow(town: Fleet, what: str) -> None:
+    Path(f"{town.effects}.{what}").touch()
 
 
 def kill(town: Fleet) -> None:

@@ -17,6 +17,7 @@ dirs = ["./trigger"]
 max_duration = "1h"
 
 [tool.outlast.retries]
+enabled_in_dev = true
 max_attempts = 3
 factor = 2
 min_timeout = "1s"
