@@ -1,7 +1,7 @@
 """What both type checkers have to accept, and infer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -12,6 +12,7 @@ from outlast import (
     BatchItem,
     BatchResult,
     Call,
+    Completion,
     Context,
     Queue,
     Result,
@@ -19,12 +20,19 @@ from outlast import (
     RunHandle,
     Task,
     TaskRef,
+    Usage,
+    Verdict,
+    WaitInfo,
     batch,
+    heartbeats,
+    locals,
     step,
     step_sync,
     task,
     tasks,
+    usage,
     wait,
+    wait_until,
 )
 
 
@@ -196,3 +204,53 @@ async def steps() -> None:
 
 async def functions_stay_functions() -> None:
     both.function(Order(number=1))
+
+
+db = locals.create(Order, "order")
+
+
+@both.middleware
+async def around(payload: Order) -> AsyncIterator[None]:
+    assert_type(db.set(payload), Order)
+    yield
+
+
+@tasks.middleware("timed")
+def around_all() -> Iterator[None]:
+    yield
+
+
+@both.on_failure
+async def failed(error: BaseException, payload: Order, ctx: Context) -> None: ...
+
+
+@tasks.on_failure
+def failed_anywhere(error: BaseException) -> None: ...
+
+
+@both.on_wait
+async def waits(wait: WaitInfo) -> None: ...
+
+
+@both.on_complete("tell")
+async def told(result: Completion) -> None:
+    assert_type(result.ok, bool)
+    assert_type(db.get(), Order | None)
+
+
+@both.catch_error
+async def judged(error: BaseException) -> Verdict:
+    return Verdict(skip_retrying=True)
+
+
+async def hooks_inside(ctx: Context) -> None:
+    @ctx.on_cancel
+    async def canceled(reason: str) -> None: ...
+
+    wait_until(load_slowly(1))
+    assert_type(usage.get_current(), Usage)
+    assert_type(ctx.signal.reason, str | None)
+    with usage.measure() as used:
+        await heartbeats.yield_()
+    assert_type(used.cpu, timedelta)
+    await canceled("hooks stay functions")

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from outlast import Context, Queue, Retry, TaskRef, batch, step, task, wait
+from outlast import Context, Queue, Retry, TaskRef, batch, locals, step, task, tasks, wait
 
 
 class Order(BaseModel):
@@ -48,3 +48,27 @@ Retry(attempts=3)  # refused
 
 @task("x", queue="name")  # refused
 async def wrong_queue() -> None: ...
+
+
+@orders.on_success  # refused
+async def returns_text() -> str:
+    return "no"
+
+
+@tasks.on_failure  # refused
+def returns_number(error: BaseException) -> int:
+    return 1
+
+
+@orders.middleware  # refused
+async def no_generator() -> None: ...
+
+
+@orders.on_start("named")  # refused
+def returns_more() -> bool:
+    return True
+
+
+db = locals.create(Order, "order")
+db.set("text")  # refused
+orders.on_failure(3)  # refused
