@@ -6,7 +6,18 @@ from urllib.parse import urlsplit
 
 import typer
 
-from outlast.cli import dev, doctor, init, keys, projects, runs, server, trigger, worker
+from outlast.cli import (
+    dev,
+    doctor,
+    init,
+    keys,
+    projects,
+    runs,
+    schedules,
+    server,
+    trigger,
+    worker,
+)
 from outlast.cli.terminal import Stop, warn
 
 DEBUGGER_PORT = 5678
@@ -40,6 +51,7 @@ app.command("server")(server.server)
 app.command("worker")(worker.worker)
 app.command("trigger")(trigger.trigger)
 app.add_typer(runs.app, name="runs")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(projects.app, name="projects")
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)
