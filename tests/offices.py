@@ -7,6 +7,7 @@ from outlast.engine.admission import Admission
 from outlast.engine.catalogue import Catalogue
 from outlast.engine.database import Database
 from outlast.engine.keys import KeyRing, Keys
+from outlast.engine.queues import Queues
 from outlast.engine.tenancy import NewProject, Tenancy
 from outlast.engine.tokens import Tokens
 from outlast.protocol.manifests import Manifest, QueueManifest, TaskManifest
@@ -33,7 +34,19 @@ class Office:
         self.tenancy = Tenancy(database, self.keys)
         self.tokens = Tokens(database, self.keys, self.tenancy)
         self.catalogue = Catalogue(database)
+        self.queues = Queues(
+            database,
+            catalogue=self.catalogue,
+            tenancy=self.tenancy,
+            wake=lambda environment: None,
+            tell=lambda environment: None,
+        )
         self.admission = Admission(database, self.catalogue, clock)
+
+    async def pause(self, environment_id: str, name: str) -> None:
+        """Pause a queue."""
+        queue = await self.queues.retrieve(environment_id, name)
+        await self.queues.pause(environment_id, queue, paused=True)
 
     async def project(self) -> NewProject:
         """Make a project."""

@@ -53,7 +53,7 @@ from outlast.sdk.hooks import Completion, WaitInfo
 from outlast.sdk.locals import Local
 from outlast.sdk.logger import logger
 from outlast.sdk.metadata import metadata
-from outlast.sdk.options import TriggerOptions, WaitOptions
+from outlast.sdk.options import Debounce, TriggerOptions, WaitOptions
 from outlast.sdk.queue import Queue
 from outlast.sdk.results import BatchResult, Result
 from outlast.sdk.retry import Retry
@@ -83,6 +83,7 @@ __all__ = [
     "ConflictError",
     "Context",
     "Cron",
+    "Debounce",
     "ForeignCallError",
     "Interrupt",
     "Local",
@@ -133,6 +134,7 @@ __all__ = [
     "locals",
     "logger",
     "metadata",
+    "queues",
     "retry",
     "runs",
     "schedules",

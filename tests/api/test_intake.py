@@ -157,7 +157,9 @@ def test_a_single_tag_may_be_a_string() -> None:
         ({"ttl": -1}, "ttl"),
         ({"idempotencyKey": "a", "idempotencyKeyTTL": "1w"}, "idempotencyKeyTTL"),
         ({"queue": {"name": "q", "concurrencyLimit": 5}}, "queue"),
-        ({"debounce": {"key": "k", "delay": "1s"}}, "debounce"),
+        ({"debounce": {"key": "k", "delay": "soon"}}, "debounce"),
+        ({"concurrencyLimit": 5}, "concurrencyLimit"),
+        ({"concurencyKey": "a"}, "concurencyKey"),
         ({"resumeParentOnCompletion": True}, "resumeParentOnCompletion"),
     ],
 )

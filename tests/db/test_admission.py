@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from offices import Office, manifest, task
-from outlast.engine.admission import MAX_KEY_CHARS, Origin
+from outlast.engine.admission import Origin
 from outlast.engine.database import Database
+from outlast.engine.option_limits import MAX_KEY_CHARS
 from outlast.engine.payloads import MAX_PAYLOAD_BYTES
 from outlast.engine.queries import parse
 from outlast.engine.tenancy import Environment

@@ -152,13 +152,13 @@ async def test_a_paused_queue_stays_paused_through_deployments(
     office: Office, dev: Environment
 ) -> None:
     await office.catalogue.register(dev.id, manifest("a", task("one")))
-    await office.catalogue.change_queue(dev.id, "task/one", paused=True)
+    await office.pause(dev.id, "task/one")
 
     await office.catalogue.register(dev.id, manifest("b", task("one")))
 
     assert [queue.paused for queue in await office.catalogue.queues(dev.id)] == [True]
     with pytest.raises(NotFound):
-        await office.catalogue.change_queue(dev.id, "nothing", paused=True)
+        await office.pause(dev.id, "nothing")
 
 
 async def test_another_server_may_be_behind_until_it_reads_again(

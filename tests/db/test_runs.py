@@ -319,7 +319,7 @@ async def test_a_queued_run_names_what_holds_it_back(desk: Desk) -> None:
     assert await standing() == "waits for a free shared place on a worker"
     await desk.set("busy", environment=desk.environment.id, queue="slow")
     assert await standing() == "queue 'slow' is at its limit of 1"
-    await desk.office.catalogue.change_queue(desk.environment.id, "slow", paused=True)
+    await desk.office.pause(desk.environment.id, "slow")
     assert await standing() == "queue 'slow' is paused"
     await desk.office.tenancy.change(desk.environment.id, paused=True)
     assert await standing() == "the environment is paused"

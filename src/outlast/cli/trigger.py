@@ -24,6 +24,26 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="Repeatable.")]
 Ttl = Annotated[str | None, typer.Option(help="Expire when not started in time: 10m.")]
 Priority = Annotated[float | None, typer.Option(help="Seconds of head start in its lane.")]
 MaxAttempts = Annotated[int | None, typer.Option(min=1, help="How often it may be tried.")]
+MaxDuration = Annotated[str | None, typer.Option(help="Active time of an attempt: 10m.")]
+Machine = Annotated[str | None, typer.Option(help="micro, small-1x … large-2x.")]
+KeyTtl = Annotated[
+    str | None, typer.Option("--idempotency-key-ttl", help="How long it finds it: 7d.")
+]
+Group = Annotated[str | None, typer.Option(help="Keys of one group share one share.")]
+Metadata = Annotated[str | None, typer.Option(help="A JSON object.")]
+Version = Annotated[str | None, typer.Option(help="The version to run on: 20261122.1.")]
+Test = Annotated[bool, typer.Option("--test", help="Mark the run as a test.")]
+Park = Annotated[bool, typer.Option("--park", help="Wait for the version that declares the task.")]
+DebounceKey = Annotated[
+    str | None, typer.Option("--debounce", help="Push a delayed run with this key back.")
+]
+DebounceDelay = Annotated[str, typer.Option(help="From the last trigger to the start.")]
+DebounceMax = Annotated[
+    str | None, typer.Option("--debounce-max-delay", help="From the first trigger at most.")
+]
+Trailing = Annotated[
+    bool, typer.Option("--debounce-trailing", help="The last payload counts, not the first.")
+]
 
 
 def trigger(
@@ -38,6 +58,18 @@ def trigger(
     ttl: Ttl = None,
     priority: Priority = None,
     max_attempts: MaxAttempts = None,
+    max_duration: MaxDuration = None,
+    machine: Machine = None,
+    idempotency_key_ttl: KeyTtl = None,
+    fairness_group: Group = None,
+    metadata: Metadata = None,
+    version: Version = None,
+    test: Test = False,
+    park: Park = False,
+    debounce: DebounceKey = None,
+    debounce_delay: DebounceDelay = "5s",
+    debounce_max_delay: DebounceMax = None,
+    debounce_trailing: Trailing = False,
     api_url: ApiUrls = None,
     key: Key = None,
 ) -> None:
@@ -57,6 +89,15 @@ def trigger(
         "ttl": ttl,
         "priority": priority,
         "max_attempts": max_attempts,
+        "max_duration": max_duration,
+        "machine": machine,
+        "idempotency_key_ttl": idempotency_key_ttl,
+        "fairness_group": fairness_group,
+        "metadata": _metadata(metadata),
+        "version": version,
+        "test": test or None,
+        "park": park or None,
+        "debounce": _debounce(debounce, debounce_delay, debounce_max_delay, debounce_trailing),
     }
     given = {name: value for name, value in said.items() if value is not None}
     found = connection(api_url, key)
@@ -71,6 +112,29 @@ def trigger(
         from outlast.cli.ends import wait_for_end
 
         wait_for_end(found, made.run_id)
+
+
+def _metadata(text: str | None) -> dict[str, object] | None:
+    import json
+
+    try:
+        value = None if text is None else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Stop(f"--metadata is not JSON: {error}") from None
+    if value is not None and not isinstance(value, dict):
+        raise Stop("--metadata is a JSON object, such as '{\"order\": 7}'")
+    return value
+
+
+def _debounce(
+    key: str | None, delay: str, longest: str | None, trailing: bool
+) -> dict[str, str] | None:
+    if key is None:
+        if longest is not None or trailing:
+            raise Stop("name the key: --debounce KEY")
+        return None
+    said = {"key": key, "delay": delay, "mode": "trailing" if trailing else "leading"}
+    return said if longest is None else {**said, "max_delay": longest}
 
 
 def _payload(text: str | None) -> str | None:

@@ -5,26 +5,25 @@ item: one bad trigger never fails the others.
 """
 
 import difflib
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
 
-from outlast.engine.catalogue import Catalogue, Offer
+from outlast.engine.backlog import Backlog
+from outlast.engine.catalogue import TASK_QUEUE, Catalogue, Offer
 from outlast.engine.database import Database
 from outlast.engine.expiring import Expiring
-from outlast.engine.payloads import TYPES, Unfit, check_metadata, check_payload, encode
+from outlast.engine.option_limits import check_limits
+from outlast.engine.payloads import Unfit, check_payload
 from outlast.engine.queries import load
 from outlast.engine.schemas import PayloadCheck, compile_schema
 from outlast.engine.tenancy import Environment
 from outlast.engine.turn import NewRun
 from outlast.protocol.ids import new_id
-from outlast.protocol.machines import PRESETS
 from outlast.protocol.manifests import (
     LEAST_DURATION,
-    MAX_ATTEMPTS,
     MOST_DURATION,
     RetryPolicy,
     TaskManifest,
@@ -35,21 +34,15 @@ ADMISSION = load("admission")
 
 INLINE_BYTES = 8 * 1024
 """Larger payloads are written to `blob` before the turn."""
-MAX_TAGS = 10
-MAX_TAG_CHARS = 128
-MAX_KEY_CHARS = 512
-MAX_KEY_BYTES = 1_200
-"""Keys stand in indexes beside other names; a row there holds 2,704 bytes."""
-MAX_SHOWN_CHARS = 2_048
 KEY_TTL_SECONDS = 30 * 86_400.0
 DEV_TTL_SECONDS = 600.0
-_MAX_SECONDS = 10 * 365 * 86_400.0
-_MAX_EPOCH = 253_402_300_799.0  # the end of the year 9999
 _SEED_BYTES = 32
 _MOST_COMPARED = 2_000
 _CHECK_SECONDS = 600.0
 _CHECKS = 1_000
-_SCOPES = frozenset({"run", "attempt", "global"})
+
+_PARKED = frozenset({"unknown_task", "unknown_queue"})
+"""Refusals that a trigger may wait out."""
 
 _retries = msgspec.json.Encoder()
 
@@ -74,6 +67,7 @@ class Admission:
         self, database: Database, catalogue: Catalogue, milliseconds: Callable[[], int]
     ) -> None:
         self._database = database
+        self._backlog = Backlog(database)
         self._catalogue = catalogue
         self._milliseconds = milliseconds
         self._checks: Expiring[tuple[str, str], tuple[PayloadCheck | None]] = Expiring(
@@ -102,25 +96,77 @@ class Admission:
         pinned = wanted if environment.pins_versions or trigger.version else None
         offer = self._catalogue.known(environment.id, pinned)
         task = offer.tasks.get(trigger.task) if offer is not None else None
-        if offer is None or task is None:
-            offer, task = await self._resolve(environment, trigger.task, pinned)
+        try:
+            if offer is None or task is None:
+                offer, task = await self._resolve(environment, trigger.task, pinned)
+            queue = trigger.queue or task.queue
+            if queue != task.queue:
+                await self._require_queue(environment, queue)
+        except Unfit as unfit:
+            if not trigger.park or unfit.refusal.code not in _PARKED:
+                raise
+            return self._park(trigger, origin)
         if trigger.payload is not None:
             self._check_payload(offer, task, trigger)
-        queue = trigger.queue or task.queue
-        if queue != task.queue:
-            await self._require_queue(environment, queue)
+        await self._backlog.require_room(environment.id, queue, trigger)
+        return self._run(
+            trigger,
+            origin,
+            task,
+            version_id=offer.version.id if pinned else None,
+            ttl=run_ttl(environment, task, trigger.ttl),
+            retry=run_retry(task, trigger.max_attempts),
+        )
+
+    def _park(self, trigger: Trigger, origin: Origin) -> NewRun:
+        """Return a run that waits for a version: what only its task says is decided when it is."""
+        if trigger.debounce is not None:
+            raise Unfit(
+                Refusal(
+                    422,
+                    "invalid_option",
+                    f"task {trigger.task!r} or its queue is not declared yet, and a parked run "
+                    "cannot be debounced; leave out park or debounce",
+                    "debounce",
+                )
+            )
+        task = TaskManifest(
+            id=trigger.task,
+            executor="shared",
+            file="",
+            function="",
+            queue=own_queue(trigger.task),
+            max_duration=None,
+        )
+        said = {} if trigger.max_attempts is None else {"max_attempts": trigger.max_attempts}
+        retry = _retries.encode(said).decode()
+        run = self._run(trigger, origin, task, version_id=None, ttl=trigger.ttl, retry=retry)
+        return msgspec.structs.replace(run, parked=True)
+
+    def _run(
+        self,
+        trigger: Trigger,
+        origin: Origin,
+        task: TaskManifest,
+        *,
+        version_id: str | None,
+        ttl: float | None,
+        retry: str,
+    ) -> NewRun:
         machine = trigger.machine or task.machine
         executor = "dedicated" if machine else task.executor
+        debounce = trigger.debounce
         return NewRun(
             run=new_id("run", self._milliseconds()),
             task=task.id,
-            queue=queue,
+            queue=trigger.queue or task.queue,
             executor=executor,
-            route=f"{offer.version.id if pinned else 'current'}/{executor}",
+            route=f"{version_id or 'current'}/{executor}",
             payload=trigger.payload,
             payload_type=trigger.payload_type,
             trigger_function=origin.trigger_function,
-            retry=_retry(task, trigger),
+            retry=retry,
+            ttl=ttl,
             seed=os.urandom(_SEED_BYTES).hex(),
             concurrency_key=trigger.concurrency_key,
             metadata=trigger.metadata,
@@ -134,16 +180,20 @@ class Admission:
             idempotency_scope=trigger.idempotency_scope,
             idempotency_ttl=_key_ttl(trigger),
             request_key=_request_key(trigger),
-            delay=trigger.delay,
-            delay_until=trigger.delay_until,
-            ttl=_ttl(environment, task, trigger),
+            delay=trigger.delay if debounce is None else debounce.delay,
+            delay_until=trigger.delay_until if debounce is None else None,
             priority=trigger.priority,
-            max_duration=_max_duration(task, trigger),
+            max_duration=run_duration(task, trigger.max_duration),
             machine=machine,
-            version_pin=offer.version.id if pinned else None,
+            version_pin=version_id,
             is_test=trigger.is_test,
             replayed_from=origin.replayed_from,
             trace_context=trigger.trace_context,
+            fairness_group=trigger.fairness_group,
+            debounce_key=None if debounce is None else debounce.key,
+            debounce_delay=None if debounce is None else debounce.delay,
+            debounce_most=None if debounce is None else debounce.max_delay,
+            debounce_trailing=debounce is not None and debounce.trailing,
         )
 
     async def _resolve(
@@ -157,7 +207,7 @@ class Admission:
                 return offer, offer.tasks[task_id]
         if offer is None and version is not None:
             raise Unfit(
-                Refusal(404, "unknown_version", f"there is no version {version!r}", "version")
+                Refusal(422, "unknown_version", f"there is no version {version!r}", "version")
             )
         raise Unfit(_unknown_task(task_id, offer))
 
@@ -170,7 +220,8 @@ class Admission:
             Refusal(
                 422,
                 "unknown_queue",
-                f"there is no queue {name!r}; declare it in code{_nearest(name, names)}",
+                f"no version here declares a queue {name!r}{_nearest(name, names)}; declare it in "
+                "code, or trigger with park to wait for the version that does",
                 "queue",
             )
         )
@@ -223,83 +274,6 @@ class Admission:
         ]
 
 
-def check_limits(trigger: Trigger) -> None:
-    """Hold a trigger to every limit that needs no look-up. Raises `Unfit`."""
-    _check_texts(trigger)
-    _check_numbers(trigger)
-    if trigger.payload_type not in TYPES:
-        raise _unfit("payloadType", f"{trigger.payload_type[:80]!r} is not a known payload type")
-    if trigger.machine is not None and trigger.machine not in PRESETS:
-        raise _unfit("machine", f"machine must be one of {', '.join(PRESETS)}")
-    if trigger.idempotency_scope is not None and trigger.idempotency_scope not in _SCOPES:
-        raise _unfit("idempotencyScope", "idempotency scope must be run, attempt or global")
-    if trigger.tags:
-        _check_tags(trigger.tags)
-    if trigger.metadata is not None:
-        check_metadata(trigger.metadata)
-
-
-def _check_tags(given: Sequence[str]) -> None:
-    tags = dict.fromkeys(given)
-    if len(tags) > MAX_TAGS:
-        raise _unfit("tags", f"a run has at most {MAX_TAGS} tags, {len(tags)} were given")
-    for tag in tags:
-        _check_text("tags", tag, MAX_TAG_CHARS)
-
-
-def _check_texts(trigger: Trigger) -> None:
-    """Check what is given, which is little as a rule; a table would cost more than the checks."""
-    _check_text("task", trigger.task, MAX_KEY_CHARS)
-    if trigger.queue is not None:
-        _check_text("queue", trigger.queue, 200)
-    if trigger.concurrency_key is not None:
-        _check_text("concurrencyKey", trigger.concurrency_key, MAX_KEY_CHARS)
-    if trigger.idempotency_key is not None:
-        _check_text("idempotencyKey", trigger.idempotency_key, MAX_KEY_CHARS)
-    if trigger.idempotency_key_shown is not None:
-        _check_text("idempotencyKeyOptions", trigger.idempotency_key_shown, MAX_SHOWN_CHARS)
-    if trigger.request_key is not None:
-        _check_text("requestKey", trigger.request_key, MAX_KEY_CHARS)
-    if trigger.version is not None:
-        _check_text("version", trigger.version, 200)
-    if trigger.trace_context is not None:
-        _check_text("traceContext", trigger.trace_context, MAX_SHOWN_CHARS)
-
-
-def _check_text(param: str, text: str, longest: int) -> None:
-    if not 0 < len(text) <= longest:
-        raise _unfit(param, f"{param} has 1 to {longest} characters, not {len(text)}")
-    data = encode(text, param)
-    if longest <= MAX_KEY_CHARS and len(data) > MAX_KEY_BYTES:
-        raise _unfit(param, f"{param} has at most {MAX_KEY_BYTES} bytes, not {len(data)}")
-
-
-def _check_numbers(trigger: Trigger) -> None:
-    if trigger.delay is not None:
-        _check_number("delay", trigger.delay, _MAX_SECONDS)
-    if trigger.delay_until is not None:
-        _check_number("delay", trigger.delay_until, _MAX_EPOCH)
-    if trigger.ttl is not None:
-        _check_number("ttl", trigger.ttl, _MAX_SECONDS)
-    if trigger.idempotency_key_ttl is not None:
-        _check_number("idempotencyKeyTTL", trigger.idempotency_key_ttl, _MAX_SECONDS)
-    if trigger.priority:
-        _check_number("priority", trigger.priority, _MAX_SECONDS)
-    if trigger.max_duration is not None:
-        _check_number("maxDuration", trigger.max_duration, _MAX_SECONDS)
-    if trigger.max_attempts is not None:
-        _check_number("maxAttempts", trigger.max_attempts, MAX_ATTEMPTS, least=1)
-
-
-def _check_number(param: str, number: float, most: float, *, least: float = 0.0) -> None:
-    if not (math.isfinite(number) and least <= number <= most):
-        raise _unfit(param, f"{param} must be between {least:,.0f} and {most:,.0f}")
-
-
-def _unfit(param: str, message: str) -> Unfit:
-    return Unfit(Refusal(422, "invalid_option", message, param))
-
-
 def _unknown_task(task_id: str, offer: Offer | None) -> Refusal:
     if offer is None:
         message = (
@@ -318,17 +292,29 @@ def _nearest(name: str, names: "Mapping[str, object] | Sequence[str]") -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _retry(task: TaskManifest, trigger: Trigger) -> str:
-    if trigger.max_attempts is None:
+def own_queue(task_id: str) -> str:
+    """Return the queue that a task has when it names none."""
+    return f"{TASK_QUEUE}{task_id}"
+
+
+def run_retry(task: TaskManifest, max_attempts: int | None) -> str:
+    """Return the policy of a run as JSON: the trigger's number of attempts before the task's."""
+    if max_attempts is None:
         return _retry_text(task.retry)
-    policy = msgspec.structs.replace(task.retry, max_attempts=trigger.max_attempts)
+    policy = msgspec.structs.replace(task.retry, max_attempts=max_attempts)
     return _retries.encode(policy).decode()
 
 
-def _max_duration(task: TaskManifest, trigger: Trigger) -> float | None:
-    if trigger.max_duration is None:
-        return task.max_duration
-    return min(max(trigger.max_duration, LEAST_DURATION), MOST_DURATION)
+def run_duration(task: TaskManifest, given: float | None) -> float | None:
+    """Return the longest active time of an attempt: the trigger's before the task's."""
+    return task.max_duration if given is None else min(max(given, LEAST_DURATION), MOST_DURATION)
+
+
+def run_ttl(environment: Environment, task: TaskManifest, given: float | None) -> float | None:
+    """Return a run's time to start in: trigger before task before environment; 0 opts out."""
+    default = DEV_TTL_SECONDS if environment.slug == "dev" else None
+    chosen = next((ttl for ttl in (given, task.ttl) if ttl is not None), default)
+    return chosen or None
 
 
 @lru_cache(maxsize=1_000)
@@ -346,13 +332,6 @@ def _key_ttl(trigger: Trigger) -> float | None:
 def _request_key(trigger: Trigger) -> str | None:
     """Return the request key within its task: the contract scopes it so."""
     return None if trigger.request_key is None else f"{trigger.task}\x1f{trigger.request_key}"
-
-
-def _ttl(environment: Environment, task: TaskManifest, trigger: Trigger) -> float | None:
-    """Return the run's time to start in: trigger before task before environment; 0 opts out."""
-    default = DEV_TTL_SECONDS if environment.slug == "dev" else None
-    chosen = next((ttl for ttl in (trigger.ttl, task.ttl) if ttl is not None), default)
-    return chosen or None
 
 
 def _is_large(payload: str) -> bool:

@@ -213,22 +213,6 @@ class Catalogue:
             Queue, CATALOGUE.list_queues, environment_id=environment_id
         )
 
-    async def change_queue(
-        self, environment_id: str, name: str, *, paused: bool | None = None
-    ) -> None:
-        """Pause or go on with a queue; running runs are not touched. Raises `NotFound`."""
-        changed = await self._database.fetch_one(
-            _Name,
-            CATALOGUE.change_queue,
-            environment_id=environment_id,
-            name=name,
-            paused=paused,
-            sets_limit=False,
-            concurrency_limit=None,
-        )
-        if changed is None:
-            raise NotFound(f"there is no queue {name!r} in this environment")
-
     def forget(self, environment_id: str) -> None:
         """Drop what is remembered of an environment, after a change."""
         self._current.drop(environment_id)
@@ -268,13 +252,18 @@ async def _promote(executor: Executor, version: Version, manifest: Manifest) -> 
     declared |= {f"{TASK_QUEUE}{task.id}": QueueManifest("") for task in manifest.tasks}
     declared |= {queue.name: queue for queue in manifest.queues}
     names = sorted(name for name in declared if len(name) <= MAX_QUEUE_CHARS)
+    rates = [declared[name].rate for name in names]
     changed = await executor.fetch(
         _Name,
         CATALOGUE.upsert_queues,
         environment_id=version.environment_id,
         names=names,
-        concurrency_limits=[declared[name].concurrency_limit for name in names],
+        limits=[declared[name].concurrency_limit for name in names],
         total_limits=[declared[name].total_limit for name in names],
+        most_queued=[declared[name].max_queued for name in names],
+        intervals=[rate and rate.interval for rate in rates],
+        bursts=[1 if rate is None else rate.burst for rate in rates],
+        per_keys=[rate is None or rate.per_key for rate in rates],
     )
     if changed:
         await executor.execute(

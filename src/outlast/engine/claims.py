@@ -37,6 +37,7 @@ class Claimed(msgspec.Struct, frozen=True):
     is_replay: bool
     trace_context: str | None
     created_at: datetime
+    delay_until: datetime | None
     tags: list[str]
     metadata: str
     token: int

@@ -48,6 +48,10 @@ class Cycles:
             )
         return cycle
 
+    def environments(self) -> list[str]:
+        """Return the environments that this server has played turns of."""
+        return list(self._cycles)
+
     def submit(self, environment: str, item: Item) -> None:
         """Put an item that nobody waits for into the environment's next turn."""
         self.of(environment).submit(item)

@@ -8,6 +8,7 @@ import msgspec
 
 from outlast.engine.admission import Admission
 from outlast.engine.agents import Agents
+from outlast.engine.arrivals import Arrivals
 from outlast.engine.audit import Audit
 from outlast.engine.batches import Batches
 from outlast.engine.bulk import BulkActions
@@ -26,6 +27,7 @@ from outlast.engine.migrations import check, migrate
 from outlast.engine.notices import Notices
 from outlast.engine.replays import Replays
 from outlast.engine.reports import Reports
+from outlast.engine.retention import Retention
 from outlast.engine.runs import Runs
 from outlast.engine.schedules import Schedules
 from outlast.engine.sessions import Sessions
@@ -43,6 +45,7 @@ _POLL_SECONDS = 1.0
 _AUDIT_SECONDS = 60.0
 _VERSIONS_SECONDS = 5.0
 _LIMITS_SECONDS = 5.0
+_RETENTION_SECONDS = 600.0
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,16 +89,30 @@ class Engine:
         self.waitpoints = Waitpoints(
             database, ids=self.ids, ring=ring, tokens=self.tokens, cycles=self.cycles
         )
+        self.statistics = Statistics(
+            database, environments=self.cycles.environments, clock=settings.clock or _no_clock
+        )
         self._workers = self.cycles.workers = Workers(
             database,
             sessions=self.sessions,
             submit=self.cycles.submit,
             remote=self._notices.tell,
             ended=self.ends.ended,
+            started=self.statistics.started,
             reveal=self.waitpoints.reveal_entries,
         )
         self.admission = Admission(database, self.catalogue, self.ids.milliseconds)
         self.triggers = Triggers(admission=self.admission, tenancy=self.tenancy, cycles=self.cycles)
+        self.queues = Queues(
+            database,
+            catalogue=self.catalogue,
+            tenancy=self.tenancy,
+            wake=self.cycles.wake,
+            tell=self._notices.tell,
+        )
+        self._arrivals = Arrivals(
+            database, catalogue=self.catalogue, tenancy=self.tenancy, cycles=self.cycles
+        )
         self.batches = Batches(database, ids=self.ids, triggers=self.triggers)
         self.replays = Replays(database, triggers=self.triggers)
         self.bulk = BulkActions(
@@ -118,6 +135,7 @@ class Engine:
             triggers=self.triggers,
             clock=settings.clock,
         )
+        self.retention = Retention(database)
         self._journal = JournalWriter(database)
         self._sweep = Sweep(database, submit=self.cycles.submit)
         self._audit = Audit(database)
@@ -211,7 +229,10 @@ class Engine:
         self._agents.repeat("tokens", self.tokens.prune, _AUDIT_SECONDS)
         self._agents.repeat("limits", self._limits.run_once, _LIMITS_SECONDS)
         self._agents.repeat("ticks", self.ticks.run_once, _POLL_SECONDS)
+        self._agents.repeat("retention", self.retention.run_once, _RETENTION_SECONDS)
         self._agents.repeat("bulk", self.bulk.run_once, _POLL_SECONDS)
+        self._agents.repeat("statistics", self.statistics.flush, _STATISTICS_SECONDS)
+        self._agents.repeat("prune statistics", self.statistics.prune, _PRUNE_SECONDS)
         self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
 
     async def _poll(self) -> None:
@@ -238,9 +259,14 @@ class Engine:
             await self._resume_parked(changed)
 
     async def _resume_parked(self, environment: str) -> None:
-        """Try again what could not replay on another version: the current one may fit."""
+        """Try again what could not replay or start on another version: the current one may fit."""
+        await self._arrivals.look(environment)
         for run in await self.runs.parked(environment):
             self.cycles.submit(environment, Resumption(run=run))
+
+
+def _no_clock() -> None:
+    return None
 
 
 class _Environment(msgspec.Struct, frozen=True):

@@ -7,7 +7,6 @@ import msgspec
 from outlast.protocol.statuses import FINAL, Status
 
 _MOST_NAMED = 3
-_QUEUED = frozenset({Status.QUEUED, Status.PENDING_VERSION})
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +22,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     environment_paused: bool
     queue_paused: bool
+    has_queue: bool
+    base_limit: int
+    rate_until: datetime | None
     concurrency_limit: int | None
     total_limit: int | None
     queue_running: int
@@ -40,9 +42,10 @@ def explain(standing: Standing) -> str | None:
         return None
     if standing.cancel_at is not None:
         return f"is being canceled{_on(standing.worker)}"
-    if standing.status in _QUEUED:
+    if standing.status is Status.QUEUED:
         return _queued(standing)
     return {
+        Status.PENDING_VERSION: _parked(standing),
         Status.DELAYED: f"is delayed until {_moment(standing.delay_until)}",
         Status.RETRYING: f"tries again at {_moment(standing.retry_at)}",
         Status.WAITING: standing.reason or _waits(standing),
@@ -71,6 +74,14 @@ def _queued(standing: Standing) -> str:
             f"queue {standing.queue!r} is at its total limit of {standing.total_limit}",
         ),
         (
+            standing.queue_running >= standing.base_limit,
+            f"queue {standing.queue!r} is at {standing.base_limit}, the most one queue may have",
+        ),
+        (
+            standing.rate_until is not None,
+            f"queue {standing.queue!r}{key} is at its rate until {_moment(standing.rate_until)}",
+        ),
+        (
             _is_full(standing.environment_running, standing.environment_limit),
             f"the environment is at its limit of {standing.environment_limit}",
         ),
@@ -78,6 +89,11 @@ def _queued(standing: Standing) -> str:
         if holds:
             return reason
     return f"waits for a free {kind} place on a worker"
+
+
+def _parked(standing: Standing) -> str:
+    queue = "" if standing.has_queue else f" and queue {standing.queue!r}"
+    return f"is parked until a version declares its task{queue}"
 
 
 def _waits(standing: Standing) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -49,6 +49,7 @@ class Workers:
         submit: Callable[[str, Item], None],
         remote: Callable[[str], None],
         ended: Callable[[str], None],
+        started: Callable[[str, Sequence[Telling], Mapping[str, Claimed]], None],
         reveal: Callable[[Place, Sequence[Entry]], Awaitable[list[Entry]]],
     ) -> None:
         self._database = database
@@ -56,6 +57,7 @@ class Workers:
         self._submit = submit
         self._remote = remote
         self._ended = ended
+        self._started = started
         self._reveal = reveal
         self._mail_in_doubt = False
         self.holdings = Holdings(database, submit=submit)
@@ -114,6 +116,7 @@ class Workers:
 
     async def _claim(self, environment: str, claims: Sequence[Telling]) -> None:
         rows, pasts = await self._load(environment, claims)
+        self._started(environment, claims, rows)
         boxes: dict[str, list[Frame]] = {}
         for claim in claims:
             row = rows.get(claim.run or "")

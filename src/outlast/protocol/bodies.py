@@ -47,6 +47,15 @@ class QueueOption(Body):
     concurrency_limit: int | None = None
 
 
+class DebounceOption(Body):
+    """Push a delayed run of the key back instead of making another one."""
+
+    key: str = Field(max_length=512)
+    delay: str
+    mode: Literal["leading", "trailing"] = "leading"
+    max_delay: str | None = None
+
+
 class IdempotencyKeyOptions(Body):
     """What the user wrote, before hashing, and how far the key reaches."""
 
@@ -76,7 +85,9 @@ class TriggerOptions(Body):
     test: bool = False
     lock_to_version: str | None = Field(default=None, max_length=200)
     resume_parent_on_completion: bool = False
-    debounce: dict[str, JsonValue] | None = None
+    debounce: DebounceOption | None = None
+    fairness_group: str | int | float | None = None
+    park: bool = False
     gates: list[JsonValue] | None = None
     concurrency: list[JsonValue] | None = None
     external_deployment_id: str | None = None

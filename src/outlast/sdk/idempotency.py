@@ -6,11 +6,16 @@ scopes `run` and `attempt` with the run's id (and the attempt's number) appended
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from outlast.client import clients, queues
 from outlast.sdk import runtime
+from outlast.sdk.blocking import check_blocking
 from outlast.sdk.errors import UsageError
 from outlast.sdk.texts import storable
+
+if TYPE_CHECKING:  # options need keys, tasks need options
+    from outlast.sdk.task import Task
 
 Scope = Literal["run", "attempt", "global"]
 Key = str | Sequence[str]
@@ -51,6 +56,37 @@ def resolve(key: Key) -> IdempotencyKey:
     return create(key)
 
 
+async def reset(
+    task: "Task[Any, Any] | str",
+    key: Key,
+    *,
+    scope: Scope = "run",
+    parent_run_id: str | None = None,
+    attempt_number: int | None = None,
+) -> None:
+    """Forget a key, so that the next trigger with it makes a run. Raises `NotFoundError`.
+
+    A plain key outside of a run needs `parent_run_id` for the scope run, and `attempt_number`
+    besides for the scope attempt; without them it is global.
+    """
+    hashed = _stored(key, scope, parent_run_id, attempt_number)
+    await clients.send(queues.reset_key(_task_id(task), hashed))
+
+
+def reset_sync(
+    task: "Task[Any, Any] | str",
+    key: Key,
+    *,
+    scope: Scope = "run",
+    parent_run_id: str | None = None,
+    attempt_number: int | None = None,
+) -> None:
+    """Blocking `reset`."""
+    check_blocking("idempotency_keys.reset_sync()", "idempotency_keys.reset()")
+    hashed = _stored(key, scope, parent_run_id, attempt_number)
+    clients.send_sync(queues.reset_key(_task_id(task), hashed))
+
+
 def item_key(batch_key: Key, index: int) -> IdempotencyKey:
     """Return the key of a batch's item that has none of its own, so that items too are deduped."""
     shown = batch_key if isinstance(batch_key, str) else "-".join(batch_key)
@@ -60,6 +96,27 @@ def item_key(batch_key: Key, index: int) -> IdempotencyKey:
 def hash_of(parts: list[str]) -> str:
     """Return the SHA-256 of parts, in hex."""
     return hashlib.sha256("-".join(parts).encode()).hexdigest()
+
+
+def _stored(key: Key, scope: Scope, run_id: str | None, attempt: int | None) -> str:
+    """Return the hash of a key as the trigger sent it, perhaps from another run."""
+    if attempt is not None and run_id is None:
+        raise UsageError("attempt_number belongs to a run; give parent_run_id too")
+    if run_id is None or isinstance(key, IdempotencyKey) or scope == "global":
+        return str(create(key, scope=scope) if _is_plain(key) else resolve(key))
+    if scope == "attempt" and attempt is None:
+        raise UsageError("a key of the scope attempt needs attempt_number")
+    parts = [key] if isinstance(key, str) else list(key)
+    return hash_of([*parts, run_id, *([str(attempt)] if scope == "attempt" else [])])
+
+
+def _is_plain(key: Key) -> bool:
+    is_hashed = isinstance(key, str) and len(key) == _HASH_LENGTH
+    return not (is_hashed or isinstance(key, IdempotencyKey))
+
+
+def _task_id(task: "Task[Any, Any] | str") -> str:
+    return task if isinstance(task, str) else task.id
 
 
 def _owner(scope: Scope) -> list[str]:

@@ -18,6 +18,7 @@ from outlast.server.routes import (
     environment,
     gateway,
     health,
+    queues,
     replays,
     reports,
     runs,
@@ -71,6 +72,7 @@ def create_app(
         waitpoints,
         auth,
         environment,
+        queues,
     ):
         app.include_router(room.router)
     if pages is not None:

@@ -23,6 +23,8 @@ class Caller:
 
     environment: Environment
     token: Token | None = None
+    key_id: str | None = None
+    """The secret key, by its id; None with a token."""
 
     def require_secret(self) -> None:
         """Let nobody pass but secret keys. Raises `Problem`."""
@@ -79,7 +81,7 @@ async def authenticate(connection: HTTPConnection) -> Caller:
     opened = await engine.tenancy.open_key(credential)
     if opened is None:
         raise unauthorized()
-    return Caller(environment=opened.environment)
+    return Caller(environment=opened.environment, key_id=opened.key_id)
 
 
 async def _by_token(engine: Engine, credential: str) -> Caller:

@@ -4,6 +4,7 @@ The payload is cut out of the body as text and never parsed here. Sizes and limi
 matter: it holds every trigger to them, whichever way it came.
 """
 
+import difflib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -14,10 +15,10 @@ import msgspec
 from pydantic import JsonValue, ValidationError
 
 from outlast.engine.payloads import JSON, TEXT
-from outlast.protocol.bodies import QueueOption, TriggerOptions
+from outlast.protocol.bodies import DebounceOption, QueueOption, TriggerOptions
 from outlast.protocol.durations import parse_duration
 from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
-from outlast.protocol.triggers import Trigger
+from outlast.protocol.triggers import Debounce, Trigger
 from outlast.server.problems import Problem, invalid
 
 _Envelope = TypeVar("_Envelope")
@@ -25,7 +26,15 @@ _Envelope = TypeVar("_Envelope")
 _HASHED = re.compile(r"[0-9a-f]{64}")
 _KEY_TTL = re.compile(r"\d{1,9}[smhd]")
 _OPAQUE = msgspec.Raw(b"")
-_ASIDE = ("debounce", "gates", "concurrency", "external_deployment_id")
+_ASIDE = ("gates", "concurrency", "external_deployment_id")
+_IGNORED = frozenset(
+    {
+        *("payloadSize", "region", "bulkActionId", "parentRunId", "rootTaskRunId", "parentBatch"),
+        *("parentAttempt", "dependentAttempt", "dependentBatch", "oneTimeUseToken"),
+        *("realtimeStreamsVersion", "traceContext"),
+    }
+)
+"""What the official clients send and this server has no use for; anything else is a mistake."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -45,6 +54,17 @@ class ItemEnvelope(Envelope, frozen=True, kw_only=True):
 _envelopes = msgspec.json.Decoder(Envelope)
 _items = msgspec.json.Decoder(ItemEnvelope)
 _text = msgspec.json.Decoder(str)
+_names = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_KNOWN = {field.alias or name for name, field in TriggerOptions.model_fields.items()}
+_KEY_ADVICE = "concurrencyKey gives each tenant a lane of its own"
+_FIXES = {
+    "concurrencyLimit": f"declare the limit on the queue; {_KEY_ADVICE}",
+    "rateLimit": "declare a rate on the queue",
+    "rate": "declare a rate on the queue",
+    "retry": "use maxAttempts, or declare the retry policy on the task",
+    "tag": "use tags",
+    "version": "use lockToVersion",
+}
 
 
 def read_trigger(task: str, body: bytes, headers: Mapping[str, str]) -> Trigger:
@@ -89,6 +109,9 @@ def make_trigger(task: str, envelope: Envelope, headers: Mapping[str, str]) -> T
         metadata=_metadata(options.metadata),
         max_attempts=options.max_attempts,
         max_duration=options.max_duration,
+        debounce=_debounce(options.debounce),
+        fairness_group=_concurrency_key(options.fairness_group),
+        park=options.park,
         machine=options.machine,
         version=options.lock_to_version,
         is_test=options.test,
@@ -111,9 +134,19 @@ def _options(raw: msgspec.Raw) -> TriggerOptions:
     if not text or text == b"null":
         return TriggerOptions()
     try:
+        _refuse_unknown(text)
         return TriggerOptions.model_validate_json(text)
     except ValidationError as error:
         raise invalid(error, what="options") from None
+
+
+def _refuse_unknown(text: bytes) -> None:
+    for name in decode(_names, text):
+        if name not in _KNOWN and name not in _IGNORED:
+            fix = _FIXES.get(name)
+            near = difflib.get_close_matches(name[:80], _KNOWN, n=1)
+            advice = fix or (f"did you mean {near[0]}?" if near else "leave it out")
+            raise _wrong(name[:80], f"{name[:80]!r} is no trigger option; {advice}")
 
 
 def _refuse_unsupported(options: TriggerOptions) -> None:
@@ -164,6 +197,18 @@ def read_delay(text: str | None, param: str) -> tuple[float | None, float | None
     if moment is None or moment.tzinfo is None:
         raise _wrong(param, f"{param} must be a duration such as 1h30m or an ISO date with a zone")
     return None, moment.timestamp()
+
+
+def _debounce(option: DebounceOption | None) -> Debounce | None:
+    if option is None:
+        return None
+    delay = parse_duration(option.delay)
+    longest = None if option.max_delay is None else parse_duration(option.max_delay)
+    if delay is None or (longest is None and option.max_delay is not None):
+        raise _wrong("debounce", "the debounce's delay and maxDelay must be durations such as 5s")
+    return Debounce(
+        key=option.key, delay=delay, trailing=option.mode == "trailing", max_delay=longest
+    )
 
 
 def _ttl(value: str | int | None) -> float | None:

@@ -69,15 +69,24 @@ returning e.id
 
 -- name: upsert_queues
 -- Rows that stay as they are are not written; the rows that come back need their lanes looked at.
-insert into outlast.queue (environment_id, name, concurrency_limit, total_limit)
-select :environment_id::text, q.name, q.concurrency_limit, q.total_limit
-from unnest(:names::text[], :concurrency_limits::int[], :total_limits::int[])
-  as q (name, concurrency_limit, total_limit)
+insert into outlast.queue (
+  environment_id, name, concurrency_limit, declared_limit, total_limit, max_queued, rate_interval, rate_burst,
+  rate_per_key)
+select :environment_id::text, q.name, q.declared_limit, q.declared_limit, q.total_limit, q.max_queued, q.rate_interval,
+  q.rate_burst, q.rate_per_key
+from unnest(:names::text[], :limits::int[], :total_limits::int[], :most_queued::int[],
+            :intervals::double precision[], :bursts::int[], :per_keys::boolean[])
+  as q (name, declared_limit, total_limit, max_queued, rate_interval, rate_burst, rate_per_key)
 order by q.name
 on conflict (environment_id, name) do update
-set concurrency_limit = excluded.concurrency_limit, total_limit = excluded.total_limit
-where (queue.concurrency_limit, queue.total_limit)
-  is distinct from (excluded.concurrency_limit, excluded.total_limit)
+set concurrency_limit = coalesce(queue.override_limit, excluded.declared_limit),
+    declared_limit = excluded.declared_limit, total_limit = excluded.total_limit, max_queued = excluded.max_queued,
+    rate_interval = excluded.rate_interval, rate_burst = excluded.rate_burst, rate_per_key = excluded.rate_per_key,
+    blocked_until = null
+where (queue.declared_limit, queue.total_limit, queue.max_queued, queue.rate_interval, queue.rate_burst,
+       queue.rate_per_key)
+  is distinct from (excluded.declared_limit, excluded.total_limit, excluded.max_queued, excluded.rate_interval,
+                    excluded.rate_burst, excluded.rate_per_key)
 returning name
 
 -- name: reopen_lanes
@@ -90,10 +99,3 @@ where l.environment_id = :environment_id::text and l.queue = any (:queues::text[
 -- name: list_queues
 select name, concurrency_limit, total_limit, paused, queued, running from outlast.queue
 where environment_id = :environment_id::text order by name
-
--- name: change_queue
-update outlast.queue
-set paused = coalesce(:paused::boolean, paused),
-    concurrency_limit = case when :sets_limit::boolean then :concurrency_limit::int else concurrency_limit end
-where environment_id = :environment_id::text and name = :name::text
-returning name

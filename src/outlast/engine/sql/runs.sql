@@ -87,8 +87,13 @@ order by number limit :limit::int
 -- name: stand
 -- Everything that can hold one run back, read for that run alone.
 select s.status, s.reason, s.cancel_at, s.awaiting, r.delay_until, r.queue, r.concurrency_key, l.route,
-  n.paused as environment_paused, q.paused as queue_paused,
-  q.concurrency_limit, q.total_limit, q.running as queue_running,
+  n.paused as environment_paused, coalesce(q.paused, false) as queue_paused, q.name is not null as has_queue,
+  q.concurrency_limit, q.total_limit, coalesce(q.running, 0) as queue_running, n.concurrency_limit as base_limit,
+  (select max(b.until) from (
+     select q.blocked_until union all
+     select p.arrival - make_interval(secs => q.rate_interval * (q.rate_burst - 1)) from outlast.pace p
+     where q.rate_per_key and p.environment_id = q.environment_id and p.queue = q.name and p.key = l.key) b (until)
+   where b.until > clock_timestamp()) as rate_until,
   (select coalesce(sum(x.running), 0) from outlast.lane x
    where x.environment_id = r.environment_id and x.queue = l.queue and x.key = l.key)::int as lane_running,
   floor(n.concurrency_limit * n.burst_factor)::int as environment_limit,
@@ -103,6 +108,6 @@ select s.status, s.reason, s.cancel_at, s.awaiting, r.delay_until, r.queue, r.co
 from outlast.run r
 join outlast.run_state s on s.run_id = r.id
 join outlast.lane l on l.id = s.lane_id
-join outlast.queue q on q.environment_id = r.environment_id and q.name = r.queue
+left join outlast.queue q on q.environment_id = r.environment_id and q.name = r.queue
 join outlast.environment n on n.id = r.environment_id
 where r.environment_id = :environment_id::text and r.id = :id::text

@@ -21,7 +21,12 @@ TOKEN_SECONDS = 3600.0
 
 router = APIRouter(tags=["triggers"])
 
-_triggers = msgspec.json.Decoder(list[Trigger])
+
+class _Strict(Trigger, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A trigger whose unknown options are an error; older workers' links only ignore them."""
+
+
+_triggers = msgspec.json.Decoder(list[_Strict])
 _encoder = msgspec.json.Encoder()
 
 
@@ -60,7 +65,7 @@ async def trigger_many(request: Request) -> Response:
     try:
         wanted = _triggers.decode(await request.body())
     except msgspec.ValidationError as error:
-        raise Problem(400, "invalid_request", str(error)) from None
+        raise _misfit(str(error)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise Problem(400, "invalid_json", "Invalid JSON") from None
     if len(wanted) > MAX_COALESCED:
@@ -72,6 +77,15 @@ async def trigger_many(request: Request) -> Response:
         # our clients hold the key: they sign tokens for browsers themselves, where one is wanted
         headers={"x-trigger-jwt-claims": json.dumps(Tokens.claims(caller.environment))},
     )
+
+
+def _misfit(text: str) -> Problem:
+    """Return the answer to triggers of another shape; what users do wrong most has its advice."""
+    if text.endswith(".queue`"):
+        text += "; a queue is a name, its limit is declared in code; concurrency_key= gives lanes"
+    elif "unknown field" in text:
+        text += "; this server knows no such option: leave it out, or update the server"
+    return Problem(400, "invalid_request", text)
 
 
 coalesced = (Route("/api/outlast/v1/triggers", trigger_many, methods=["POST"]),)
