@@ -12,6 +12,7 @@ from outlast.cli import (
     init,
     keys,
     projects,
+    queues,
     runs,
     schedules,
     server,
@@ -52,6 +53,7 @@ app.command("worker")(worker.worker)
 app.command("trigger")(trigger.trigger)
 app.add_typer(runs.app, name="runs")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(queues.app, name="queues")
 app.add_typer(projects.app, name="projects")
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)

@@ -25,12 +25,14 @@ from outlast.engine.limits import Limits
 from outlast.engine.liveness import SESSIONS, Sweep
 from outlast.engine.migrations import check, migrate
 from outlast.engine.notices import Notices
+from outlast.engine.queues import Queues
 from outlast.engine.replays import Replays
 from outlast.engine.reports import Reports
 from outlast.engine.retention import Retention
 from outlast.engine.runs import Runs
 from outlast.engine.schedules import Schedules
 from outlast.engine.sessions import Sessions
+from outlast.engine.statistics import Statistics
 from outlast.engine.tenancy import Environment, Tenancy
 from outlast.engine.ticks import Ticks
 from outlast.engine.tokens import Tokens
@@ -45,6 +47,8 @@ _POLL_SECONDS = 1.0
 _AUDIT_SECONDS = 60.0
 _VERSIONS_SECONDS = 5.0
 _LIMITS_SECONDS = 5.0
+_STATISTICS_SECONDS = 10.0
+_PRUNE_SECONDS = 600.0
 _RETENTION_SECONDS = 600.0
 
 
