@@ -20,7 +20,9 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("forms")
     (root / "trigger").mkdir()
-    (root / "pyproject.toml").write_text('[tool.outlast]\nproject = "proj_forms"\n')
+    (root / "pyproject.toml").write_text(
+        '[tool.outlast]\nproject = "proj_forms"\nretries = { enabled_in_dev = true }\n'
+    )
     shutil.copy(Path(__file__).with_name("forms.py"), root / "trigger" / "forms.py")
     return root
 

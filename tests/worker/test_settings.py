@@ -57,6 +57,8 @@ def test_without_a_project_file_there_are_defaults(tmp_path: Path) -> None:
     [
         ("[tool.outlast]\ndirs = 3\n", "dirs"),
         ("[tool.outlast]\nretries = { attempts = 3 }\n", "attempts"),
+        ("[tool.outlast]\nretries = { max_attempts = 251 }\n", "between 1 and 250"),
+        ('[tool.outlast]\nretries = { out_of_memory = "huge" }\n', "large-2x"),
         ("[tool.outlast\n", "not valid TOML"),
         ('[tool.outlast]\nmax_duration = "soon"\n', "max_duration"),
     ],
@@ -66,6 +68,22 @@ def test_a_mistake_names_its_place(tmp_path: Path, text: str, complaint: str) ->
 
     with pytest.raises(ValueError, match=complaint):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "retries"),
+    [
+        ("tr_dev_x", "", False),
+        ("tr_dev_x", "[tool.outlast.retries]\nenabled_in_dev = true\n", True),
+        ("tr_prod_x", "", True),
+    ],
+)
+def test_runs_are_retried_in_dev_where_the_project_says_so(
+    tmp_path: Path, key: str, text: str, retries: bool
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+
+    assert load_settings(tmp_path, api_urls=URLS, secret_key=key).retries is retries
 
 
 def test_a_worker_needs_a_server_and_room(tmp_path: Path) -> None:
