@@ -72,17 +72,29 @@ class Engine:
     def __init__(self, database: Database, settings: EngineSettings) -> None:
         self.settings = settings
         self.database = database
+        self._agents = Agents()
+        self._compose_reads()
+        self._compose_cycles()
+        self._compose_requests()
+        self._compose_workers()
+
+    def _compose_reads(self) -> None:
+        """Who there is, what they offer, and what has become of runs."""
+        database = self.database
         self.ids = Ids(database)
-        ring = KeyRing(settings.encryption_keys)
-        self.keys = Keys(database, ring)
+        self._ring = KeyRing(self.settings.encryption_keys)
+        self.keys = Keys(database, self._ring)
         self.tenancy = Tenancy(database, self.keys)
         self.tokens = Tokens(database, self.keys, self.tenancy)
         self.catalogue = Catalogue(database)
         self.runs = Runs(database)
         self.reports = Reports(database, self.runs)
         self.ends = Ends(self.runs)
+
+    def _compose_cycles(self) -> None:
+        """What moves runs between states."""
+        database, settings = self.database, self.settings
         self.sessions = Sessions()
-        self._agents = Agents()
         self._notices = Notices(database, server=settings.server_id, heard=self._heard)
         self.cycles = Cycles(
             database,
@@ -91,7 +103,7 @@ class Engine:
             left_work=self._notices.tell,
         )
         self.waitpoints = Waitpoints(
-            database, ids=self.ids, ring=ring, tokens=self.tokens, cycles=self.cycles
+            database, ids=self.ids, ring=self._ring, tokens=self.tokens, cycles=self.cycles
         )
         self.statistics = Statistics(
             database, environments=self.cycles.environments, clock=settings.clock or _no_clock
@@ -105,6 +117,10 @@ class Engine:
             started=self.statistics.started,
             reveal=self.waitpoints.reveal_entries,
         )
+
+    def _compose_requests(self) -> None:
+        """What callers and clocks ask for."""
+        database, settings = self.database, self.settings
         self.admission = Admission(database, self.catalogue, self.ids.milliseconds)
         self.triggers = Triggers(admission=self.admission, tenancy=self.tenancy, cycles=self.cycles)
         self.queues = Queues(
@@ -140,6 +156,10 @@ class Engine:
             clock=settings.clock,
         )
         self.retention = Retention(database)
+
+    def _compose_workers(self) -> None:
+        """Who executes runs, and what watches over them."""
+        database, settings = self.database, self.settings
         self._journal = JournalWriter(database)
         self._sweep = Sweep(database, submit=self.cycles.submit)
         self._audit = Audit(database)
