@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, Required, TypedDict
 
-from outlast.protocol.manifests import MAX_ATTEMPTS
 from outlast.protocol import triggers
+from outlast.protocol.manifests import MAX_ATTEMPTS
 from outlast.protocol.triggers import Trigger
 from outlast.sdk import idempotency
 from outlast.sdk.durations import Duration, moment, seconds
