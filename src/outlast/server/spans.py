@@ -15,7 +15,7 @@ _outcomes = msgspec.json.Decoder(Outcome)
 _FAILED = frozenset({Status.FAILED, Status.CRASHED, Status.SYSTEM_FAILURE, Status.TIMED_OUT})
 
 
-class Data(msgspec.Struct, rename="camel", omit_defaults=True):
+class Data(msgspec.Struct, rename="camel"):
     """What a span shows. `duration` is in milliseconds, 0 while it is open."""
 
     message: str
