@@ -1,6 +1,7 @@
 """A run of an `async def` task: asyncio tasks on the loop that the executor shares between runs."""
 
 import asyncio
+import concurrent.futures
 import contextvars
 import logging
 import sys
@@ -19,7 +20,7 @@ from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
 from outlast.worker import scopes
 from outlast.worker.ending import Ending
-from outlast.worker.hands import AsyncHands
+from outlast.worker.hands import AsyncHands, Kept
 from outlast.worker.host import Host
 from outlast.worker.quiescence import Stillness, all_ask, look
 from outlast.worker.run import Run
@@ -69,6 +70,13 @@ class AsyncRun(Run, Owner):
         self.signal.set(reason)
         if self._main is not None and not self._stage.is_over:
             self._main.cancel(reason)
+
+    def keep(self, work: Kept) -> None:
+        """Wait for something after everything else; on the loop it begins at once."""
+        if isinstance(work, concurrent.futures.Future) or threading.get_ident() != self._thread:
+            super().keep(work)
+        else:
+            super().keep(asyncio.ensure_future(work))
 
     def adopt(self, task: asyncio.Task[Any], coro: Coroutine[Any, Any, Any]) -> None:
         """Take in an asyncio task that was made in the run's context."""
