@@ -1,5 +1,6 @@
 """Turn what user code raised into an error that travels as data. Errors are never pickled."""
 
+import contextlib
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -128,4 +129,11 @@ def _line(frames: list[traceback.FrameSummary]) -> str:
     if not (own or frames):
         return ""
     found = (own or frames)[-1]
-    return _cut(f"{found.filename}:{found.lineno} in {found.name}", MAX_LINE)
+    return _cut(f"{_short(found.filename)}:{found.lineno} in {found.name}", MAX_LINE)
+
+
+def _short(file: str) -> str:
+    """Return a path as seen from the project, where executors are."""
+    with contextlib.suppress(OSError):  # the folder may be gone
+        return file.removeprefix(f"{Path.cwd()}/")
+    return file
