@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, Unpack
 
@@ -19,6 +19,7 @@ from outlast.sdk.filters import RunFilters, in_query
 from outlast.sdk.handles import RunHandle
 from outlast.sdk.options import TriggerOptions, build
 from outlast.sdk.serde import Codec
+from outlast.sdk.tags import check
 
 __all__ = [
     "RunFilters",
@@ -128,6 +129,31 @@ def reschedule_sync(run_id: str, delay: Duration | datetime) -> RunDetail:
     """Blocking `reschedule`."""
     check_blocking("runs.reschedule_sync()", "runs.reschedule()")
     return clients.send_sync(replays.reschedule(run_id, _delay(delay)))
+
+
+async def update_metadata(run_id: str, values: Mapping[str, object]) -> dict[str, object]:
+    """Set keys of a run's metadata from outside and return all of it; the others stay.
+
+    Works until an hour after the end. Raises `UnprocessableError` when it would be over 256 KB.
+    """
+    return dict((await clients.send(requests.update_metadata(run_id, values))).metadata)
+
+
+def update_metadata_sync(run_id: str, values: Mapping[str, object]) -> dict[str, object]:
+    """Blocking `update_metadata`."""
+    check_blocking("runs.update_metadata_sync()", "runs.update_metadata()")
+    return dict(clients.send_sync(requests.update_metadata(run_id, values)).metadata)
+
+
+async def add_tags(run_id: str, *tags: str) -> None:
+    """Add tags to a run. Raises `UnprocessableError` for an eleventh."""
+    await clients.send(requests.add_tags(run_id, check(tags)))
+
+
+def add_tags_sync(run_id: str, *tags: str) -> None:
+    """Blocking `add_tags`."""
+    check_blocking("runs.add_tags_sync()", "runs.add_tags()")
+    clients.send_sync(requests.add_tags(run_id, check(tags)))
 
 
 async def list(**filters: Unpack[RunFilters]) -> AsyncIterator[ListedRun]:  # noqa: A001
