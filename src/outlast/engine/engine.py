@@ -79,7 +79,7 @@ class Engine:
         self._compose_workers()
 
     def _compose_reads(self) -> None:
-        """Who there is, what they offer, and what has become of runs."""
+        """Make what tells who there is, what they offer, and what has become of runs."""
         database = self.database
         self.ids = Ids(database)
         self._ring = KeyRing(self.settings.encryption_keys)
@@ -92,7 +92,7 @@ class Engine:
         self.ends = Ends(self.runs)
 
     def _compose_cycles(self) -> None:
-        """What moves runs between states."""
+        """Make what moves runs between states."""
         database, settings = self.database, self.settings
         self.sessions = Sessions()
         self._notices = Notices(database, server=settings.server_id, heard=self._heard)
@@ -119,7 +119,7 @@ class Engine:
         )
 
     def _compose_requests(self) -> None:
-        """What callers and clocks ask for."""
+        """Make what callers and clocks ask for."""
         database, settings = self.database, self.settings
         self.admission = Admission(database, self.catalogue, self.ids.milliseconds)
         self.triggers = Triggers(admission=self.admission, tenancy=self.tenancy, cycles=self.cycles)
@@ -158,7 +158,7 @@ class Engine:
         self.retention = Retention(database)
 
     def _compose_workers(self) -> None:
-        """Who executes runs, and what watches over them."""
+        """Make what executes runs, and what watches over them."""
         database, settings = self.database, self.settings
         self._journal = JournalWriter(database)
         self._sweep = Sweep(database, submit=self.cycles.submit)
