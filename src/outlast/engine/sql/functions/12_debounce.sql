@@ -30,22 +30,27 @@ end $$;
 -- The last push counts, never past its longest delay since the run was made, and never forward. A trailing one
 -- also brings its payload and options.
 create function push_back(env text, moment timestamptz, pushed pushing[]) returns void language plpgsql as $$
+declare
+  later rescheduling[];
 begin
   if pushed is null then return; end if;
   perform take_over(env, (
     select array_agg(l) from (
       select distinct on (p.target) p from unnest(pushed) p where (p.item).debounce_trailing
       order by p.target, (p.item).n desc) l (l)));
-  perform turn_reschedules(env, moment, (
-    select array_agg(row(null, d.id, null, extract(epoch from d.due))::rescheduling) from (
-      select r.id, max(least(moment + make_interval(secs => (p.item).debounce_delay),
-                             r.created_at + make_interval(secs => (p.item).debounce_most))) as due
-      from unnest(pushed) p
-      cross join lateral (
-        select id, created_at, delay_until from outlast.run where environment_id = env and id = p.target limit 1) r
-      group by r.id, r.delay_until
-      having max(least(moment + make_interval(secs => (p.item).debounce_delay),
-                       r.created_at + make_interval(secs => (p.item).debounce_most))) > r.delay_until) d));
+  select array_agg(row(null, d.id, null, extract(epoch from d.due))::rescheduling) into later
+  from (
+    select r.id, max(least(moment + make_interval(secs => (p.item).debounce_delay),
+                           r.created_at + make_interval(secs => (p.item).debounce_most))) as due
+    from unnest(pushed) p
+    cross join lateral (
+      select id, created_at, delay_until from outlast.run where environment_id = env and id = p.target limit 1) r
+    group by r.id, r.delay_until
+    having max(least(moment + make_interval(secs => (p.item).debounce_delay),
+                     r.created_at + make_interval(secs => (p.item).debounce_most))) > r.delay_until) d;
+  if later is not null then
+    perform turn_reschedules(env, moment, later);
+  end if;
   insert into outlast.idempotency (environment_id, task, key, run_id, expires_at)
   select distinct on ((p.item).task, (p.item).idempotency_key) env, (p.item).task, (p.item).idempotency_key, p.target,
     moment + make_interval(secs => (p.item).idempotency_ttl)
