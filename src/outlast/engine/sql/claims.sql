@@ -1,6 +1,7 @@
 -- name: load_claims
 -- What a worker needs to start or go on with claimed runs. Read after the claim's commit, outside the lock.
--- Laterals with a limit keep the look-ups on their indexes: a plan made while the tables were small is kept.
+-- Laterals with a limit keep the look-ups on their indexes: a plan made while the tables were small stays. `run` is
+-- looked up by order, as `run_task_idx` would fit an equality too, and be read from end to end.
 select r.id as run_id, r.task, r.queue, r.concurrency_key,
   case when s.suspect is null and s.machine is null then r.executor else 'dedicated' end as executor,
   coalesce(r.payload, b.data) as payload, r.payload_type, r.retry, r.max_duration, r.seed,
@@ -11,12 +12,15 @@ select r.id as run_id, r.task, r.queue, r.concurrency_key,
   coalesce(s.machine, r.machine) as machine, s.active_seconds - s.earlier_seconds as spent,
   s.earlier_seconds as earlier, s.cancel_at is not null as is_canceled, s.attempt_at, s.version_id, r.priority
 from unnest(:runs::text[]) as c (id)
-cross join lateral (select * from outlast.run x where x.environment_id = :environment::text and x.id = c.id limit 1) r
+cross join lateral (
+  select * from outlast.run x where (x.environment_id, x.id) >= (:environment::text, c.id)
+  order by x.environment_id, x.id limit 1) r
 cross join lateral (select * from outlast.run_state x where x.run_id = c.id limit 1) s
 left join lateral (select name from outlast.version x where x.id = s.version_id limit 1) v on true
 left join lateral (select data from outlast.blob x where x.id = r.payload_blob limit 1) b on true
 left join lateral (select value from outlast.metadata x where x.run_id = c.id limit 1) m on true
 left join lateral (select array_agg(tag order by tag) as tags from outlast.tag t where t.run_id = r.id) g on true
+where r.id = c.id
 
 -- name: load_entries
 -- Journals of runs, in the order of creation. A number from `delivery` is how results reached the code.

@@ -83,7 +83,8 @@ begin
   into done
   from gone g
   left join outlast.run_end e on e.run_id = g.target
-  left join lateral (
-    select task from outlast.run where environment_id = env and id = g.target limit 1) r on true;
+  left join lateral (  -- by order: `run_task_idx` would fit an equality too, and be read from end to end
+    select id, task from outlast.run where (environment_id, id) >= (env, g.target)
+    order by environment_id, id limit 1) r on r.id = g.target;
   return query select * from finish_entries(env, moment, floor, pins, done);
 end $$;
