@@ -10,10 +10,12 @@ from outlast.engine.functions import functions_schema
 from outlast.engine.turn import (
     Arrival,
     Cancellation,
+    Completion,
     Ending,
     Holding,
     NewCall,
     NewRun,
+    NewWaitpoint,
     Rescheduling,
     Rescue,
     Suspension,
@@ -31,6 +33,8 @@ PAIRS: dict[str, tuple[type[msgspec.Struct], set[str]]] = {
     "rescuing": (Rescue, set()),
     "rescheduling": (Rescheduling, {"n"}),
     "arrival": (Arrival, {"n"}),
+    "new_waitpoint": (NewWaitpoint, set()),
+    "completion": (Completion, set()),
     "told": (Telling, set()),
 }
 

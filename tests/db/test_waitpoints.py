@@ -146,6 +146,25 @@ async def test_a_wait_for_a_token_has_a_timeout_of_its_own(
     await engine.waitpoints.complete(place.environment.id, token.id, "1")
 
 
+@pytest.mark.parametrize("kind", ["child", "batch"])
+async def test_waiting_for_children_has_a_timeout_and_they_go_on(
+    place: Platform, engine: Engine, worker: FakeWorker, kind: str
+) -> None:
+    run = await started(worker)
+    made = await run.call("k#0", kind, Trigger(task="job"), timeout=3600.0)
+    child = await worker.claim(made.runs[0].run_id)
+    assert await run.suspend("k#0")
+
+    await pass_time(place, "timeout")
+    engine.cycles.wake(place.environment.id)
+    outcome = entry_of(await worker.claim(run.run), "k#0")
+    child.complete("1")
+
+    assert outcome.error is not None
+    assert outcome.error.kind == "timed_out"
+    assert await engine.ends.wait(place.environment.id, child.run, 5)
+
+
 async def test_a_token_of_another_environment_is_not_found(
     place: Platform, engine: Engine, worker: FakeWorker
 ) -> None:

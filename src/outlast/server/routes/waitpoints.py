@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from outlast.engine.engine import Engine
 from outlast.engine.errors import InvalidRequest, Unauthorized
+from outlast.engine.payloads import MAX_PAYLOAD_BYTES
 from outlast.engine.tokens import Tokens
 from outlast.engine.waitpoints import Waitpoint
 from outlast.protocol.bodies import Pagination
@@ -120,6 +121,8 @@ async def complete(request: Request, token_id: str) -> Response:
         raise Problem(400, "invalid_request", str(error)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise Problem(400, "invalid_json", "Invalid JSON") from None
+    if output is not None and len(output) > MAX_PAYLOAD_BYTES:
+        raise Problem(413, "too_large", "Request body too large")
     await caller.spend(engine)
     await engine.waitpoints.complete(caller.environment.id, token_id, output)
     return Response(SuccessReply().to_json(), media_type=_JSON)
