@@ -15,6 +15,7 @@ from outlast.sdk.errors import AbortTaskRunError, UsageError
 from outlast.sdk.hooks import Completion, Hooks, WaitInfo
 from outlast.sdk.task import Task
 from outlast.sdk.verdicts import Verdict
+from polling import until
 from stage import Server, child
 
 Script = Callable[[], Awaitable[None]]
@@ -273,8 +274,10 @@ async def test_a_cold_replay_repeats_middleware_and_on_resume_but_no_hook_that_a
     await server.suspended()
     server.finish_cold("child:part#0", 3)
     before = log.copy()
+    server.crash()
+    await until(lambda: len(log) > len(before))  # dropped, which only unwinds
     log.clear()
-    server.cold("job")
+    server.claim("job", resume="cold")
 
     assert await server.end() == 3
     assert before == ["in", "on_start", "on_start_attempt", "run"]
@@ -410,6 +413,24 @@ async def test_a_parked_run_unwinds_where_it_is_parked(log: Log) -> None:
 
     assert ended.error.kind == "canceled"
     assert log == ["unwound", "on_cancel"]
+
+
+async def test_a_parked_run_that_is_dropped_leaves_its_middleware(log: Log) -> None:
+    """What it opened is closed, nobody is told."""
+    server = Server()
+
+    async def job() -> None:
+        await child("part")
+
+    task = made(job)
+    follow(task, log)
+    server.claim(server.add(task))
+    await server.suspended()
+    log.clear()
+    server.crash()
+
+    await until(lambda: log)
+    assert log == ["out with CancelledError"]
 
 
 async def test_a_task_has_the_last_word_on_a_failure_before_all_tasks(log: Log) -> None:

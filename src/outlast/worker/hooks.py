@@ -138,12 +138,10 @@ class Stage:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it fails this run only
             result = error
         self.is_over = True
-        if self._run.state is State.ENDED:
-            return result
-        if not isinstance(result, Fail):
-            result = ending.settled(self._run, result)
-        result, thrown = await self._settle(result, output)
-        await self._hands.drain()
+        thrown = result if isinstance(result, BaseException) else None
+        if self._run.state is not State.ENDED:  # else it is not ours any more: only clean up
+            result, thrown = await self._settle(ending.settled(self._run, result), output)
+            await self._hands.drain()
         return await self._leave(entered, result, thrown) if entered else result
 
     # Around the function

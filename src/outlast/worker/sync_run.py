@@ -247,11 +247,11 @@ class SyncRun(Run):
         if threading.get_ident() == self._thread:
             call.close()
             raise ForeignCallError(f"run {self.id}: a blocking call from the executor's own thread")
-        future = asyncio.run_coroutine_threadsafe(self._counted(call), self._loop)
         errands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        future.add_done_callback(lambda _: errands.put(None))
-        self._blocks.append(errands)
+        self._blocks.append(errands)  # before the loop can have an errand for it
         try:
+            future = asyncio.run_coroutine_threadsafe(self._counted(call), self._loop)
+            future.add_done_callback(lambda _: errands.put(None))
             while (errand := errands.get()) is not None:
                 errand()
             return future.result()
