@@ -1,8 +1,9 @@
 """`outlast server` whose database connection, or itself, dies at chosen commits.
 
 `FAILING_PLAN` names the moments as `point:how:count`, separated by spaces: the connection is killed
-`before` or `after` the commit of a statement that does what the point says, or the server itself is
-`killed` right after it, before anybody is told. Each strike is written to `FAILING_STRUCK`.
+`before` or `after` the commit of a statement that does what the point says; or the server itself is
+`stopped` before it, or `killed` right after it, when nobody is told yet. Each strike is written to
+`FAILING_STRUCK`.
 """
 
 import os
@@ -104,6 +105,8 @@ class FailingExecutor(Executor):
                 how = PLAN.strike(points_of(statement, values, rows))
                 if how == "before":
                     await self._kill_connection()
+                if how == "stopped":  # with the lock in its hands
+                    os.kill(os.getpid(), signal.SIGSTOP)
             if how == "after":
                 await self._kill_connection()
                 await self.connection.execute("select 1")  # what a lost answer looks like

@@ -1,6 +1,7 @@
 """A fleet of real processes to kill: PostgreSQL, servers, workers, and a record of effects."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,6 +30,7 @@ from outlast.protocol.triggers import Trigger, Triggered
 from polling import until
 
 Program: TypeAlias = "subprocess.Popen[bytes]"
+MOST_TRIGGERS = 250  # in one request
 FAILING_SERVER = Path(__file__).with_name("failing_server.py")
 
 TASKS = '''\
@@ -35,6 +38,7 @@ TASKS = '''\
 
 import asyncio
 import os
+import time
 import uuid
 
 from outlast import step, task
@@ -48,7 +52,7 @@ def note(line: str) -> None:
 
 
 def work(run: str, name: str) -> str:
-    note(f"S {run} {name}")
+    note(f"S {run} {name} {os.getpid()}")
     return uuid.uuid4().hex
 
 
@@ -64,12 +68,12 @@ async def leaf(payload: str, ctx) -> str:
 
 
 @task("family")
-async def family(payload: int, ctx) -> list[str]:
+async def family(payload: str, ctx) -> list[str]:
     await stepped(ctx.run.id, "first")
-    watched = asyncio.ensure_future(leaf.trigger_and_wait("one").unwrap())
-    while not watched.done():  # it never stands still, so its result has to be brought
-        await asyncio.sleep(0.01)
-    one = watched.result()
+    first = asyncio.ensure_future(leaf.trigger_and_wait("one").unwrap())
+    while payload == "watchful" and not first.done():
+        await asyncio.sleep(0.1)  # it keeps its slot, so the result has to be brought
+    one = await first
     await stepped(ctx.run.id, "second")
     two, three = await asyncio.gather(
         leaf.trigger_and_wait("two").unwrap(), leaf.trigger_and_wait("three").unwrap()
@@ -78,13 +82,27 @@ async def family(payload: int, ctx) -> list[str]:
     return [one, two, three]
 
 
+@task("gated")
+async def gated(gate: str, ctx) -> None:
+    await stepped(ctx.run.id, "first")
+    note(f"W {ctx.run.id} gate")
+    while not os.path.exists(gate):
+        await asyncio.sleep(0.05)
+    await stepped(ctx.run.id, "second")
+
+
+@task("blocks", max_duration="5s")
+async def blocks(payload: str, ctx) -> None:
+    time.sleep(3600)
+
+
 @task("exits")
-async def exits(payload: int, ctx) -> None:
+async def exits(payload: str, ctx) -> None:
     raise SystemExit(3)
 
 
 @task("segfaults")
-async def segfaults(payload: int, ctx) -> None:
+async def segfaults(payload: str, ctx) -> None:
     os.kill(os.getpid(), 11)
     await asyncio.Event().wait()
 '''
@@ -178,10 +196,14 @@ class Fleet:
             for path in sorted(self.root.glob("*.log"))
         )
 
-    async def trigger(self, task: str, count: int) -> list[str]:
+    async def trigger(self, task: str, count: int = 1, payload: str = "") -> list[str]:
         """Trigger runs through any server that answers; return their ids once acknowledged."""
+        if count > MOST_TRIGGERS:
+            first = await self.trigger(task, MOST_TRIGGERS, payload)
+            return first + await self.trigger(task, count - MOST_TRIGGERS, payload)
+        text = json.dumps(payload)
         triggers = [
-            Trigger(task=task, payload=str(number), request_key=f"{task}-{time.time_ns()}-{number}")
+            Trigger(task=task, payload=text, request_key=f"{task}-{time.time_ns()}-{number}")
             for number in range(count)
         ]
         body = msgspec.json.encode(triggers)
@@ -203,6 +225,14 @@ class Fleet:
 
     async def all_ended(self, runs: list[str], seconds: float = 60) -> None:
         """Wait until every run has ended well."""
+        await self.ended(runs, seconds)
+        rows = await self.sql(
+            "select distinct status from outlast.run_end where run_id = any($1::text[])", runs
+        )
+        assert {row["status"] for row in rows} == {"completed"}, rows
+
+    async def ended(self, runs: list[str], seconds: float = 60) -> None:
+        """Wait until every run has ended."""
         deadline = time.monotonic() + seconds
         ended = 0
         while time.monotonic() < deadline:
@@ -214,10 +244,6 @@ class Fleet:
                     break
             await asyncio.sleep(0.1)
         assert ended == len(runs), f"{ended} of {len(runs)} ended\n{self.logs()}"
-        rows = await self.sql(
-            "select distinct status from outlast.run_end where run_id = any($1::text[])", runs
-        )
-        assert {row["status"] for row in rows} == {"completed"}, rows
 
     async def sql(self, statement: str, *values: object) -> list[asyncpg.Record]:
         """Look behind the curtain."""
@@ -231,6 +257,16 @@ class Fleet:
         """Return a single number."""
         [row] = await self.sql(statement, *values)
         return int(row[0])
+
+    async def moment(self) -> datetime:
+        """Return the database's time."""
+        [row] = await self.sql("select clock_timestamp()")
+        return row[0]
+
+    async def rescued_after(self, moment: datetime) -> float:
+        """Return seconds from a moment to the first rescue."""
+        [row] = await self.sql("select min(at) from outlast.event where kind = 'rescued'")
+        return (row[0] - moment).total_seconds()
 
     async def audit(self) -> list[Finding]:
         """Return what the audit finds in all environments."""
@@ -285,7 +321,7 @@ class Fleet:
         for kind, run, name, *value in self.noted():
             if kind == "S":
                 assert (run, name) not in received, f"step {name} of {run} ran after its result"
-            else:
+            elif kind == "R":
                 received[run, name].add(value[0])
         assert {len(values) for values in received.values()} <= {1}
 
@@ -316,10 +352,10 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(root: Path) -> AsyncIterator[Fleet]:
+async def fleet(root: Path, tasks: str = TASKS) -> AsyncIterator[Fleet]:
     """Give a fleet without servers and workers yet, on a PostgreSQL of its own."""
     (root / "trigger").mkdir()
-    (root / "trigger" / "tasks.py").write_text(TASKS)
+    (root / "trigger" / "tasks.py").write_text(tasks)
     (root / "pyproject.toml").write_text('[tool.outlast]\nproject = "proj_fleet"\n')
     async with AsyncExitStack() as stack:
         database = EmbeddedServer(root / ".outlast", binaries=wheel_binaries())

@@ -30,7 +30,7 @@ async def test_a_connection_lost_beside_a_commit_costs_nothing(town: Fleet, how:
     deadline = time.monotonic() + 30
     while len(town.strikes()) < 2 * len(POINTS):
         assert time.monotonic() < deadline, f"{town.strikes()}\n{town.logs()}"
-        runs += await town.trigger("family", 2)
+        runs += await town.trigger("family", 2, "watchful")
 
     await town.assert_whole(runs)
     assert Counter(town.strikes()) == {f"{point}:{how}": 2 for point in POINTS}
@@ -47,7 +47,7 @@ async def test_a_server_killed_between_commit_and_push_costs_nothing(town: Fleet
         deadline = time.monotonic() + 30
         while (dead := next((i for i in (0, 1) if servers[i].poll() is not None), None)) is None:
             assert time.monotonic() < deadline, f"nothing died before {point}\n{town.logs()}"
-            runs += await town.trigger("family", 2)
+            runs += await town.trigger("family", 2, "watchful")
         plan = f"{point}:killed:1" if point else ""
         servers[dead] = await town.server(plan=plan, api=town.apis[dead])
 
