@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from benchmarks import ceiling, meter, rows
+from benchmarks import ceiling, listing, meter, rows, waking
 from benchmarks.stage import Stage, stage
 
 
@@ -37,6 +37,8 @@ TABLE = (
     Row("w5", "runs/s, w1b beside 200k queued runs", rows.w5),
     Row("w1a-def", "runs/s, w1a of a def task", rows.w1a_def),
     Row("parked", "KB of worker memory per waiting run", rows.parked, repeats=1),
+    Row("wake", "s until 100k runs due at one instant are ready", waking.at_once, repeats=1),
+    Row("wake-spread", "s, the latest of 10k runs due over 20 s", waking.spread_out, repeats=1),
     Row("w1b-wide", "runs/s, w1b over 1,000 environments", rows.w1b_wide, repeats=1),
     Row("w1b-two", "runs/s, w1b with two servers", rows.w1b, servers=2),
     Row("w1b-far", "runs/s, w1b, PostgreSQL 1 ms away", rows.w1b, delay=_NEAR),
@@ -75,10 +77,13 @@ async def _print(row: Row, made: Stage, repeats: int) -> None:
 
 parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
 parser.add_argument(
-    "rows", nargs="*", metavar="ROW", help=f"of: {', '.join(row.name for row in TABLE)}"
+    "rows", nargs="*", metavar="ROW", help=f"of: {', '.join(row.name for row in TABLE)}; or listing"
 )
 parser.add_argument("--repeats", type=int, default=3, help="runs per row; the median counts")
 arguments = parser.parse_args()
+if arguments.rows == ["listing"]:
+    asyncio.run(listing.main())
+    raise SystemExit
 if unknown := set(arguments.rows) - {row.name for row in TABLE}:
     parser.error(f"there is no row {', '.join(sorted(unknown))}")
 asyncio.run(main(arguments.rows, arguments.repeats))

@@ -23,6 +23,7 @@ from outlast import (
     Usage,
     Verdict,
     WaitInfo,
+    WaitpointToken,
     batch,
     heartbeats,
     locals,
@@ -132,6 +133,12 @@ async def waiting() -> None:
     assert_type(result.unwrap(), int)
     assert_type(sync_payload.trigger_and_wait_sync(order).unwrap(), list[int])
     assert_type(await wait.for_(days=1), None)
+    token = await wait.create_token(timeout="7d", tags=["approval"])
+    assert_type(token, WaitpointToken)
+    assert_type(await wait.for_token(token, type=Receipt), Result[Receipt])
+    assert_type(await wait.for_token(token.id, type=Receipt).unwrap(), Receipt)
+    assert_type(await wait.for_token(token).unwrap(), Any)
+    assert_type(wait.for_token_sync(token, type=Receipt, timeout="1h"), Result[Receipt])
 
 
 async def together() -> None:

@@ -45,6 +45,16 @@ async def wait_long(payload: float) -> None:
     await wait.for_(seconds=payload)
 
 
+@task("sleeper-at-once")
+async def sleeper_at_once() -> None:
+    await wait.for_(days=1)
+
+
+@task("sleeper-spread")
+async def sleeper_spread() -> None:
+    await wait.for_(days=1)
+
+
 def _nothing() -> None:
     return None
 
