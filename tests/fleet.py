@@ -260,13 +260,15 @@ class Fleet:
 
     async def moment(self) -> datetime:
         """Return the database's time."""
-        [row] = await self.sql("select clock_timestamp()")
-        return row[0]
+        [row] = await self.sql("select clock_timestamp() as now")
+        now: datetime = row["now"]
+        return now
 
     async def rescued_after(self, moment: datetime) -> float:
         """Return seconds from a moment to the first rescue."""
         [row] = await self.sql("select min(at) from outlast.event where kind = 'rescued'")
-        return (row[0] - moment).total_seconds()
+        seconds: float = (row[0] - moment).total_seconds()
+        return seconds
 
     async def audit(self) -> list[Finding]:
         """Return what the audit finds in all environments."""
