@@ -9,6 +9,7 @@ import pytest
 from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
+from outlast.engine.errors import Refused
 from outlast.engine.turn import NewRun, Resumption
 from outlast.protocol.frames import Kind, frame
 from outlast.protocol.manifests import QueueManifest
@@ -503,3 +504,10 @@ async def test_a_place_taken_up_by_a_run_that_ended_is_given_back(
     await worker.beat()
 
     assert session.free("shared") == 1
+
+
+async def test_a_worker_whose_name_no_database_takes_is_refused(
+    place: Platform, engine: Engine
+) -> None:
+    with pytest.raises(Refused, match="NUL"):
+        await FakeWorker.open(engine, place.environment, manifest("job"), session="session_\0")

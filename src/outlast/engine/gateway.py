@@ -65,6 +65,7 @@ class Gateway:
 
         `api_url` is where the API is reached from outside.
         """
+        _check_names(hello)
         registered = await self._catalogue.register(environment.id, hello.manifest)
         opened = await self._database.fetch_value(
             SESSIONS.open_session,
@@ -163,3 +164,10 @@ class Gateway:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await link.settle()
+
+
+def _check_names(hello: Hello) -> None:
+    if "\0" in f"{hello.session}{hello.name}{hello.host}":
+        raise Refused(
+            Refusal(400, "invalid_hello", "a name of the worker has a NUL in it; rename it")
+        )

@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from outlast import Retry, UsageError, retry
-from outlast.sdk import http_retry
 
 Answer = httpx.Response | Exception
 FAST = Retry(max_attempts=3, min_timeout=0, randomize=False)
@@ -115,7 +114,7 @@ def test_a_limit_with_requests_left_says_nothing() -> None:
 
 def test_the_headers_decide_how_long_is_waited(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(http_retry.time, "sleep", waited.append)
+    monkeypatch.setattr(time, "sleep", waited.append)
     at = f"{time.time() + 60:.0f}"
     transport, _ = script(
         httpx.Response(429, headers={"x-ratelimit-reset": at}), httpx.Response(200)
