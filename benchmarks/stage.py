@@ -121,7 +121,7 @@ async def stage(
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outlast-bench-")))
-        url = await stack.enter_async_context(_database(folder))
+        url = await stack.enter_async_context(database(folder))
         ring_key = KeyRing.generate()
         [key] = await _projects(url, ring_key, 1)
         made = Stage(url, key, ring_key, folder / "starts")
@@ -148,7 +148,8 @@ async def stage(
 
 
 @asynccontextmanager
-async def _database(folder: Path) -> AsyncIterator[str]:
+async def database(folder: Path) -> AsyncIterator[str]:
+    """Give the URL of a database of this measurement alone."""
     given = os.environ.get("OUTLAST_BENCH_DATABASE_URL")
     if given is None:
         async with embedded(folder / "database") as url:

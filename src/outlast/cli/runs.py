@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from outlast.cli import bulk
 from outlast.cli.connection import ApiUrls, Key, connection
 from outlast.cli.terminal import duration, say, table
 
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from outlast.protocol.bodies import ListedRun, RunBody, RunDetail, RunErrorBody
 
 app = typer.Typer(help="Look at runs, and steer them.", no_args_is_help=True)
+app.add_typer(bulk.app, name="bulk")
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, run_….")]
+Delay = Annotated[str, typer.Argument(help="From now: 1h30m; or a moment with an offset.")]
 Status = Annotated[list[str] | None, typer.Option(help="QUEUED, EXECUTING, …; repeatable.")]
 Task = Annotated[list[str] | None, typer.Option(help="A task's id; repeatable.")]
 Tag = Annotated[list[str] | None, typer.Option(help="Repeatable; any of them.")]
@@ -69,6 +72,25 @@ def cancel(run: Run, api_url: ApiUrls = None, key: Key = None) -> None:
     from outlast.client import runs
 
     say(f"{call(connection(api_url, key), runs.cancel(run)).id}  is being canceled")
+
+
+@app.command("replay")
+def replay(run: Run, api_url: ApiUrls = None, key: Key = None) -> None:
+    """Make a run again with what it was given, on the current version."""
+    from outlast.cli.calls import call
+    from outlast.client import replays
+
+    say(f"{call(connection(api_url, key), replays.replay(run)).id}  replays {run}")
+
+
+@app.command("reschedule")
+def reschedule(run: Run, delay: Delay, api_url: ApiUrls = None, key: Key = None) -> None:
+    """Let a delayed run start at another moment."""
+    from outlast.cli.calls import call
+    from outlast.client import replays
+
+    found = call(connection(api_url, key), replays.reschedule(run, delay))
+    say(f"{found.id}  starts at {_moment(found.delayed_until or found.created_at)}")
 
 
 @app.command("tail")

@@ -74,9 +74,13 @@ class Executor:
     async def fetch_values(
         self, row: type[Row], statement: Statement, values: Sequence[object]
     ) -> list[Row]:
-        """Return every row of a composed statement, whose values come in the order of `$n`."""
+        """Return every row of a composed statement, whose values come in the order of `$n`.
+
+        It is planned for these very values: one plan for all would miss what is rare.
+        """
         with translated(statement.name):
-            records = await self.connection.fetch(statement.sql, *values)
+            prepared = await self.connection.prepare(statement.sql)
+            records = await prepared.fetch(*values)
         return _decode(records, row)
 
     async def fetch_one(self, row: type[Row], statement: Statement, **values: object) -> Row | None:

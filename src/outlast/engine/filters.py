@@ -1,27 +1,30 @@
 """Filters and pages of run lists: whitelisted conditions, and the run id as the cursor."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import product
 
 import msgspec
 
 from outlast.engine.errors import InvalidRequest
 from outlast.engine.queries import Statement
 from outlast.protocol.ids import Prefix, id_floor
-from outlast.protocol.statuses import NAMES, Status
+from outlast.protocol.statuses import FINAL, NAMES, Status
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 25
 _MAX_VALUES = 100
+_MOST_BRANCHES = 64
 _MAX_VALUE_CHARS = 600
 _CURSOR = re.compile(r"[0-9a-z]{1,64}")
 _CLOCK_SLACK_MS = 60_000
 """An id's time is a server's idea of the database's clock; `created_at` decides."""
 
 
-_OF_VERSION = """s.version_id = any (array(
-  select v.id from outlast.version v where v.environment_id = $1 and v.name = any (?::text[])))"""
+_OF_VERSION = """s.version_id = (
+  select v.id from outlast.version v where v.environment_id = $1 and v.name = ?::text)"""
 _IN_OWN_QUEUE = "r.queue = 'task/' || r.task"
 """A run in the queue of its task is found by the task's index, any other by the queue's."""
 _WITH_TAG = """(r.tags && ?::text[] or exists (
@@ -64,11 +67,36 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class _Composer:
-    """Collects conditions; `?` in a fragment becomes the next parameter, `$1` the environment."""
+    """Collects conditions; `?` in a fragment becomes the next parameter, `$1` the environment.
+
+    What is one of several values becomes one branch of a union for each: an index gives the order
+    of the ids within one value only.
+    """
 
     def __init__(self, environment_id: str) -> None:
         self.fragments: list[str] = []
         self.values: list[object] = [environment_id]
+        self._choices: list[list[str]] = []
+
+    def branches(self) -> list[list[str]]:
+        """Return the conditions of every branch, which have no run in common."""
+        return [[*chosen, *self.fragments] for chosen in product(*self._choices)]
+
+    def choose(self, fragments: list[str]) -> None:
+        """Add conditions of which one has to hold."""
+        branches = math.prod(map(len, self._choices)) * len(fragments)
+        if branches <= _MOST_BRANCHES:
+            self._choices.append(fragments)
+        else:
+            self.fragments.append(f"({' or '.join(fragments)})")
+
+    def add_one_of(self, fragment: str, values: Sequence[str]) -> None:
+        """Add a condition that holds for one of the values."""
+        fragments = []
+        for value in dict.fromkeys(values):
+            self.values.append(value)
+            fragments.append(fragment.replace("?", f"${len(self.values)}"))
+        self.choose(fragments)
 
     def add(self, fragment: str, value: object) -> None:
         self.values.append(value)
@@ -108,7 +136,8 @@ def compose(
     composer = _Composer(environment_id)
     if filters.bulk is not None:
         composer.values.append(filters.bulk)
-    _add_values(composer, filters)
+    _add_choices(composer, filters)
+    _add_facts(composer, filters)
     _add_range(composer, filters)
     if tagged is not None:
         composer.add("r.id = any (?::text[])", list(tagged))
@@ -121,16 +150,9 @@ def compose(
     elif page.after is not None:
         composer.add("r.id < ?::text", page.after)
     tail = f"{order} limit {page.size + 1}"
-    # One part per status: an index gives the order within each. From the enumeration, so that the
-    # planner sees which partial index fits.
     parts = [
         "\n".join([base.sql, *(f"and {one}" for one in conditions), f"order by r.id {tail}"])
-        for conditions in (
-            [f"s.environment_id = $1 and s.status = '{status.value}'", *composer.fragments]
-            if status is not None
-            else composer.fragments
-            for status in filters.statuses or (None,)
-        )
+        for conditions in composer.branches()
     ]
     sql = parts[0]
     if len(parts) > 1:
@@ -145,17 +167,23 @@ def counted(choice: Choice) -> Choice:
     return Choice(Statement(choice.statement.name, sql, ()), choice.values)
 
 
-def _add_values(composer: _Composer, filters: RunFilters) -> None:
-    for values, fragment in (
-        (filters.tasks, "r.task = any (?::text[])"),
-        (filters.machines, "r.machine = any (?::text[])"),
-        (
-            filters.versions,
-            _OF_VERSION,
-        ),
-    ):
-        if values:
-            composer.add(fragment, list(values))
+def _add_choices(composer: _Composer, filters: RunFilters) -> None:
+    if filters.statuses:
+        composer.choose([_of_status(status) for status in filters.statuses])
+    elif filters.versions:
+        # Of ended runs an index has the versions; the others are few, or have none yet.
+        ended = ", ".join(f"'{status.value}'" for status in Status if status in FINAL)
+        going = [_of_status(status) for status in Status if status not in FINAL]
+        composer.choose([f"s.environment_id = $1 and s.status in ({ended})", *going])
+    if filters.versions:
+        composer.add_one_of(_OF_VERSION, filters.versions)
+    if filters.tasks:
+        composer.add_one_of("r.task = ?::text", filters.tasks)
+    if filters.machines:
+        composer.add_one_of("r.machine = ?::text", filters.machines)
+
+
+def _add_facts(composer: _Composer, filters: RunFilters) -> None:
     if filters.queues:
         _add_queues(composer, filters.queues)
     if filters.batch is not None:
@@ -170,15 +198,20 @@ def _add_values(composer: _Composer, filters: RunFilters) -> None:
         composer.fragments.append("r.is_test" if filters.is_test else "not r.is_test")
 
 
+def _of_status(status: Status) -> str:
+    """Return the condition with the word itself, so that the planner sees which index fits."""
+    return f"s.environment_id = $1 and s.status = '{Status(status).value}'"
+
+
 def _add_queues(composer: _Composer, queues: tuple[str, ...]) -> None:
-    elsewhere = f"r.queue = any (?::text[]) and not {_IN_OWN_QUEUE}"
-    tasks = [queue.removeprefix("task/") for queue in queues if queue.startswith("task/")]
-    if not tasks:
-        composer.add(elsewhere, list(queues))
-        return
-    composer.values.append(tasks)
-    own = f"r.task = any (${len(composer.values)}::text[]) and {_IN_OWN_QUEUE}"
-    composer.add(f"(({elsewhere}) or ({own}))", list(queues))
+    fragments = []
+    for queue in dict.fromkeys(queues):
+        composer.values.append(queue)
+        fragments.append(f"r.queue = ${len(composer.values)}::text and not {_IN_OWN_QUEUE}")
+        if queue.startswith("task/"):
+            composer.values.append(queue.removeprefix("task/"))
+            fragments.append(f"r.task = ${len(composer.values)}::text and {_IN_OWN_QUEUE}")
+    composer.choose(fragments)
 
 
 def _add_range(composer: _Composer, filters: RunFilters) -> None:

@@ -60,27 +60,29 @@ class Retention:
         if not await self._database.execute(RETENTION.keep, environment=environment_id, days=days):
             raise NotFound(f"there is no environment {environment_id!r}")
 
-    async def run_once(self) -> int:
-        """Delete everything that is too old now; return how many runs went."""
+    async def run_once(self, before: int | None = None) -> int:
+        """Delete everything that is too old now; return how many runs went.
+
+        `before`: look at ids up to this moment (ms since the epoch) instead, for tests.
+        """
         found = await self._database.fetch(_Environment, RETENTION.environments)
         gone = 0
         for environment in found:
-            gone += await self._runs(environment)
-            await self._batches(environment)
+            gone += await self._runs(environment, before or environment.before)
+            await self._batches(environment, before or environment.before)
         await self._requests()
         await self._keys()
         return gone
 
-    async def _runs(self, environment: _Environment) -> int:
+    async def _runs(self, environment: _Environment, before: int) -> int:
         gone, after = 0, ""
-        before = id_floor("run", environment.before)
         while True:
             portion = await self._database.fetch_one(
                 Pruned,
                 RETENTION.prune_runs,
                 environment=environment.id,
                 after=after,
-                before=before,
+                before=id_floor("run", before),
                 ended_before=environment.before / 1000,
                 portion=_PORTION,
             )
@@ -92,10 +94,10 @@ class Retention:
             after = portion.last
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _batches(self, environment: _Environment) -> None:
+    async def _batches(self, environment: _Environment, before: int) -> None:
         for statement, floor in (
-            (RETENTION.prune_batches, id_floor("batch", environment.before)),
-            (RETENTION.prune_bulk_actions, id_floor("bulk", environment.before)),
+            (RETENTION.prune_batches, id_floor("batch", before)),
+            (RETENTION.prune_bulk_actions, id_floor("bulk", before)),
         ):
             while (  # noqa: ASYNC110 - a pause between portions of work, not a wait for something
                 await self._database.execute(

@@ -19,7 +19,9 @@ RUNS = load("runs")
 MAX_CHILDREN = 100
 MOST_COUNTED = 100_000
 _MAX_LINES = 10_000
-_MOST_TAGGED = 2_000
+_MOST_TAGGED = 20_000
+_TAGGED_AT_ONCE = 1_000
+_AFTER_ALL = "run`"  # sorts behind every run's id
 
 _errors = msgspec.json.Decoder(RunError)
 _retries = msgspec.json.Decoder(RetryPolicy)
@@ -239,24 +241,37 @@ class Runs:
 
     async def choose(self, environment_id: str, filters: RunFilters, page: Page) -> list[str]:
         """Return the ids of a page of checked filters in its direction, and one more if any."""
-        choice = await self._choice(environment_id, filters, page)
-        async with self._database.acquire() as executor:
-            rows = await executor.fetch_values(_Id, choice.statement, choice.values)
-        return [row.id for row in rows]
+        tagged = await self._few_tagged(environment_id, filters.tags) if filters.tags else None
+        if tagged is None:
+            return await self._found(_choice(environment_id, filters, page))
+        if page.before is not None:
+            tagged = sorted({run for run in tagged if run > page.before})
+        else:
+            tagged = sorted(
+                {run for run in tagged if run < (page.after or _AFTER_ALL)}, reverse=True
+            )
+        found: list[str] = []
+        for begin in range(0, len(tagged), _TAGGED_AT_ONCE):
+            some = tagged[begin : begin + _TAGGED_AT_ONCE]
+            found += await self._found(_choice(environment_id, filters, page, some))
+            if len(found) > page.size:
+                break
+        return found[: page.size + 1]
 
     async def count(
         self, environment_id: str, filters: RunFilters, *, most: int = MOST_COUNTED
     ) -> int:
         """Return how many runs checked filters find; `most` stands for that many or more."""
-        choice = counted(await self._choice(environment_id, filters, Page(size=most - 1)))
+        tagged = await self._few_tagged(environment_id, filters.tags) if filters.tags else None
+        choice = counted(_choice(environment_id, filters, Page(size=most - 1), tagged))
         async with self._database.acquire() as executor:
             [row] = await executor.fetch_values(_Count, choice.statement, choice.values)
         return row.count
 
-    async def _choice(self, environment_id: str, filters: RunFilters, page: Page) -> Choice:
-        tagged = await self._few_tagged(environment_id, filters.tags) if filters.tags else None
-        base = RUNS.choose_runs if filters.bulk is None else RUNS.choose_bulk_runs
-        return compose(base, environment_id, filters, page, tagged=tagged)
+    async def _found(self, choice: Choice) -> list[str]:
+        async with self._database.acquire() as executor:
+            rows = await executor.fetch_values(_Id, choice.statement, choice.values)
+        return [row.id for row in rows]
 
     async def _few_tagged(self, environment_id: str, tags: tuple[str, ...]) -> list[str] | None:
         """Return the runs with one of the tags, None when they are many."""
@@ -307,3 +322,10 @@ class Runs:
         return await self._database.fetch(
             RunEvent, RUNS.list_events, run_id=run_id, after=after, limit=limit
         )
+
+
+def _choice(
+    environment_id: str, filters: RunFilters, page: Page, tagged: Sequence[str] | None = None
+) -> Choice:
+    base = RUNS.choose_runs if filters.bulk is None else RUNS.choose_bulk_runs
+    return compose(base, environment_id, filters, page, tagged=tagged)

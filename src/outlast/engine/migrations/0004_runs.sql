@@ -40,6 +40,13 @@ drop index outlast.run_state_open_idx;
 create index run_state_open_idx on outlast.run_state (environment_id, status, run_id)
   where status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying');
 
+create index run_state_version_idx on outlast.run_state (environment_id, version_id, run_id)
+  where status in ('completed', 'canceled', 'failed', 'crashed', 'system_failure', 'timed_out', 'expired');
+drop index outlast.run_parent_idx;
+create index run_parent_idx on outlast.run (environment_id, parent_id, id) where parent_id is not null;
+drop index outlast.run_batch_idx;
+create index run_batch_idx on outlast.run (environment_id, batch_id, id) where batch_id is not null;
+
 -- How long ended runs are kept. Null: for ever.
 alter table outlast.environment add column retention_days int check (retention_days > 0);
 

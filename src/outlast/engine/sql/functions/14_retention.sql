@@ -5,7 +5,7 @@ create type pruned as (last text, looked int, pruned int);
 -- Every table with an index on `run_id` belongs to runs, whichever concept brought it: none can be forgotten.
 -- Runs that have not ended stay however old they are, and so does what they hold.
 create function prune_runs(env text, after text, before text, ended_before timestamptz, portion int) returns pruned
-language plpgsql as $$
+language plpgsql set search_path from current as $$
 declare
   ids text[];
   gone text[];
