@@ -69,8 +69,9 @@ from (
 ) l
 cross join lateral (
   select at, run_id from outlast.ready where lane_id = l.id order by rank, at, run_id limit 1) h
-cross join lateral (
-  select priority from outlast.run where environment_id = :environment_id and id = h.run_id limit 1) r
+join lateral (  -- by order, as in claims.sql
+  select id, priority from outlast.run where (environment_id, id) >= (:environment_id, h.run_id)
+  order by environment_id, id limit 1) r on r.id = h.run_id
 
 -- name: list_keys
 -- A page of the keys of a queue that have runs, with the head of each.

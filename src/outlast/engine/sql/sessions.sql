@@ -86,8 +86,9 @@ select s.run_id, s.token, s.environment_id
 from outlast.session x
 join outlast.run_state s on s.session_id = x.id
 cross join lateral (
-  select max_duration from outlast.run r
-  where r.environment_id = s.environment_id and r.id = s.run_id limit 1) r
-where x.lost_at is null and s.status in ('dequeued', 'executing') and s.cancel_at is null
+  select id, max_duration from outlast.run r  -- by order, as in claims.sql
+  where (r.environment_id, r.id) >= (s.environment_id, s.run_id)
+  order by r.environment_id, r.id limit 1) r
+where r.id = s.run_id and x.lost_at is null and s.status in ('dequeued', 'executing') and s.cancel_at is null
   and s.active_seconds - s.earlier_seconds + extract(epoch from clock_timestamp() - s.entered_at)
       > r.max_duration + :grace::double precision
