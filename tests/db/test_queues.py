@@ -333,8 +333,8 @@ async def test_statistics_never_read_what_grows_with_the_backlog(
     """Rows that the plan really touches, at 20 queued runs and at 20,000."""
     await desk.offer(QueueManifest("q"))
     await desk.trigger(20)
-    values = {"environment_id": desk.id, "name": "q", "after": None, "limit": 100}
-    values |= {"clock": None, "seconds": 3600.0}
+    values: dict[str, object] = {"environment_id": desk.id, "name": "q", "after": None}
+    values |= {"limit": 100, "clock": None, "seconds": 3600.0}
     found = QUEUES.statements[statement]
     touched = []
     for _ in range(2):
