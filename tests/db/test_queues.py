@@ -15,7 +15,7 @@ from outlast.engine.statistics import BOUNDS, Minute, percentile
 from outlast.protocol.manifests import Manifest, QueueManifest, RateManifest
 from outlast.protocol.triggers import Trigger
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=2)
 
 
 class Clock:

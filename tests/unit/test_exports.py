@@ -8,14 +8,14 @@ import outlast
 EXPORTS = """
 AbortTaskRunError ApiError AuthenticationError BadRequestError BatchHandle BatchItem BatchResult
 BatchTriggerError BlockingCallWarning Call CancelSignal CompleteTaskWithOutput Completion
-ConflictError Context Cron ForeignCallError Interrupt Local MaxDurationExceeded
+ConflictError Context Cron Debounce ForeignCallError Interrupt Local MaxDurationExceeded
 NonDeterministicReplayError NotFoundError OutOfMemoryError OutlastError OutputError OutsideRunError
 OutsideRunWarning PayloadError PermissionDeniedError Queue RateLimitError Result Retry RunCanceled
 RunError RunExpired RunFailed RunHandle RunInterrupted RunTimedOut ScheduledPayload ServerError
 SettingsError StepError Task TaskItem TaskRef TransportError TriggerOptions UnprocessableError
 Usage UsageError Verdict WaitInStepError WaitInfo WaitOptions WaitTimeoutError
 WaitpointTimeoutError WaitpointToken aclose batch heartbeats idempotency_keys locals logger
-metadata retry runs schedules step step_sync tags task tasks usage wait wait_until
+metadata queues retry runs schedules step step_sync tags task tasks usage wait wait_until
 """.split()  # noqa: SIM905 - as it reads best
 
 HEAVY = "typer rich asyncpg fastapi starlette websockets httpx uvicorn jinja2"

@@ -4,12 +4,15 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outlast.cli.connection import ApiUrls, Key, connection
+from outlast.cli.connection import ApiUrls, Connection, Key, connection
 from outlast.cli.terminal import Stop, say
+
+if TYPE_CHECKING:
+    from outlast.protocol.triggers import Trigger
 
 Task = Annotated[str, typer.Argument(help="The task's id.")]
 Payload = Annotated[
@@ -74,10 +77,6 @@ def trigger(
     key: Key = None,
 ) -> None:
     """Start a run of a task."""
-    from msgspec import structs
-
-    from outlast.cli.calls import call
-    from outlast.client import triggers
     from outlast.sdk.options import build
 
     said: dict[str, Any] = {
@@ -100,14 +99,22 @@ def trigger(
         "debounce": _debounce(debounce, debounce_delay, debounce_max_delay, debounce_trailing),
     }
     given = {name: value for name, value in said.items() if value is not None}
-    found = connection(api_url, key)
+    _send(connection(api_url, key), build(task, _payload(payload), given), wait=wait)
+
+
+def _send(found: Connection, built: "Trigger", *, wait: bool) -> None:
+    from msgspec import structs
+
+    from outlast.cli.calls import call
+    from outlast.client import triggers
+
     # A repeated POST must find the run that the first one made.
-    item = structs.replace(build(task, _payload(payload), given), request_key=token_hex(16))
+    item = structs.replace(built, request_key=token_hex(16))
     [made] = call(found, triggers.trigger([triggers.encode(item)])).answers
     if made.error is not None:
         raise Stop(made.error.message)
     known = "  (the run of an earlier trigger with this key)" if made.is_cached else ""
-    say(f"{made.run_id}  {task}{known}")
+    say(f"{made.run_id}  {built.task}{known}")
     if wait:
         from outlast.cli.ends import wait_for_end
 
