@@ -293,7 +293,7 @@ async def play(
         ends=_json(kinds.get(Ending)),
         suspends=_numbered(items) if Suspension in kinds else None,
         wakes=_json(kinds.get(Wake)),
-        starts=_json(kinds.get(Start)),
+        starts=_json(_still_executing(kinds)),
         calls=calls,
         runs=runs,
         others=_others(items) if not kinds.keys().isdisjoint(_RARE) else None,
@@ -311,6 +311,13 @@ def _others(items: Sequence[Item]) -> str:
         if name is not None:
             found.setdefault(name, []).append(msgspec.Raw(_with(b'"n":%d' % n, item)))
     return _encoder.encode(found).decode()
+
+
+def _still_executing(kinds: dict[type[Item], list[Item]]) -> list[Item]:
+    """Return the starts of runs that do not end in the same turn: nobody would see the others."""
+    ended = {(item.run, item.token) for item in kinds.get(Ending, ()) if isinstance(item, Ending)}
+    starts = (item for item in kinds.get(Start, ()) if isinstance(item, Start))
+    return [start for start in starts if (start.run, start.token) not in ended]
 
 
 def _json(items: Sequence[Item] | None) -> str | None:
