@@ -79,6 +79,7 @@ async def _workers(api: str, keys: list[str]) -> AsyncIterator[None]:
                     f"{api.replace('http', 'ws', 1)}/api/outlast/v1/worker",
                     additional_headers={"authorization": f"Bearer {key}"},
                     compression=None,
+                    ping_interval=None,  # heartbeats do that
                     proxy=None,
                 )
             )
