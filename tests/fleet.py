@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -160,11 +160,11 @@ class Fleet:
             self.apis.append(api)
         return process
 
-    async def worker(self) -> Program:
-        """Start a worker that knows all servers, and wait until it is connected."""
+    async def worker(self, *options: str, apis: Sequence[str] = ()) -> Program:
+        """Start a worker that knows all servers, or these, and wait until it is connected."""
         before = await self.count("select count(*) from outlast.session")
-        arguments = ["worker", "--dir", str(self.root), "--key", "env:OUTLAST_SECRET_KEY"]
-        for api in self.apis:
+        arguments = ["worker", "--dir", str(self.root), "--key", "env:OUTLAST_SECRET_KEY", *options]
+        for api in apis or self.apis:
             arguments += ["--api-url", api]
         process = self._start(*arguments)
         deadline = time.monotonic() + 30
@@ -283,8 +283,9 @@ class Fleet:
         )
         os.kill(row["pid"], signal.SIGKILL)
 
-    async def freeze_database(self, seconds: float) -> None:
-        """Stop every process of PostgreSQL for a while, as a failover or a full disk does."""
+    @asynccontextmanager
+    async def frozen_database(self) -> AsyncIterator[None]:
+        """Stop every process of PostgreSQL for the block, as a failover or a full disk does."""
         rows = await self.sql("select pid from pg_stat_activity where pid <> pg_backend_pid()")
         postmaster = self.database._written_pid()
         assert postmaster is not None
@@ -292,10 +293,12 @@ class Fleet:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        for pid in reversed(pids):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            for pid in reversed(pids):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     async def assert_whole(self, runs: list[str], seconds: float = 60) -> None:
         """Check what must hold after every fault."""

@@ -7,6 +7,17 @@ from types import TracebackType
 from typing import Self
 
 
+async def wound_up(*tasks: "asyncio.Task[None] | None", seconds: float) -> None:
+    """Let tasks come to their end, for so many seconds together; cancel what has not by then."""
+    there = {task for task in tasks if task is not None}
+    if not there:
+        return
+    _, late = await asyncio.wait(there, timeout=seconds)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+
+
 class Service(ABC):
     """A background agent: start it, wait until it has started, stop it.
 

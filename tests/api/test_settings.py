@@ -28,11 +28,12 @@ def test_every_setting_can_be_said() -> None:
             "OUTLAST_MIGRATE": "no",
             "OUTLAST_SERVER_ID": "one",
             "OUTLAST_DRAIN_SECONDS": "2.5",
+            "OUTLAST_VERSION_GRACE": "5",
         }
     )
 
     assert (settings.port, settings.migrate, settings.server_id) == (99, False, "one")
-    assert settings.drain_seconds == 2.5
+    assert (settings.drain_seconds, settings.version_grace) == (2.5, 5.0)
     assert settings.allowed_hosts() == {
         "localhost", "127.0.0.1", "[::1]", "a.example", "b.example", "tasks.example",
     }  # fmt: skip

@@ -160,7 +160,8 @@ async def test_after_an_outage_of_the_database_nothing_is_rescued_that_lives(tow
     await town.worker()
     runs = await in_the_middle(town)
 
-    await town.freeze_database(30.0)
+    async with town.frozen_database():
+        await asyncio.sleep(30.0)
 
     await town.assert_whole(runs, seconds=90)
     [row] = await town.sql("select count(*) from outlast.event where kind = 'rescued'")

@@ -23,6 +23,7 @@ from outlast.engine.errors import (
     Unavailable,
 )
 from outlast.engine.turn import MISSED, Called, Ending, Item, NewRun, Pool, Telling, play
+from outlast.lifecycle import wound_up
 
 logger = logging.getLogger(__name__)
 
@@ -137,14 +138,15 @@ class Cycle:
             self._loop = asyncio.create_task(self._run(), name=f"cycle {self.environment}")
             self._teller = asyncio.create_task(self._tell(), name=f"teller {self.environment}")
 
-    async def close(self) -> None:
-        """Stop after the turn in flight; what has gathered is answered with `Unavailable`."""
+    async def close(self, seconds: float) -> None:
+        """Stop after the turn in flight; what has gathered is answered with `Unavailable`.
+
+        After so many seconds it stops in any case: what is committed and untold is told by the
+        server that the workers connect to next.
+        """
         self._closed = True
         self._woken.set()
-        for task in (self._loop, self._teller):
-            if task is not None:
-                self._told.put_nowait(None)
-                await asyncio.gather(task, return_exceptions=True)
+        await wound_up(self._loop, self._teller, seconds=seconds)
         while self._asked:
             _answer(self._asked.popleft(), [], Unavailable("the server is stopping; try another"))
 

@@ -60,9 +60,9 @@ class Cycles:
         """Play a turn of the environment now: something it depends on has changed."""
         self.of(environment).wake()
 
-    async def close(self) -> None:
-        """Stop after the turns in flight."""
-        await asyncio.gather(*(cycle.close() for cycle in self._cycles.values()))
+    async def close(self, seconds: float) -> None:
+        """Stop after the turns in flight, and after so many seconds in any case."""
+        await asyncio.gather(*(cycle.close(seconds) for cycle in self._cycles.values()))
 
 
 def _no_clock() -> None:

@@ -1,6 +1,7 @@
 """The one door to PostgreSQL: a pool, rows as Structs, and driver errors translated once."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -28,6 +29,8 @@ _CONTENTION_STATES = frozenset({"40001", "40P01", "55P03", "57014"})
 _GONE_STATES = frozenset({"57P01", "57P02", "57P03", "53300", "53400", "25P03", "25P04"})
 _GONE_CLASSES = ("08", "58")
 _DATA_CLASSES = ("22", "23", "54")
+_RELEASE_SECONDS = 2.0
+_CLOSE_SECONDS = 3.0
 _ARGUMENT = re.compile(r"\$\d+")
 
 
@@ -136,9 +139,9 @@ class Database:
         return cls(pool, settings)
 
     async def close(self) -> None:
-        """Close the pool; statements in flight get 5 s to finish."""
+        """Close the pool; statements in flight get 3 s to finish."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
@@ -164,8 +167,10 @@ class Database:
         try:
             yield Executor(connection)
         finally:
-            with translated("release"):
-                await self._pool.release(connection)
+            # What was asked is answered or has failed by now. The pool ends a connection that does
+            # not come back in time, as when the query it is in cannot even be canceled.
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._pool.release(connection, timeout=_RELEASE_SECONDS)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Executor]:

@@ -50,6 +50,7 @@ _LIMITS_SECONDS = 5.0
 _STATISTICS_SECONDS = 10.0
 _PRUNE_SECONDS = 600.0
 _RETENTION_SECONDS = 600.0
+_SETTLE_SECONDS = 2.0
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,11 +198,11 @@ class Engine:
         return engine
 
     async def close(self) -> None:
-        """Finish what is in flight and stop."""
+        """Finish what is in flight and stop; a database that is away is waited for 15 s in all."""
         await self._agents.close()
-        await self.gateway.settle(2)
-        await self.cycles.close()
-        await self._journal.close()
+        await self.gateway.settle(_SETTLE_SECONDS)
+        await self.cycles.close(_SETTLE_SECONDS)
+        await self._journal.close(_SETTLE_SECONDS)
         await self._notices.close()
         await self.database.close()
 

@@ -159,11 +159,10 @@ class Gateway:
         await self._sweep.run_once()
 
     async def settle(self, seconds: float) -> None:
-        """Wait, at most so long for each worker, until everything received is applied."""
-        for link in self._links.values():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await link.settle()
+        """Wait, but no longer than this, until everything received is applied."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(link.settle() for link in self._links.values()))
 
 
 def _check_names(hello: Hello) -> None:

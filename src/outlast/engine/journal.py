@@ -6,13 +6,13 @@ writer is told so, and only then may a later call, suspend or end of the same ru
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from outlast.engine.database import Database, Executor
-from outlast.engine.errors import BadData, EngineError, Unavailable
+from outlast.engine.errors import Unavailable
+from outlast.engine.group_commit import Done, GroupCommit, Order
 from outlast.engine.queries import load
 from outlast.protocol.messages import Delivered, Report, Step
 from outlast.protocol.outcomes import Outcome
@@ -23,8 +23,9 @@ _encoder = msgspec.json.Encoder()
 _outcomes = msgspec.json.Decoder(Outcome)
 
 JOURNAL = load("journal")
-_MOST = 1_000
 _PAUSE = 0.1
+
+Body = Step | Delivered | Report
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -52,36 +53,19 @@ class _StepRow(msgspec.Struct, frozen=True, omit_defaults=True):
     preview: str = ""
 
 
-Done = Callable[[Outcome | None, EngineError | None], None]
-
-
-class _Order(msgspec.Struct):
-    run: str
-    token: int
-    body: Step | Delivered | Report
-    done: Done
-
-    def answer(self, recorded: Outcome | None, error: EngineError | None = None) -> None:
-        """Tell how it went in a turn of the loop: whoever asked must not hurt the writer."""
-        asyncio.get_running_loop().call_soon(self.done, recorded, error)
-
-
 class JournalWriter:
     """Gathers journal frames of all runs and writes them in one statement at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._orders: deque[_Order] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._writes = GroupCommit("journal writer", database, _flush)
 
-    def write(self, run: str, token: int, body: Step | Delivered | Report, done: Done) -> None:
+    def write(self, run: str, token: int, body: Body, done: Done[Outcome]) -> None:
         """Call `done` when the frame is on disk, or with the error that keeps it from there.
 
         For a step it gets the recorded outcome, or None when the token is stale.
         """
-        self._orders.append(_Order(run, token, body, done))
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="journal writer")
+        self._writes.write(Order(run, token, body, done))
 
     async def metadata(self, run: str) -> str:
         """Return a run's metadata as JSON text, however long the database is away."""
@@ -94,42 +78,14 @@ class JournalWriter:
             else:
                 return str(found or "{}")
 
-    async def close(self) -> None:
-        """Write what has gathered and stop."""
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        try:
-            while self._orders:
-                count = min(_MOST, len(self._orders))
-                await self._write([self._orders.popleft() for _ in range(count)])
-        finally:
-            self._task = None
-
-    async def _write(self, orders: list[_Order]) -> None:
-        while True:
-            try:
-                async with self._database.acquire() as executor:
-                    await _flush(executor, orders)
-            except BadData as error:
-                await self._part(orders, error)
-            except Unavailable as error:
-                logger.warning("journal write repeats", extra={"why": str(error)})
-                await asyncio.sleep(_PAUSE)
-                continue
-            return
-
-    async def _part(self, orders: list[_Order], error: EngineError) -> None:
-        if len(orders) == 1:
-            orders[0].answer(None, error)
-            return
-        middle = len(orders) // 2
-        await self._write(orders[:middle])
-        await self._write(orders[middle:])
+    async def close(self, seconds: float) -> None:
+        """Write what has gathered and stop, after so many seconds in any case."""
+        await self._writes.close(seconds)
 
 
-async def _flush(executor: Executor, orders: Sequence[_Order]) -> None:
+async def _flush(
+    executor: Executor, orders: Sequence[Order[Body, Outcome]]
+) -> list[Outcome | None]:
     steps: list[_StepRow] = []
     deliveries: list[dict[str, object]] = []
     lines: list[dict[str, object]] = []
@@ -166,15 +122,17 @@ async def _flush(executor: Executor, orders: Sequence[_Order]) -> None:
     if operations:
         await executor.execute(JOURNAL.operate, items=_json(operations))
     sent = {row.n: row.outcome for row in steps}
-    for n, order in enumerate(orders):
-        text = recorded.get(n)
-        if text is None or not isinstance(order.body, Step):
-            order.answer(None)
-        else:  # nearly always it is the very text that was sent
-            order.answer(order.body.outcome if text == sent[n] else _outcomes.decode(text))
+    return [_answer(order.body, sent.get(n), recorded.get(n)) for n, order in enumerate(orders)]
 
 
-def _step_row(n: int, order: _Order, step: Step) -> _StepRow:
+def _answer(body: Body, sent: str | None, text: str | None) -> Outcome | None:
+    """Return what the journal holds for a step; nearly always it is the very text that was sent."""
+    if text is None or not isinstance(body, Step):
+        return None
+    return body.outcome if text == sent else _outcomes.decode(text)
+
+
+def _step_row(n: int, order: Order[Body, Outcome], step: Step) -> _StepRow:
     return _StepRow(
         n,
         order.run,

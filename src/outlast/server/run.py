@@ -37,6 +37,7 @@ async def serve(
                 database_url=settings.database_url,
                 server_id=settings.server_id,
                 encryption_keys=settings.encryption_keys,
+                version_grace=settings.version_grace,
             )
         )
         try:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from outlast.engine.versions import GRACE_SECONDS
+
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 DEFAULT_PORT = 8710
 
@@ -38,6 +40,8 @@ class ServerSettings:
     """`OUTLAST_MIGRATE`: bring the schema up to date at the start."""
     drain_seconds: float = 1.0
     """`OUTLAST_DRAIN_SECONDS`: how long `/readyz` fails before the sockets close."""
+    version_grace: float = GRACE_SECONDS
+    """`OUTLAST_VERSION_GRACE`: seconds that pinned runs wait for a worker of their version."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -59,6 +63,8 @@ class ServerSettings:
             given["migrate"] = text.lower() not in {"0", "false", "no"}
         if text := environ.get("OUTLAST_DRAIN_SECONDS"):
             given["drain_seconds"] = _number(text, "OUTLAST_DRAIN_SECONDS")
+        if text := environ.get("OUTLAST_VERSION_GRACE"):
+            given["version_grace"] = _number(text, "OUTLAST_VERSION_GRACE")
         return cls(**given)  # type: ignore[arg-type]  # names and values are matched above
 
     def allowed_hosts(self) -> frozenset[str]:
