@@ -76,6 +76,7 @@ class Cycle:
         self._woken = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._told: asyncio.Queue[Sequence[Telling] | None] = asyncio.Queue()
+        self._laps: list[asyncio.Future[None]] = []
         self._teller: asyncio.Task[None] | None = None
         self._due: float | None = None  # loop time of the next timer
         self._closed = False
@@ -177,10 +178,15 @@ class Cycle:
         return True
 
     async def _turn(self) -> None:
+        laps, self._laps = self._laps, []
         batch = [self._asked.popleft() for _ in range(min(MOST_PER_TURN, len(self._asked)))]
         if self._asked:
             self._woken.set()
-        await self._play(batch)
+        try:
+            await self._play(batch)
+        finally:
+            for lap in laps:
+                lap.set_result(None)
 
     async def _play(self, batch: list[Asked]) -> None:
         """Play a batch to its end: again after a lost connection, in halves around bad data."""
@@ -273,6 +279,8 @@ class Cycle:
                 await self._workers.tell(self.environment, tellings)
             except Exception:
                 logger.exception("telling failed", extra={"environment": self.environment})
+            self._told.task_done()
+        self._told.task_done()
 
 
 def _answer(asked: Asked, tellings: list[Telling], error: EngineError | None) -> None:

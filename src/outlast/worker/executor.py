@@ -17,9 +17,11 @@ import queue
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -31,12 +33,13 @@ from outlast.sdk import runtime
 from outlast.sdk.hooks import Hooks
 from outlast.sdk.registry import Registry
 from outlast.sdk.runtime import SEVERITIES
+from outlast.sdk.task import Task
 from outlast.worker import scopes
 from outlast.worker.async_run import AsyncRun
 from outlast.worker.capture import Speaker, capture_logs, capture_streams
 from outlast.worker.discovery import import_tasks
 from outlast.worker.hands import boot
-from outlast.worker.pipe import Pipe, end_group, watch
+from outlast.worker.pipe import Outlet, Pipe, end_group, watch
 from outlast.worker.processes import Config
 from outlast.worker.run import Run
 from outlast.worker.slot import State
@@ -69,7 +72,7 @@ class Executor:
         self,
         config: Config,
         registry: Registry,
-        pipe: Pipe,
+        pipe: Outlet,
         loop: asyncio.AbstractEventLoop,
         leave: Callable[[], None],
         *,
@@ -80,6 +83,7 @@ class Executor:
         self.runs: dict[str, Run] = {}
         self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         """What the main thread of a dedicated executor is to do."""
+        self.clock: Callable[[], float] = time.time
         self._config = config
         self._registry = registry
         self._pipe = pipe
@@ -188,15 +192,20 @@ class Executor:
                 "deploy a version that declares it",
             )
             return
-        kind = AsyncRun if task.is_async else functools.partial(SyncRun, jobs=self.jobs)
         try:
-            begun = kind(claim, each.token, task, self)
+            begun = self.begin(claim, each.token, task)
         except Exception as error:
             logger.exception("run %s cannot begin", each.run)
             self._refuse(each, type(error).__name__, f"the run cannot begin here: {error}")
             return
         self.runs[begun.id] = begun
         begun.start()
+
+    def begin(self, claim: Claim, token: int, task: Task[Any, Any]) -> Run:
+        """Return what plays a claimed run."""
+        if task.is_async:
+            return AsyncRun(claim, token, task, self)
+        return SyncRun(claim, token, task, self, jobs=self.jobs)
 
     def _refuse(self, claim: Frame, kind: str, message: str) -> None:
         failure = Fail(RunError("system", kind, message))
@@ -254,8 +263,8 @@ def main() -> None:
     faulthandler.enable()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a process that is killed flushes nothing
-    capture_logs(_speaker)
-    finish = capture_streams(_speaker, echo=config.console)
+    capture_logs(speaker)
+    finish = capture_streams(speaker, echo=config.console)
     scopes.keep_order()
     found = import_tasks(Path(config.root), config.dirs)
     for problem in found.errors:  # the worker has said it, once for all its executors
@@ -290,7 +299,8 @@ def _serve(executor: Executor, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> N
     loop.run_forever()
 
 
-def _speaker() -> Speaker | None:
+def speaker() -> Speaker | None:
+    """Return the run whose code executes here, if it takes lines."""
     run = runtime.current()
     if isinstance(run, AsyncRun | SyncRun) and run.state is not State.ENDED:
         return run

@@ -1,6 +1,7 @@
 """What a run needs of the executor that it lives in."""
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from outlast.protocol.frames import Frame
@@ -21,6 +22,10 @@ class Host(Protocol):
     @property
     def hooks(self) -> Hooks:
         """The hooks of every task."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What tells the time of `ctx.now()`, in seconds since the epoch."""
 
     @property
     def strict(self) -> bool:

@@ -11,6 +11,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from outlast.protocol.frames import Frame, pack, unpack
 
@@ -20,6 +21,19 @@ _PR_SET_PDEATHSIG = 1
 _PATIENCE = 1.0
 """Seconds that a line waits for a supervisor which reads slowly, before it is kept in memory."""
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
+
+
+class Outlet(Protocol):
+    """Where an executor says its frames: a pipe, or a server in the same process."""
+
+    def send(self, frame: Frame, /) -> None:
+        """Take a frame; what is sent in one turn of the loop may travel together. On the loop."""
+
+    def send_now(self, *frames: Frame) -> None:
+        """Pass on everything sent, and these, before returning. From any thread."""
+
+    def hand_over(self, frame: Frame, /) -> None:
+        """Pass a frame on before returning, past what was sent. From any thread."""
 
 
 class Pipe:

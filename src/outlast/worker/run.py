@@ -98,7 +98,9 @@ class Run(Caller, Possessions, Code):
     def context(self) -> Context:
         """What `ctx` is; made for code that reads it."""
         if self._context is None:
-            self._context = Context.of(self.claim.facts, RunSource(self), self.task.file)
+            self._context = Context.of(
+                self.claim.facts, RunSource(self, self._host.clock), self.task.file
+            )
         return self._context
 
     @property

@@ -38,6 +38,11 @@ class Sending:
         """Whether something is held back."""
         return bool(self._waiting or self._order or self._abandoned)
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether an answer is on its way that changes what the run knows."""
+        return bool(self._unanswered)
+
     def delivered(self, key: str, number: int) -> None:
         """Record a place in the order of delivery, before anything that may depend on it."""
         self._order.append((key, number))

@@ -1,6 +1,5 @@
 """Where `ctx` takes ids, chance and time from, so that a replay gets the same."""
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -53,8 +52,9 @@ class Caller(Protocol):
 class RunSource:
     """Ids, chance and time of one run."""
 
-    def __init__(self, run: Caller) -> None:
+    def __init__(self, run: Caller, clock: Callable[[], float]) -> None:
         self._run = run
+        self._clock = clock
 
     def uuid4(self) -> UUID:
         """Return the next id."""
@@ -66,7 +66,7 @@ class RunSource:
 
     def now(self) -> datetime:
         """Return the time of the call; a replay reads it from the journal."""
-        moment = time.time()
+        moment = self._clock()
         if self._run.body() is None:
             moment = self._recorded(lambda: moment)
         return datetime.fromtimestamp(moment, UTC)

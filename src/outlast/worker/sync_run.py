@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from outlast.protocol.messages import Call, Claim, Step
 from outlast.protocol.outcomes import Outcome
@@ -29,7 +29,12 @@ T = TypeVar("T")
 OVERTIME_SIGNAL = signal.SIGUSR2
 """Reaches the main thread of an executor also in a call that blocks, such as `time.sleep`."""
 
-Jobs = queue.SimpleQueue[Callable[[], None]]
+
+class Jobs(Protocol):
+    """Takes functions of users for the thread that executes them."""
+
+    def put(self, job: Callable[[], None], /) -> None:
+        """Execute a function as soon as that can be."""
 
 
 def interrupt_on_signal() -> None:
