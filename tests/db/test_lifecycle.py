@@ -309,6 +309,34 @@ async def test_a_step_that_cannot_be_stored_fails_its_run_readably(
     assert "STEP could not be applied" in row["error"]
 
 
+async def test_a_write_that_only_the_database_refuses_fails_its_run_and_no_other(
+    place: Platform, engine: Engine
+) -> None:
+    """A defect of ours is no bad data, and no reason for the writer of all runs to stop."""
+    await place.sql(
+        "create function outlast.refuse() returns trigger language plpgsql as $$"
+        " begin raise sqlstate 'OL999' using message = 'a defect'; end $$"
+    )
+    await place.sql(
+        "create trigger refuse before insert on outlast.entry for each row"
+        " when (new.name = 'bad') execute function outlast.refuse()"
+    )
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [bad, good] = await engine.trigger(place.environment, [Trigger(task="job")] * 2)
+    first, second = await worker.claim(bad.run_id), await worker.claim(good.run_id)
+
+    first.send(Kind.STEP, Step("step:bad#0", "step", "bad", 1, Outcome(True, "1")))
+    recorded = [await second.step(f"step:a#{n}", "2", n) for n in (1, 2)]
+    second.complete()
+
+    assert [outcome.value for outcome in recorded] == ["2", "2"]
+    assert await worker.dropped(bad.run_id) == first.token
+    assert await engine.ends.wait(place.environment.id, bad.run_id, 5)
+    assert await engine.ends.wait(place.environment.id, good.run_id, 5)
+    rows = await place.sql("select status from outlast.run_end order by status")
+    assert [row["status"] for row in rows] == ["completed", "system_failure"]
+
+
 async def test_what_a_dead_executor_had_sent_counts_before_its_death(
     place: Platform, engine: Engine
 ) -> None:
