@@ -96,7 +96,12 @@ class Engine:
         """Make what moves runs between states."""
         database, settings = self.database, self.settings
         self.sessions = Sessions()
-        self._notices = Notices(database, server=settings.server_id, heard=self._heard)
+        self._notices = Notices(
+            database,
+            server=settings.server_id,
+            heard=self._heard,
+            keys_changed=self.keys.forget,
+        )
         self.cycles = Cycles(
             database,
             server=settings.server_id,

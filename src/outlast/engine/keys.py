@@ -10,6 +10,7 @@ import hashlib
 import re
 import secrets
 import string
+from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
@@ -35,6 +36,7 @@ _SECRET_BYTES = 32
 _NONCE_BYTES = 12
 _CACHE_SECONDS = 5.0
 _CACHE_SIZE = 1024
+_MAX_NAME_CHARS = 64
 _ROOT_KEY = re.compile(r"tr_(dev|stg|prod|preview)_[A-Za-z0-9]{32,128}")
 
 KeyKind = Literal["root", "additional"]
@@ -95,6 +97,8 @@ class KeyInfo(msgspec.Struct, frozen=True):
     name: str
     created_at: datetime
     expires_at: datetime | None
+    last_used_at: datetime | None
+    """To the minute."""
 
 
 class _StoredRootKey(msgspec.Struct, frozen=True):
@@ -106,6 +110,10 @@ class _Slug(msgspec.Struct, frozen=True):
     slug: str
 
 
+class _Told(msgspec.Struct, frozen=True):
+    told: str
+
+
 class Keys:
     """The keys of all environments."""
 
@@ -113,13 +121,34 @@ class Keys:
         self._database = database
         self._ring = ring
         self._roots: Expiring[str, tuple[str, ...]] = Expiring(_CACHE_SECONDS, _CACHE_SIZE)
+        self._changed: list[Callable[[str], None]] = []
 
-    async def create(self, environment_id: str, name: str = "") -> NewKey:
-        """Make an additional key. It cannot sign public tokens itself."""
+    def on_change(self, forget: Callable[[str], None]) -> None:
+        """Call this with the id of an environment whose keys have changed."""
+        self._changed.append(forget)
+
+    def forget(self, environment_id: str) -> None:
+        """Look again at the keys of an environment: they have changed."""
+        self._roots.drop(environment_id)
+        for told in self._changed:
+            told(environment_id)
+
+    async def create(
+        self, environment_id: str, name: str = "", *, seconds: float | None = None
+    ) -> NewKey:
+        """Make an additional key, for ever or for so long. It cannot sign public tokens itself."""
+        if len(name) > _MAX_NAME_CHARS or not name.isprintable():
+            raise InvalidRequest(
+                f"a key's name has at most {_MAX_NAME_CHARS} characters", param="name"
+            )
+        if seconds is not None and seconds <= 0:
+            raise InvalidRequest("a key lives for more than 0 s", param="expires")
         async with self._database.transaction() as executor:
             slug = await self._lock(executor, environment_id)
             secret = f"tr_{slug}_sk_{_random_text(_ADDITIONAL_CHARS)}"
-            return await self._insert(executor, environment_id, secret, "additional", name)
+            return await self._insert(
+                executor, environment_id, secret, "additional", name, seconds=seconds
+            )
 
     async def rotate(self, environment_id: str, *, grace: float = GRACE_SECONDS) -> NewKey:
         """Make a new root key; the present one goes on working for the grace period."""
@@ -129,7 +158,7 @@ class Keys:
                 KEYS.retire_root_keys, environment_id=environment_id, grace=grace
             )
             made = await self.insert_root(executor, environment_id, slug)
-        self._roots.drop(environment_id)
+        self.forget(environment_id)
         return made
 
     async def insert_root(
@@ -149,16 +178,36 @@ class Keys:
         return await self._database.fetch(KeyInfo, KEYS.list_keys, environment_id=environment_id)
 
     async def revoke(self, environment_id: str, key_id: str) -> None:
-        """Delete an additional key; it stops working within seconds. Raises `NotFound`."""
-        deleted = await self._database.execute(
-            KEYS.delete_additional_key, environment_id=environment_id, id=key_id
+        """Delete an additional key. Raises `NotFound`.
+
+        It stops working at once, also on other servers; where they hear no notices within 3 s.
+        """
+        deleted = await self._database.fetch(
+            _Told, KEYS.delete_additional_key, environment_id=environment_id, id=key_id
         )
         if not deleted:
             raise NotFound(f"there is no additional key {key_id!r}; root keys are rotated")
+        self.forget(environment_id)
 
-    async def roots(self, environment_id: str) -> tuple[str, ...]:
+    async def reencrypt(self) -> int:
+        """Encrypt every root key under the first encryption key; return how many there are.
+
+        After that the older encryption keys are needed no more.
+        """
+        rows = await self._database.fetch(_StoredRootKey, KEYS.list_ciphertexts)
+        for row in rows:
+            secret = self._ring.decrypt(row.ciphertext, row.id)
+            await self._database.execute(
+                KEYS.store_ciphertext,
+                id=row.id,
+                before=row.ciphertext,
+                ciphertext=self._ring.encrypt(secret, row.id),
+            )
+        return len(rows)
+
+    async def roots(self, environment_id: str, *, fresh: bool = False) -> tuple[str, ...]:
         """Return the root keys that work now, the current one first."""
-        known = self._roots.get(environment_id)
+        known = None if fresh else self._roots.get(environment_id)
         if known is not None:
             return known
         rows = await self._database.fetch(
@@ -176,7 +225,14 @@ class Keys:
         return row.slug
 
     async def _insert(
-        self, executor: Executor, environment_id: str, secret: str, kind: KeyKind, name: str
+        self,
+        executor: Executor,
+        environment_id: str,
+        secret: str,
+        kind: KeyKind,
+        name: str,
+        *,
+        seconds: float | None = None,
     ) -> NewKey:
         moment = await executor.fetch_value(TENANCY.milliseconds)
         assert isinstance(moment, int)
@@ -190,6 +246,7 @@ class Keys:
                 kind=kind,
                 name=name,
                 ciphertext=self._ring.encrypt(secret, key_id) if kind == "root" else None,
+                seconds=seconds,
             )
         except EngineError as error:
             if getattr(error, "sqlstate", "") == "23505":

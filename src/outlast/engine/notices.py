@@ -17,16 +17,25 @@ logger = logging.getLogger(__name__)
 CHANNEL = "outlast"
 _PACE_SECONDS = 0.005
 _RETRY_SECONDS = 1.0
+_KEYS = "keys:"
 _MOST_BYTES = 7_500  # a payload holds 8,000
 
 
 class Notices:
     """Tells other servers, and hears them."""
 
-    def __init__(self, database: Database, *, server: str, heard: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        server: str,
+        heard: Callable[[str], None],
+        keys_changed: Callable[[str], None],
+    ) -> None:
         self._database = database
         self._server = server
         self._heard = heard
+        self._keys_changed = keys_changed
         self._environments: set[str] = set()
         self._sender: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
@@ -86,4 +95,7 @@ class Notices:
         if sender == self._server:
             return
         for environment in environments:
-            self._heard(environment)
+            if environment.startswith(_KEYS):  # said by the statement that changed them
+                self._keys_changed(environment.removeprefix(_KEYS))
+            else:
+                self._heard(environment)

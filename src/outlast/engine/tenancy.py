@@ -31,6 +31,7 @@ _CACHE_SECONDS = 3.0
 _CACHE_SIZE = 4096
 _MAX_KEY_CHARS = 256
 _MAX_NAME_CHARS = 200
+_MOST_REQUESTS = 100_000_000
 _REF = re.compile(r"[a-z0-9][a-z0-9_-]{2,63}")
 _REF_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
@@ -58,6 +59,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     pins_versions: bool
     current_version_id: str | None
     created_at: datetime
+    rate_per_minute: int | None = None
+    """Requests that each key may make; None: the server's default."""
+    rate_burst: int | None = None
+    """Requests that each key may make at once after a pause."""
 
     @property
     def type(self) -> str:
@@ -84,6 +89,10 @@ class NewProject(msgspec.Struct, frozen=True):
         return f"NewProject(ref={self.project.ref!r})"
 
 
+class _Told(msgspec.Struct, frozen=True):
+    told: str
+
+
 class _KeyedEnvironment(Environment, frozen=True, kw_only=True):
     key_hash: bytes
     key_kind: KeyKind
@@ -98,6 +107,7 @@ class Tenancy:
         self._keys = keys
         self._opened: Expiring[bytes, Opened] = Expiring(_CACHE_SECONDS, _CACHE_SIZE)
         self._environments: Expiring[str, Environment] = Expiring(_CACHE_SECONDS, _CACHE_SIZE)
+        keys.on_change(self._forget)
 
     async def create_project(
         self, name: str, *, ref: str | None = None, secrets_by_slug: dict[str, str] | None = None
@@ -222,5 +232,28 @@ class Tenancy:
         )
         if not changed:
             raise NotFound(f"there is no environment {environment_id!r}")
+        self._forget(environment_id)
+
+    async def limit_rate(
+        self, environment_id: str, per_minute: int | None, burst: int | None = None
+    ) -> None:
+        """Limit the requests of each key; None: as the server does. Raises `NotFound`.
+
+        `burst` may come at once after a pause; unless given, half a minute's worth.
+        """
+        if per_minute is None:
+            burst = None
+        else:
+            burst = max(1, per_minute // 2) if burst is None else burst
+            if not (0 < per_minute <= _MOST_REQUESTS and 0 < burst <= _MOST_REQUESTS):
+                raise InvalidRequest(f"a rate limit is 1 to {_MOST_REQUESTS:,}", param="rate")
+        limited = await self._database.fetch(
+            _Told, TENANCY.limit_rate, id=environment_id, per_minute=per_minute, burst=burst
+        )
+        if not limited:
+            raise NotFound(f"there is no environment {environment_id!r}")
+        self._forget(environment_id)
+
+    def _forget(self, environment_id: str) -> None:
         self._environments.drop(environment_id)
         self._opened.clear()

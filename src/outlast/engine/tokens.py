@@ -99,12 +99,10 @@ class Tokens:
         if len(text) > MAX_TOKEN_CHARS:
             raise Unauthorized("the token is too long")
         environment = await self._environment_of(text)
-        for root in await self._keys.roots(environment.id):
-            claims = _check(text, root)
-            if claims is None:
-                continue
-            if not claims.pub:
-                break
+        claims = _check_any(text, await self._keys.roots(environment.id))
+        if claims is None:  # signed with a key that was made a moment ago, on another server?
+            claims = _check_any(text, await self._keys.roots(environment.id, fresh=True))
+        if claims is not None and claims.pub:
             return Token(
                 environment=environment,
                 scopes=claims.scopes,
@@ -168,6 +166,15 @@ class Tokens:
             if environment is not None:
                 return environment
         raise Unauthorized("the token is not valid")
+
+
+def _check_any(text: str, roots: tuple[str, ...]) -> _Claims | None:
+    """Return the claims, or None when none of the keys signed. Raises `Unauthorized`."""
+    for root in roots:
+        claims = _check(text, root)
+        if claims is not None:
+            return claims
+    return None
 
 
 def _check(text: str, root: str) -> _Claims | None:

@@ -1,15 +1,19 @@
 -- name: insert_key
-insert into outlast.api_key (hash, id, environment_id, kind, name, ciphertext)
-values (:hash::bytea, :id::text, :environment_id::text, :kind::text, :name::text, :ciphertext::bytea)
+insert into outlast.api_key (hash, id, environment_id, kind, name, ciphertext, expires_at)
+values (:hash::bytea, :id::text, :environment_id::text, :kind::text, :name::text, :ciphertext::bytea,
+        clock_timestamp() + make_interval(secs => :seconds::double precision))
 
 -- name: lock_environment
 select slug from outlast.environment where id = :environment_id::text for no key update
 
 -- name: retire_root_keys
--- A grace period is never made longer than it was.
-update outlast.api_key
-set expires_at = least(expires_at, clock_timestamp() + make_interval(secs => :grace::double precision))
-where environment_id = :environment_id::text and kind = 'root'
+-- A grace period is never made longer than it was. Every server is told to look again.
+with retired as (
+  update outlast.api_key
+  set expires_at = least(expires_at, clock_timestamp() + make_interval(secs => :grace::double precision))
+  where environment_id = :environment_id::text and kind = 'root'
+)
+select pg_notify('outlast', '- keys:' || :environment_id::text)::text as told
 
 -- name: list_root_keys
 -- Newest first: the first one signs, all check.
@@ -19,14 +23,27 @@ where environment_id = :environment_id::text and kind = 'root'
 order by expires_at is not null, id desc
 
 -- name: list_keys
-select id, kind, name, created_at, expires_at from outlast.api_key
+select id, kind, name, created_at, expires_at, last_used_at from outlast.api_key
 where environment_id = :environment_id::text
   and (expires_at is null or expires_at > clock_timestamp())
 order by id
 
 -- name: delete_additional_key
-delete from outlast.api_key
-where environment_id = :environment_id::text and id = :id::text and kind = 'additional'
+-- Every server is told to forget it.
+with deleted as (
+  delete from outlast.api_key
+  where environment_id = :environment_id::text and id = :id::text and kind = 'additional'
+  returning environment_id
+)
+select pg_notify('outlast', '- keys:' || environment_id)::text as told from deleted
+
+-- name: store_ciphertext
+-- Rewritten under the first encryption key, unless the key was rotated away meanwhile.
+update outlast.api_key set ciphertext = :ciphertext::bytea
+where id = :id::text and ciphertext = :before::bytea
+
+-- name: list_ciphertexts
+select id, ciphertext from outlast.api_key where ciphertext is not null
 
 -- name: spend_token
 insert into outlast.used_token (hash, expires_at)
