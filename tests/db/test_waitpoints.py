@@ -12,7 +12,7 @@ from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.cycle import Asked
 from outlast.engine.engine import Engine
 from outlast.engine.errors import NotFound
-from outlast.engine.turn import Telling
+from outlast.engine.turn import NewRun, Telling
 from outlast.protocol import messages
 from outlast.protocol.messages import MadeToken, NewToken
 from outlast.protocol.outcomes import Outcome
@@ -291,13 +291,13 @@ class Turns:
         self._spread = cycle._spread
         cycle._spread = self._heard  # type: ignore[method-assign]
 
-    def _heard(self, batch: list[Asked], tellings: list[Telling]) -> None:
+    def _heard(self, batch: list[Asked], tellings: list[Telling], made: dict[str, NewRun]) -> None:
         created = {told.run for told in tellings if told.kind == "created" and told.run}
         claimed = {told.run for told in tellings if told.kind == "claim" and told.run}
         self.created |= created
         self.claimed_at_once |= created & claimed
         self.portions.append(len(claimed - created))
-        self._spread(batch, tellings)
+        self._spread(batch, tellings, made)
 
 
 async def multiply(place: Platform, run: str, count: int) -> None:

@@ -1,13 +1,14 @@
 """Claimed runs as frames: facts, payload and journal, read after the claim's commit."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import msgspec
 
 from outlast.engine.database import Executor
 from outlast.engine.queries import load
+from outlast.engine.turn import NewRun
 from outlast.protocol.messages import Claim, Entry, Facts
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
@@ -92,6 +93,7 @@ class Past(msgspec.Struct, frozen=True):
     entries: list[Entry]
     operations: dict[str, int]
     lines: dict[str, int]
+    chunks: dict[str, int]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -125,19 +127,62 @@ async def load_claims(
 
 async def load_pasts(executor: Executor, runs: Sequence[str]) -> dict[str, Past]:
     """Return the journals and report positions of runs, by id."""
-    pasts = {run: Past([], {}, {}) for run in runs}
+    pasts = {run: Past([], {}, {}, {}) for run in runs}
     for entry in await executor.fetch_exact(_StoredEntry, CLAIMS.load_entries, runs=list(runs)):
         pasts[entry.run_id].entries.append(_entry(entry))
     for row in await executor.fetch_exact(_Position, CLAIMS.load_positions, runs=list(runs)):
         past = pasts[row.run_id]
-        positions = past.lines if row.kind == "lines" else past.operations
-        positions[row.scope] = row.ordinal
+        positions = {"metadata": past.operations, "lines": past.lines, "chunks": past.chunks}
+        positions[row.kind][row.scope] = row.ordinal
     return pasts
 
 
 async def load_undelivered(executor: Executor, runs: Sequence[str]) -> list[Undelivered]:
     """Return finished calls of runs that may not have reached the code."""
     return await executor.fetch(Undelivered, CLAIMS.load_undelivered, runs=list(runs))
+
+
+def claimed_at_once(
+    run: NewRun, token: int, *, moment: float, session_id: str, version: str, version_id: str
+) -> Claimed:
+    """Return what is stored of a run that the turn made and claimed: there is nothing to read."""
+    at = datetime.fromtimestamp(moment, UTC)
+    return Claimed(
+        run_id=run.run,
+        task=run.task,
+        queue=run.queue,
+        concurrency_key=run.concurrency_key,
+        executor=run.executor,
+        payload=run.payload,
+        payload_type=run.payload_type,
+        retry=run.retry,
+        max_duration=run.max_duration,
+        seed=bytes.fromhex(run.seed),
+        parent_id=run.parent,
+        root_id=run.root,
+        depth=run.depth,
+        batch_id=run.batch,
+        idempotency_shown=run.idempotency_shown,
+        is_test=run.is_test,
+        is_replay=run.replayed_from is not None,
+        trace_context=run.trace_context,
+        created_at=at,
+        delay_until=None,
+        tags=list(run.tags),
+        metadata=run.metadata or "{}",
+        token=token,
+        attempt=1,
+        started_at=at,
+        session_id=session_id,
+        version=version,
+        machine=run.machine,
+        spent=0.0,
+        earlier=0.0,
+        is_canceled=False,
+        attempt_at=at,
+        version_id=version_id,
+        priority=run.priority,
+    )
 
 
 def claim_frame(row: Claimed, resume: str, place: Place, past: Past | None) -> Claim:
@@ -154,6 +199,7 @@ def claim_frame(row: Claimed, resume: str, place: Place, past: Past | None) -> C
         entries=tuple(past.entries) if past is not None else (),
         positions=past.operations if past is not None else {},
         lines=past.lines if past is not None else {},
+        chunks=past.chunks if past is not None else {},
         spent=row.spent,
         earlier=row.earlier,
         cancel="canceled by request" if row.is_canceled else None,

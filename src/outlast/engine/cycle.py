@@ -22,7 +22,7 @@ from outlast.engine.errors import (
     StatementFailed,
     Unavailable,
 )
-from outlast.engine.turn import MISSED, Called, Ending, Item, NewRun, Pool, Telling, play
+from outlast.engine.turn import MISSED, Called, Ending, Item, NewRun, Pool, Telling, Told, play
 from outlast.lifecycle import wound_up
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Workers(Protocol):
     def pools(self, environment: str) -> tuple[list[Pool], list[str]]:
         """Return free slots by pool, and the sessions that may park runs."""
 
-    async def tell(self, environment: str, tellings: Sequence[Telling]) -> None:
+    async def tell(self, environment: str, told: Told) -> None:
         """Hear what a committed turn told, in order."""
 
 
@@ -75,12 +75,13 @@ class Cycle:
         self._asked: deque[Asked] = deque()
         self._woken = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
-        self._told: asyncio.Queue[Sequence[Telling] | None] = asyncio.Queue()
+        self._told: asyncio.Queue[Told | None] = asyncio.Queue()
         self._laps: list[asyncio.Future[None]] = []
         self._teller: asyncio.Task[None] | None = None
         self._due: float | None = None  # loop time of the next timer
         self._closed = False
         self._has_room = False
+        self._moment = 0.0  # when the last turn was played
         self._in_doubt = False  # a turn may have committed without our hearing what it told
         self.left = 0  # queued runs after the last turn
 
@@ -191,6 +192,7 @@ class Cycle:
     async def _play(self, batch: list[Asked]) -> None:
         """Play a batch to its end: again after a lost connection, in halves around bad data."""
         pause = _FIRST_PAUSE
+        is_repeated = False
         while True:
             try:
                 tellings = await self._play_once([asked.item for asked in batch])
@@ -204,11 +206,14 @@ class Cycle:
                         _answer(asked, [], error)
                     return
                 logger.warning("turn repeats", extra={"why": str(error)})
+                is_repeated = True
                 batch = [Asked(_repeated(asked.item), asked.answer) for asked in batch]
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
-                self._spread(batch, tellings)
+                # What a repeated turn claims, an earlier try may have made, at another moment.
+                made = {} if is_repeated else _made([asked.item for asked in batch])
+                self._spread(batch, tellings, made)
                 return
 
     async def _play_once(self, items: Sequence[Item]) -> list[Telling]:
@@ -245,22 +250,16 @@ class Cycle:
         else:
             _answer(guilty, [], error)
 
-    def _spread(self, batch: list[Asked], tellings: list[Telling]) -> None:
+    def _spread(self, batch: list[Asked], tellings: list[Telling], made: dict[str, NewRun]) -> None:
         self._due = None
         self.left = 0
+        self._moment = 0.0
         mine: dict[int, list[Telling]] = {}
         others: list[Telling] = []
         for telling in tellings:
             if telling.kind in ("created", "called", "stale", "held"):
                 mine.setdefault(telling.n, []).append(telling)
-            elif telling.kind == "due":
-                seconds = max(0.0, float(telling.data or 0))
-                self._due = asyncio.get_running_loop().time() + seconds
-            elif telling.kind == "left":
-                self.left = int(telling.data or 0)
-            elif telling.kind == "more":
-                self._woken.set()
-            else:
+            elif not self._heed(telling):
                 others.append(telling)
         for n, asked in enumerate(batch):
             _answer(asked, mine.get(n, []), None)
@@ -268,15 +267,30 @@ class Cycle:
             self._in_doubt = False
             others.append(MISSED)
         if others:
-            self._told.put_nowait(others)
+            self._told.put_nowait(Told(others, made, self._moment))
         if self.left and not self._has_room:  # nobody here can take it: somebody elsewhere may
             self._left_work(self.environment)
 
+    def _heed(self, telling: Telling) -> bool:
+        """Take what a turn tells the cycle itself; False: it is for the workers."""
+        if telling.kind == "due":
+            seconds = max(0.0, float(telling.data or 0))
+            self._due = asyncio.get_running_loop().time() + seconds
+        elif telling.kind == "left":
+            self.left = int(telling.data or 0)
+        elif telling.kind == "more":
+            self._woken.set()
+        elif telling.kind == "moment":
+            self._moment = float(telling.data or 0)
+        else:
+            return False
+        return True
+
     async def _tell(self) -> None:
         """Tell the workers what turns decided, in order, while the next turn is played."""
-        while (tellings := await self._told.get()) is not None:
+        while (told := await self._told.get()) is not None:
             try:
-                await self._workers.tell(self.environment, tellings)
+                await self._workers.tell(self.environment, told)
             except Exception:
                 logger.exception("telling failed", extra={"environment": self.environment})
             self._told.task_done()
@@ -286,6 +300,15 @@ class Cycle:
 def _answer(asked: Asked, tellings: list[Telling], error: EngineError | None) -> None:
     if asked.answer is not None:
         asked.answer(tellings, error)
+
+
+def _made(items: Sequence[Item]) -> dict[str, NewRun]:
+    """Return the runs that a turn was to make, by id."""
+    runs = {item.run: item for item in items if isinstance(item, NewRun)}
+    for item in items:
+        if isinstance(item, Called):
+            runs.update({run.run: run for run in item.runs})
+    return runs
 
 
 def _repeated(item: Item) -> Item:

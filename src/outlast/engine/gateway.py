@@ -13,6 +13,7 @@ from outlast.engine.journal import JournalWriter
 from outlast.engine.link import Admit, Link
 from outlast.engine.liveness import SESSIONS, Beats, Sweep
 from outlast.engine.sessions import Deliver, Session, Sessions
+from outlast.engine.streams import Streams
 from outlast.engine.tenancy import Environment
 from outlast.engine.waitpoints import Waitpoints
 from outlast.engine.workers import Workers
@@ -41,6 +42,7 @@ class Gateway:
         admit: Admit,
         new_id: Callable[[Prefix], str],
         waitpoints: Waitpoints,
+        streams: Streams,
         version_arrived: Callable[[str], Awaitable[None]],
     ) -> None:
         self._database = database
@@ -55,6 +57,7 @@ class Gateway:
         self._admit = admit
         self._new_id = new_id
         self._waitpoints = waitpoints
+        self._streams = streams
         self._version_arrived = version_arrived
         self._links: dict[str, Link] = {}
 
@@ -92,6 +95,7 @@ class Gateway:
         session = Session(
             session_id=hello.session,
             version_id=registered.version.id,
+            version_name=registered.version.name,
             place=place,
             capacity=hello.capacity,
             deliver=deliver,
@@ -107,6 +111,7 @@ class Gateway:
             admit=self._admit,
             new_id=self._new_id,
             waitpoints=self._waitpoints,
+            streams=self._streams,
         )
         await self._workers.refresh_versions()
         await self._workers.holdings.reconcile(session, hello.held, arrives=before is None)

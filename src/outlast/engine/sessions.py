@@ -40,12 +40,14 @@ class Session:
         *,
         session_id: str,
         version_id: str,
+        version_name: str,
         place: Place,
         capacity: dict[str, int],
         deliver: Deliver,
     ) -> None:
         self.id = session_id
         self.version_id = version_id
+        self.version_name = version_name
         self.place = place
         self.executing: dict[str, Holding] = {}
         self.parked: dict[str, int] = {}

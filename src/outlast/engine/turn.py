@@ -3,7 +3,7 @@
 The Structs mirror the SQL types of `sql/functions/01_types.sql`; a test compares their fields.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -114,6 +114,14 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     output: str | None = None
 
 
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored message for an input stream of a run, by its id."""
+
+    run: str
+    key: str
+    message: str
+
+
 class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How an attempt ended, as its executor tells."""
 
@@ -221,6 +229,7 @@ Item = (
     | Rescheduling
     | NewWaitpoint
     | Completion
+    | Message
     | Arrival
     | Freeing
     | Overtime
@@ -237,12 +246,20 @@ class Pool(msgspec.Struct, frozen=True):
     free: tuple[int, ...]
 
 
+class Told(msgspec.Struct, frozen=True):
+    """What a turn told the workers, with the runs that it made: who claims them knows them."""
+
+    tellings: Sequence["Telling"]
+    made: Mapping[str, NewRun] = {}
+    moment: float = 0.0
+
+
 class Telling(msgspec.Struct, frozen=True):
     """One thing that a turn tells."""
 
     kind: Literal[
         "created", "called", "stale", "held", "result", "cancel", "drop", "claim", "ended",
-        "due", "left", "more", "missed",
+        "due", "left", "more", "moment", "missed",
     ]  # fmt: skip
     n: int
     run: str | None
@@ -263,6 +280,7 @@ _RARE: dict[type[Item], str] = {
     Rescheduling: "reschedules",
     NewWaitpoint: "waitpoints",
     Completion: "completions",
+    Message: "messages",
     Arrival: "arrivals",
     Freeing: "frees",
     Overtime: "overtimes",

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -12,6 +13,7 @@ from outlast.engine.claims import (
     Past,
     Place,
     claim_frame,
+    claimed_at_once,
     load_claims,
     load_pasts,
 )
@@ -20,7 +22,7 @@ from outlast.engine.errors import ConnectionLost, Unavailable
 from outlast.engine.holdings import Holdings, told_frame
 from outlast.engine.liveness import SESSIONS
 from outlast.engine.sessions import Holding, Session, Sessions
-from outlast.engine.turn import MISSED, Ending, Item, Pool, Rescue, Telling
+from outlast.engine.turn import MISSED, Ending, Item, Pool, Rescue, Telling, Told
 from outlast.protocol.frames import MAX_FRAME_BYTES, Frame, Kind, frame
 from outlast.protocol.messages import Entry
 from outlast.protocol.outcomes import RunError
@@ -66,8 +68,9 @@ class Workers:
         """Return the free slots of an environment's workers, and who may park runs."""
         return self.sessions.pools(environment)
 
-    async def tell(self, environment: str, tellings: Sequence[Telling]) -> None:
+    async def tell(self, environment: str, told: Told) -> None:
         """Bring what one turn told to the sessions it concerns, in order."""
+        tellings = told.tellings
         claims: list[Telling] = []
         boxes: dict[str, list[Frame]] = {}
         for telling in tellings:
@@ -80,7 +83,7 @@ class Workers:
                 self._frame(environment, telling, boxes)
         self._deliver(boxes)
         if claims:
-            await self._claim(environment, claims)
+            await self._claim(environment, claims, self._known(claims, told))
         if MISSED in tellings:
             await self._catch_up(environment)
 
@@ -114,8 +117,32 @@ class Workers:
             session.release(telling.run or "", telling.token)
         boxes.setdefault(session.id, []).append(made)
 
-    async def _claim(self, environment: str, claims: Sequence[Telling]) -> None:
-        rows, pasts = await self._load(environment, claims)
+    def _known(self, claims: Sequence[Telling], told: Told) -> dict[str, Claimed]:
+        """Return the claims of runs that the same turn made: they need not be read."""
+        known: dict[str, Claimed] = {}
+        for claim in claims:
+            run = told.made.get(claim.run or "")
+            session = self.sessions.get(claim.session)
+            if run is not None and session is not None and run.payload_blob is None:
+                known[run.run] = claimed_at_once(
+                    run,
+                    claim.token,
+                    moment=told.moment,
+                    session_id=session.id,
+                    version=session.version_name,
+                    version_id=session.version_id,
+                )
+        return known
+
+    async def _claim(
+        self,
+        environment: str,
+        claims: Sequence[Telling],
+        known: Mapping[str, Claimed] = MappingProxyType({}),
+    ) -> None:
+        unknown = [claim for claim in claims if claim.run not in known]
+        rows, pasts = await self._load(environment, unknown) if unknown else ({}, {})
+        rows.update(known)
         self._started(environment, claims, rows)
         boxes: dict[str, list[Frame]] = {}
         for claim in claims:

@@ -19,6 +19,7 @@ declare
   reschedules json := others -> 'reschedules';
   waitpoints json := others -> 'waitpoints';
   completions json := others -> 'completions';
+  messages json := others -> 'messages';
   arrivals json := others -> 'arrivals';
 begin
   select * into place from outlast.environment where id = env for update;  -- single writer; lock, then look
@@ -66,6 +67,10 @@ begin
     return query select * from turn_completions(env, moment, floor, place.pins_versions,
       array(select i::completion from json_populate_recordset(null::completion, completions) i));
   end if;
+  if messages is not null then
+    return query select * from turn_messages(env, moment, floor, place.pins_versions,
+      array(select i::new_message from json_populate_recordset(null::new_message, messages) i));
+  end if;
   if arrivals is not null then
     perform turn_arrivals(env, moment, floor, place.pins_versions,
       array(select i::arrival from json_populate_recordset(null::arrival, arrivals) i));
@@ -98,6 +103,9 @@ begin
     return query select * from turn_claims(env, moment, room, place.concurrency_limit, pools, homes);
   end if;
 
+  if runs is not null then
+    return query select 'moment', 0, null::text, 0::bigint, null::text, extract(epoch from moment)::text;
+  end if;
   return query
     select 'due', 0, null::text, 0::bigint, null::text, extract(epoch from min(d.at) - moment)::text
     from (
