@@ -7,6 +7,9 @@ import pytest
 
 from api_server import Api
 from outlast.protocol.bodies import RunDetail, RunPage
+from outlast.protocol.frames import Kind
+from outlast.protocol.messages import Fail
+from outlast.protocol.outcomes import WORKER_LOST, RunError
 from outlast.protocol.statuses import NAMES, Status
 from outlast.protocol.triggers import Trigger
 from outlast.server.run_bodies import flags, plain
@@ -58,7 +61,41 @@ async def test_a_run_that_failed_shows_why(api: Api) -> None:
 
     assert body["error"]["message"] == "boom"
     assert body["error"]["name"] == "ValueError"
+    assert "code" not in body["error"]
     assert (body["isFailed"], body["isCompleted"], body["isCancelled"]) == (True, True, False)
+
+
+async def test_the_end_of_a_run_has_the_form_of_its_kind(api: Api) -> None:
+    """Official clients rebuild the error from it, and refuse a form they do not know."""
+    raised, crashed = [await api.trigger() for _ in range(2)]
+    canceled = await api.trigger(options={"delay": "1h"})
+    (await api.worker.claim(raised)).fail("boom")
+    (await api.worker.claim(crashed)).send(
+        Kind.FAIL, Fail(RunError("crashed", WORKER_LOST, "gone"))
+    )
+    await api.client.post(f"/api/v2/runs/{canceled}/cancel")
+    for run in (raised, crashed, canceled):
+        await api.ended(run)
+
+    forms = [
+        (await api.client.get(f"/api/v1/runs/{run}/result")).json()["error"]
+        for run in (raised, crashed, canceled)
+    ]
+    shown = (await api.client.get(f"/api/v3/runs/{crashed}")).json()["error"]
+
+    assert forms[0] == {
+        "type": "BUILT_IN_ERROR",
+        "name": "ValueError",
+        "message": "boom",
+        "stackTrace": "",
+    }
+    assert forms[1] == {
+        "type": "INTERNAL_ERROR",
+        "code": "TASK_RUN_HEARTBEAT_TIMEOUT",
+        "message": "gone",
+    }
+    assert forms[2]["code"] == "TASK_RUN_CANCELLED"
+    assert (shown["kind"], shown["code"]) == ("crashed", "TASK_RUN_HEARTBEAT_TIMEOUT")
 
 
 async def test_children_stand_beside_their_parent(api: Api) -> None:

@@ -259,6 +259,7 @@ class RunErrorBody(Body):
     stack_trace: str | None = None
     causes: tuple[str, ...] | None = None
     kind: str | None = None
+    code: str | None = None
     line: str | None = None
 
 
@@ -294,33 +295,6 @@ class RunPage(Body):
 
     data: tuple[ListedRun, ...]
     pagination: Pagination
-
-
-class ResultError(Body):
-    """A failed run's error in the form that the official client rebuilds."""
-
-    type: Literal["BUILT_IN_ERROR"] = "BUILT_IN_ERROR"
-    name: str
-    message: str
-    stack_trace: str = ""
-
-
-class RunResult(Body):
-    """How a run ended; `output` is JSON text, decoded by the caller through `outputType`."""
-
-    ok: bool
-    id: str
-    task_identifier: str | None = None
-    output: str | None = None
-    output_type: str | None = None
-    error: ResultError | None = None
-
-
-class BatchResults(Body):
-    """`GET /api/v1/batches/{id}/results`: the runs that have ended, in the order of the items."""
-
-    id: str
-    items: tuple[RunResult, ...]
 
 
 class IdReply(Body):

@@ -26,6 +26,10 @@ MAX_LINE = 1_024
 """Longest line of a stored traceback, in characters."""
 SUSPECTED = "OutOfMemorySuspected"
 """The `type` of an end by SIGKILL that was not ours: most likely the kernel was out of memory."""
+WORKER_LOST = "WorkerLost"
+"""The `type` of the end of a run that was lost with its worker once too often."""
+UNKNOWN_TASK = "UnknownTask"
+"""The `type` of the end of a run whose task the code of its worker does not have."""
 
 
 class RunError(msgspec.Struct, frozen=True, omit_defaults=True):

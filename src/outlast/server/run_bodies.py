@@ -14,14 +14,13 @@ from outlast.protocol.bodies import (
     ListedRun,
     RelatedRun,
     RelatedRuns,
-    ResultError,
     RunDetail,
     RunEnvironment,
     RunErrorBody,
-    RunResult,
     TriggerFunction,
 )
 from outlast.protocol.outcomes import RunError
+from outlast.protocol.results import RunResult, code_of, form_of, missing_error
 from outlast.protocol.statuses import FAILED_ENDS, FINAL, NAMES, Status
 
 _FUNCTIONS: dict[str, TriggerFunction] = {
@@ -161,6 +160,7 @@ def error_body(error: RunError) -> RunErrorBody:
         stack_trace=error.stack or None,
         causes=error.causes or None,
         kind=error.kind,
+        code=code_of(error),
         line=error.line or None,
     )
 
@@ -190,17 +190,8 @@ def result(
             output=output,
             output_type="application/json",
         )
-    error = _errors.decode(failure) if failure is not None else None
-    return RunResult(
-        ok=False,
-        id=run_id,
-        task_identifier=task,
-        error=ResultError(
-            name=error.type if error is not None else "Error",
-            message=error.message if error is not None else f"the run ended as {status}",
-            stack_trace=error.stack if error is not None else "",
-        ),
-    )
+    error = missing_error(status) if failure is None else _errors.decode(failure)
+    return RunResult(ok=False, id=run_id, task_identifier=task, error=form_of(error))
 
 
 def _shared(run: Run, *, legacy: bool) -> _Shared:

@@ -28,7 +28,7 @@ import msgspec
 from outlast.clock import boot_seconds
 from outlast.protocol.frames import FENCE_SECONDS, Frame, Kind, frame
 from outlast.protocol.messages import Cancel, Claim, Empty, Fail, LogLevel, Ready, Result
-from outlast.protocol.outcomes import RunError
+from outlast.protocol.outcomes import UNKNOWN_TASK, RunError
 from outlast.sdk import runtime
 from outlast.sdk.hooks import Hooks
 from outlast.sdk.registry import Registry
@@ -187,7 +187,7 @@ class Executor:
         if task is None:
             self._refuse(
                 each,
-                "UnknownTask",
+                UNKNOWN_TASK,
                 f"task {claim.facts.task} is not in the code of this worker; "
                 "deploy a version that declares it",
             )

@@ -16,9 +16,9 @@ from outlast.protocol.bodies import (
     BatchError,
     BatchItemsReply,
     BatchProcessing,
-    BatchResults,
     BatchStatus,
 )
+from outlast.protocol.results import BatchResults
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 from outlast.server.auth import authenticate
 from outlast.server.gate import MAX_BODY_BYTES

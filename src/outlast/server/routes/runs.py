@@ -16,8 +16,8 @@ from outlast.protocol.bodies import (
     RelatedRuns,
     RunDetail,
     RunPage,
-    RunResult,
 )
+from outlast.protocol.results import RunResult
 from outlast.server import run_bodies
 from outlast.server.auth import Caller, authenticate
 from outlast.server.problems import Problem, not_found
