@@ -33,6 +33,8 @@ from outlast.engine.runs import Runs
 from outlast.engine.schedules import Schedules
 from outlast.engine.sessions import Sessions
 from outlast.engine.statistics import Statistics
+from outlast.engine.streams import POLL_SECONDS as STREAMS_SECONDS
+from outlast.engine.streams import Streams
 from outlast.engine.tenancy import Environment, Tenancy
 from outlast.engine.ticks import Ticks
 from outlast.engine.tokens import Tokens
@@ -111,6 +113,7 @@ class Engine:
         self.waitpoints = Waitpoints(
             database, ids=self.ids, ring=self._ring, tokens=self.tokens, cycles=self.cycles
         )
+        self.streams = Streams(database, cycles=self.cycles)
         self.statistics = Statistics(
             database, environments=self.cycles.environments, clock=settings.clock or _no_clock
         )
@@ -183,6 +186,7 @@ class Engine:
             admit=self.triggers.admit_by_id,
             new_id=self.ids.new,
             waitpoints=self.waitpoints,
+            streams=self.streams,
             version_arrived=self._resume_parked,
         )
 
@@ -208,6 +212,7 @@ class Engine:
         await self.gateway.settle(_SETTLE_SECONDS)
         await self.cycles.close(_SETTLE_SECONDS)
         await self._journal.close(_SETTLE_SECONDS)
+        await self.streams.close(_SETTLE_SECONDS)
         await self._notices.close()
         await self.database.close()
 
@@ -260,6 +265,8 @@ class Engine:
         self._agents.repeat("limits", self._limits.run_once, _LIMITS_SECONDS)
         self._agents.repeat("ticks", self.ticks.run_once, _POLL_SECONDS)
         self._agents.repeat("retention", self.retention.run_once, _RETENTION_SECONDS)
+        self._agents.repeat("streams", self.streams.poll, STREAMS_SECONDS)
+        self._agents.repeat("prune streams", self.streams.prune, _RETENTION_SECONDS)
         self._agents.repeat("bulk", self.bulk.run_once, _POLL_SECONDS)
         self._agents.repeat("statistics", self.statistics.flush, _STATISTICS_SECONDS)
         self._agents.repeat("prune statistics", self.statistics.prune, _PRUNE_SECONDS)

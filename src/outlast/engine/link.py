@@ -14,12 +14,13 @@ from typing import TypeVar
 
 import msgspec
 
-from outlast import backoff
 from outlast.engine.calls import make_call, refusal_of
 from outlast.engine.cycle import Cycle
+from outlast.engine.endings import blamed, ended_by_us, failed
 from outlast.engine.errors import EngineError, InvalidRequest, NotFound, Unavailable
 from outlast.engine.journal import JournalWriter
-from outlast.engine.sessions import Holding, Session, drop
+from outlast.engine.sessions import Session, drop
+from outlast.engine.streams import Streams
 from outlast.engine.turn import (
     Ending,
     Gone,
@@ -34,9 +35,8 @@ from outlast.engine.waitpoints import Waitpoints
 from outlast.protocol import messages
 from outlast.protocol.frames import EMPTY, Frame, Kind, body
 from outlast.protocol.ids import Prefix
-from outlast.protocol.manifests import RetryPolicy
 from outlast.protocol.outcomes import Outcome, RunError
-from outlast.protocol.statuses import Status
+from outlast.protocol.streams import Append, Appended
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 
 logger = logging.getLogger(__name__)
@@ -45,19 +45,6 @@ T = TypeVar("T")
 
 Admit = Callable[[str, Sequence[Trigger]], Awaitable[list[NewRun | Refusal]]]
 
-_END_STATUS = {
-    "aborted": Status.FAILED,
-    "raised": Status.FAILED,
-    "payload": Status.FAILED,
-    "output": Status.FAILED,
-    "crashed": Status.CRASHED,
-    "out_of_memory": Status.CRASHED,
-    "timed_out": Status.TIMED_OUT,
-    "canceled": Status.CANCELED,
-    "expired": Status.EXPIRED,
-    "replay": Status.WAITING,  # parked until a version fits
-    "system": Status.SYSTEM_FAILURE,
-}
 _Written = messages.Step | messages.Delivered | messages.Report
 _JOURNAL_BODIES: dict[int, msgspec.msgpack.Decoder[_Written]] = {
     Kind.STEP: msgspec.msgpack.Decoder(messages.Step),
@@ -66,7 +53,7 @@ _JOURNAL_BODIES: dict[int, msgspec.msgpack.Decoder[_Written]] = {
 }
 _completes = msgspec.msgpack.Decoder(messages.Complete)
 _triggered = msgspec.json.Decoder(tuple[Triggered, ...])
-_policies = msgspec.json.Decoder(RetryPolicy)
+_appends = msgspec.msgpack.Decoder(Append)
 _capacities = msgspec.msgpack.Decoder(messages.Capacity)
 
 
@@ -82,6 +69,7 @@ class Link:
         admit: Admit,
         new_id: Callable[[Prefix], str],
         waitpoints: Waitpoints,
+        streams: Streams,
     ) -> None:
         self._session = session
         self._cycle = cycle
@@ -89,6 +77,7 @@ class Link:
         self._admit = admit
         self._new_id = new_id
         self._waitpoints = waitpoints
+        self._streams = streams
         self._backlogs: dict[str, deque[Frame]] = {}  # of runs whose next frames have to wait
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -97,6 +86,7 @@ class Link:
             Kind.STEP: self._write,
             Kind.DELIVERED: self._write,
             Kind.REPORT: self._write,
+            Kind.APPEND: self._append,
             Kind.CALL: self._call,
             Kind.SUSPEND: self._suspend,
             Kind.COMPLETE: self._complete,
@@ -218,6 +208,17 @@ class Link:
             self._acknowledge(item, body(messages.Stepped(recorded)))
         self._go_on(item.run)
 
+    def _append(self, item: Frame) -> bool:
+        def done(appended: Appended | None, error: EngineError | None) -> None:
+            if error is not None or appended is None:
+                self._broken(item, error or ValueError("the chunks have no answer"))
+            else:
+                self._acknowledge(item, body(appended))
+            self._go_on(item.run)
+
+        self._streams.write(item.run, item.token, _appends.decode(item.body), done)
+        return True
+
     # ── the cycle ─────────────────────────────────────────────────────────────────────────────
 
     def _suspend(self, item: Frame) -> bool:
@@ -241,7 +242,7 @@ class Link:
         return self._end(item, end)
 
     def _fail(self, item: Frame) -> bool:
-        return self._end(item, _failing(item))
+        return self._end(item, failed(item))
 
     def _end(self, item: Frame, ending: Ending) -> bool:
         holding = self._session.executing.get(item.run)
@@ -332,27 +333,10 @@ class Link:
             holding = self._session.executing.get(held.run)
             self._session.release(held.run, held.token)
             if held.run == crash.guilty:
-                self._blame(held, crash.error, holding)
+                self._cycle.submit(blamed(held, crash.error, holding))
             else:
                 rescue = Rescue(run=held.run, token=held.token, suspect=crash_id)
                 self._cycle.submit(rescue)
-
-    def _blame(self, held: messages.Held, error: RunError, holding: Holding | None) -> None:
-        """Fail the attempt of the run that took its process along; its policy says what follows."""
-        again = None
-        if holding is not None:
-            policy = _policies.decode(holding.retry)
-            again = backoff.after(policy, holding.attempt, error, holding.machine)
-        self._cycle.submit(
-            Ending(
-                run=held.run,
-                token=held.token,
-                status=_END_STATUS[error.kind].value if again is None else "retrying",
-                error=msgspec.json.encode(error).decode(),
-                retry_in=None if again is None else again.delay,
-                machine=None if again is None else again.machine,
-            )
-        )
 
     def _broken(self, item: Frame, error: Exception) -> None:
         """End the run of a frame that cannot be read or stored: going on would get it stuck."""
@@ -364,30 +348,9 @@ class Link:
             kind="system", type="BadFrame", message=f"{name} could not be applied: {error}"
         )
         self._session.release(item.run, item.token)
-        self._cycle.submit(
-            Ending(
-                run=item.run,
-                token=item.token,
-                status="system_failure",
-                error=msgspec.json.encode(reason).decode(),
-            )
-        )
+        self._cycle.submit(ended_by_us(item, reason))
         self._session.deliver([drop(item.run, item.token, reason.message)])
 
 
 def _unknown(item: Frame) -> bool:
     raise ValueError(f"a worker does not send frames of kind {item.kind}")
-
-
-def _failing(item: Frame) -> Ending:
-    fail = msgspec.msgpack.decode(item.body, type=messages.Fail)
-    again = fail.retry_in is not None
-    return Ending(
-        run=item.run,
-        token=item.token,
-        status="retrying" if again else _END_STATUS[fail.error.kind].value,
-        error=msgspec.json.encode(fail.error).decode(),
-        retry_in=fail.retry_in,
-        forget=fail.forgotten,
-        machine=fail.machine,
-    )

@@ -33,6 +33,7 @@ class Kind(IntEnum):
     FAIL = 8  # Fail
     REPORT = 9  # Report: metadata, tags, log lines; outside the cycle
     GONE = 10  # Empty: a warm resume for a run that is not parked here
+    APPEND = 11  # Append (protocol.streams): chunks, outside the cycle; ACK carries Appended
 
     CLAIM = 20  # Claim: start or resume
     ACK = 21  # Called | Suspended | Stepped | Empty, by the kind acknowledged

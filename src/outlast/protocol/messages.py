@@ -70,7 +70,7 @@ class Delivered(msgspec.Struct, frozen=True, omit_defaults=True):
     abandoned: tuple[str, ...] = ()
 
 
-CallKind = Literal["child", "batch", "trigger", "wait", "token", "waitpoint"]
+CallKind = Literal["child", "batch", "trigger", "wait", "token", "waitpoint", "stream", "peek"]
 
 
 class NewToken(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -87,10 +87,12 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     """An entry that the cycle makes.
 
     child: one item, resolves at its end. batch: all items, resolves when all ended. trigger: the
-    items run on their own, the entry is finished at once; `is_batch` makes a batch of them. wait: until a moment (`seconds` from now
-    by the database's clock, or `until`, seconds since the epoch); with an idempotency key it ends
-    when the first wait with that key does. token: until the waitpoint token `target` is completed
-    or times out. waitpoint: makes the token `new`; finished at once, its value is a `MadeToken`.
+    items run on their own, the entry is finished at once; `is_batch` makes a batch of them. wait:
+    until a moment (`seconds` from now by the database's clock, or `until`, seconds since the
+    epoch); with an idempotency key it ends when the first wait with that key does. token: until the
+    waitpoint token `target` is completed or times out. waitpoint: makes the token `new`; finished
+    at once, its value is a `MadeToken`. stream: until a message on the run's input stream `target`,
+    which it receives. peek: what the next message is; finished at once, and the message stays.
     `timeout` (seconds) ends the entry with a `timed_out` error; what it waits for goes on.
     """
 
@@ -263,6 +265,7 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     entries: tuple[Entry, ...] = ()
     positions: dict[str, int] = {}  # scope -> highest metadata operation applied in this attempt
     lines: dict[str, int] = {}  # scope -> highest log line recorded in this attempt
+    chunks: dict[str, int] = {}  # scope -> highest stream chunk appended in this attempt
     spent: float = 0.0  # active seconds of this attempt before this claim
     earlier: float = 0.0  # and of the attempts before it
     cancel: str | None = None  # why it is canceled: unwind, or only run what its cancel asks for

@@ -18,7 +18,9 @@ from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk.context import Context
 
-EntryKind = Literal["step", "child", "batch", "trigger", "wait", "hook", "token", "waitpoint"]
+EntryKind = Literal[
+    "step", "child", "batch", "trigger", "wait", "hook", "token", "waitpoint", "stream", "peek"
+]
 
 
 SEVERITIES: Final[dict[LogLevel, int]] = {

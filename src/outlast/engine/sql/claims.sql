@@ -38,13 +38,18 @@ select e.run_id, e.key, e.outcome
 from outlast.entry e
 left join outlast.delivery d on d.run_id = e.run_id and d.key = e.key
 where e.run_id = any (:runs::text[]) and e.outcome is not null and d.key is null
-  and e.kind in ('child', 'batch', 'wait', 'token')
+  and e.kind in ('child', 'batch', 'wait', 'token', 'stream', 'peek')
 
 -- name: load_positions
 -- How far the reports of a run have got in its attempt, per scope; threads (!) are not repeated by a replay.
 select s.run_id, 'metadata' as kind, p.scope, p.ordinal
 from outlast.run_state s
 join outlast.position p on p.run_id = s.run_id and p.attempt = s.attempt
+where s.run_id = any (:runs::text[])
+union all
+select s.run_id, 'chunks', p.scope, p.chunks
+from outlast.run_state s
+join outlast.position p on p.run_id = s.run_id and p.attempt = s.attempt and p.chunks > 0
 where s.run_id = any (:runs::text[])
 union all
 select s.run_id, 'lines', l.scope, max(l.ordinal)

@@ -161,6 +161,10 @@ begin
     left join outlast.run_state s on s.run_id = c.run
     left join outlast.entry e on e.run_id = c.run and e.key = c.key;
   return query select * from finish_entries(env, moment, floor, pins, finished_at_once(env, good, made, moment));
+  if exists (select from unnest(good) c where c.kind = 'stream') then
+    return query select * from deliver_messages(env, moment, floor, pins, array(
+      select c.run || '/' || c.target from unnest(good) c where c.kind = 'stream'));
+  end if;
   return query  -- heard again: what has finished meanwhile
     select (say(s.session_id, 'result', s.run_id, s.token,
                 json_build_object('key', e.key, 'outcome', e.outcome::json)::text)).*
@@ -213,6 +217,8 @@ begin
   union all
   select w.id, c.run, c.key from unnest(calls) c join outlast.waitpoint w on w.id = c.target
   where c.kind = 'token' and w.environment_id = env and w.status = 'waiting'
+  union all
+  select c.run || '/' || c.target, c.run, c.key from unnest(calls) c where c.kind = 'stream'
   on conflict do nothing;
 
   update outlast.run_state s set watched = true
@@ -252,6 +258,7 @@ language plpgsql as $$ begin return (
       when 'batch' then (
         select outcome_of_batch(b.id) from outlast.batch b where b.id = c.batch and b.ended >= b.size)
       when 'token' then answer_of_waitpoint(env, c.target)
+      when 'peek' then peek_message(c.run, c.target)
       end as outcome
   ) w on true
   where coalesce(c.outcome, w.outcome) is not null);
