@@ -140,6 +140,14 @@ class Cycle:
             self._loop = asyncio.create_task(self._run(), name=f"cycle {self.environment}")
             self._teller = asyncio.create_task(self._tell(), name=f"teller {self.environment}")
 
+    async def settle(self) -> None:
+        """Play a turn with all that has gathered; return once the workers were told of it."""
+        lap: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._laps.append(lap)
+        self.wake()
+        await lap
+        await self._told.join()
+
     async def close(self, seconds: float) -> None:
         """Stop after the turn in flight; what has gathered is answered with `Unavailable`.
 
@@ -187,7 +195,8 @@ class Cycle:
             await self._play(batch)
         finally:
             for lap in laps:
-                lap.set_result(None)
+                if not lap.done():
+                    lap.set_result(None)
 
     async def _play(self, batch: list[Asked]) -> None:
         """Play a batch to its end: again after a lost connection, in halves around bad data."""
