@@ -1,11 +1,11 @@
 """Batches that applications make: created with a size, filled item by item, sealed when full."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 import msgspec
 
-from outlast.engine.database import Database
+from outlast.engine.database import Database, Executor
 from outlast.engine.errors import NotFound
 from outlast.engine.ids import Ids
 from outlast.engine.queries import load
@@ -15,6 +15,9 @@ from outlast.engine.turn import NewRun
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 
 BATCHES = load("batches")
+
+Spend = Callable[[Executor], Awaitable[None]]
+"""Uses a token up inside a transaction."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -63,17 +66,28 @@ class Batches:
         self._triggers = triggers
 
     async def create(
-        self, environment: str, size: int, *, idempotency_key: str | None = None
+        self,
+        environment: str,
+        size: int,
+        *,
+        idempotency_key: str | None = None,
+        spend: Spend | None = None,
     ) -> tuple[Batch, bool]:
-        """Make a batch to be filled, or return the one that holds the key (the flag is true)."""
+        """Make a batch to be filled, or return the one that holds the key (the flag is true).
+
+        `spend` uses a one-time token up in the same transaction.
+        """
         batch = self._ids.new("batch")
-        await self._database.execute(
-            BATCHES.create,
-            environment=environment,
-            batch=batch,
-            size=size,
-            idempotency_key=idempotency_key,
-        )
+        async with self._database.transaction() as executor:
+            if spend is not None:
+                await spend(executor)
+            await executor.execute(
+                BATCHES.create,
+                environment=environment,
+                batch=batch,
+                size=size,
+                idempotency_key=idempotency_key,
+            )
         found = await self._database.fetch_one(
             Batch,
             BATCHES.find_created,

@@ -37,7 +37,7 @@ from outlast.engine.streams import POLL_SECONDS as STREAMS_SECONDS
 from outlast.engine.streams import Streams
 from outlast.engine.tenancy import Environment, Tenancy
 from outlast.engine.ticks import Ticks
-from outlast.engine.tokens import Tokens
+from outlast.engine.tokens import Token, Tokens
 from outlast.engine.triggers import Triggers
 from outlast.engine.turn import Cancellation, Rescheduling, Resumption
 from outlast.engine.versions import GRACE_SECONDS, Versions
@@ -223,10 +223,14 @@ class Engine:
     # ── callers ───────────────────────────────────────────────────────────────────────────────
 
     async def trigger(
-        self, environment: Environment, triggers: Sequence[Trigger]
+        self,
+        environment: Environment,
+        triggers: Sequence[Trigger],
+        *,
+        spend: Token | None = None,
     ) -> list[Triggered]:
         """Create runs and return when they are on disk. Each item has its own answer."""
-        return await self.triggers.trigger(environment, triggers)
+        return await self.triggers.trigger(environment, triggers, spend=spend)
 
     async def cancel(self, environment: Environment, run: str, reason: str = "") -> None:
         """Cancel a run and what it triggered; an ended one is left alone. Raises `NotFound`."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import jwt
 import msgspec
 
-from outlast.engine.database import Database
+from outlast.engine.database import Database, Executor
 from outlast.engine.errors import Conflict, EngineError, Unauthorized
 from outlast.engine.keys import KEYS, Keys
 from outlast.engine.tenancy import Environment, Tenancy
@@ -19,6 +19,7 @@ AUDIENCE = "https://api.trigger.dev"
 LEEWAY_SECONDS = 60.0
 MAX_SECONDS = 30 * 24 * 3600.0
 MAX_TOKEN_CHARS = 8192
+TOKEN_USED = "this one-time token was used already"
 _REQUIRED = ["exp", "iat", "iss", "aud", "sub", "pub"]
 
 
@@ -113,15 +114,21 @@ class Tokens:
             )
         raise Unauthorized("the token is not valid")
 
-    async def spend(self, token: Token) -> None:
-        """Use up a one-time token. Raises `Conflict` on its second use."""
+    async def spend(
+        self, token: Token, *, spender: str = "", executor: Executor | None = None
+    ) -> None:
+        """Use up a one-time token, in the caller's transaction if there is one.
+
+        Triggers use theirs up in the turn. The same `spender` (a request key) may come again.
+        Raises `Conflict` on a second use.
+        """
         if not token.one_time:
             return
-        spent = await self._database.execute(
-            KEYS.spend_token, hash=token.digest, expires_at=token.expires_at
+        spent = await (executor or self._database).fetch_value(
+            KEYS.spend_token, hash=token.digest, expires_at=token.expires_at, spender=spender
         )
-        if not spent:
-            raise Conflict("this one-time token was used already", code="token_used")
+        if spent is None:
+            raise Conflict(TOKEN_USED, code="token_used")
 
     async def prune(self) -> int:
         """Forget used tokens that have expired; return how many."""

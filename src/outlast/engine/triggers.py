@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from outlast.engine.admission import Admission
 from outlast.engine.cycles import Cycles
 from outlast.engine.errors import EngineError, NotFound, Overloaded, Unavailable
 from outlast.engine.tenancy import Environment, Tenancy
+from outlast.engine.tokens import TOKEN_USED, Token
 from outlast.engine.turn import NewRun, Telling
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 
@@ -19,10 +22,20 @@ class Triggers:
         self._cycles = cycles
 
     async def trigger(
-        self, environment: Environment, triggers: Sequence[Trigger]
+        self,
+        environment: Environment,
+        triggers: Sequence[Trigger],
+        *,
+        spend: Token | None = None,
     ) -> list[Triggered]:
-        """Create runs and return when they are on disk."""
-        return await self.create(environment.id, await self.admit(environment, triggers))
+        """Create runs and return when they are on disk.
+
+        A one-time token is used up in the same commit; what comes too late with it is refused.
+        """
+        admitted = await self.admit(environment, triggers)
+        if spend is not None and spend.one_time:
+            admitted = [_spending(one, spend) for one in admitted]
+        return await self.create(environment.id, admitted)
 
     async def admit(
         self, environment: Environment, triggers: Sequence[Trigger]
@@ -58,4 +71,12 @@ def _triggered(answer: list[Telling] | EngineError) -> Triggered:
         raise answer  # nothing is decided: the caller repeats the request under its key
     if isinstance(answer, EngineError):
         return Triggered(error=Refusal(422, answer.code, str(answer)))
+    if answer[0].data == "spent":
+        return Triggered(error=Refusal(422, "token_used", TOKEN_USED))
     return Triggered(answer[0].run or "", is_cached=answer[0].data == "true")
+
+
+def _spending(admitted: NewRun | Refusal, token: Token) -> NewRun | Refusal:
+    if isinstance(admitted, Refusal):
+        return admitted
+    return msgspec.structs.replace(admitted, spend=token.digest.hex(), spend_until=token.expires_at)

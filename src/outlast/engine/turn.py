@@ -60,6 +60,8 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     debounce_delay: float | None = None
     debounce_most: float | None = None
     debounce_trailing: bool = False
+    spend: str | None = None  # SHA-256 of the one-time token that it uses up, as hex
+    spend_until: float | None = None  # when that expires
     retried: bool = False  # the turn runs again after a lost connection: it may exist already
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 
+from outlast.engine.database import Executor
 from outlast.engine.engine import Engine
 from outlast.engine.errors import Unauthorized
 from outlast.engine.tenancy import Environment
@@ -14,6 +15,7 @@ from outlast.server.problems import forbidden, unauthorized
 from outlast.server.scopes import reaches, reaches_every
 from outlast.server.services import services
 
+REQUEST_KEY = "x-trigger-request-idempotency-key"
 _BEARER = "bearer "
 
 
@@ -31,6 +33,13 @@ class Caller:
         if self.token is not None:
             raise forbidden()
 
+    def require_whole(self, action: str) -> None:
+        """Let pass who may do this to everything: keys, and tokens of the dashboard's roles.
+
+        Raises `Problem`.
+        """
+        self.require(action)
+
     def require(self, action: str, **resources: Collection[str] | None) -> None:
         """Let pass who may do this to the object; each id counts as it. Raises `Problem`."""
         if self.token is not None and not reaches(self.token.scopes, action, resources):
@@ -43,10 +52,16 @@ class Caller:
         if not reaches_every(self.token.scopes, action, resource, ids):
             raise forbidden()
 
-    async def spend(self, engine: Engine) -> None:
-        """Use up a one-time token, if that is what the caller came with."""
+    async def spend(
+        self, request: HTTPConnection, engine: Engine, executor: Executor | None = None
+    ) -> None:
+        """Use up a one-time token, if that is what the caller came with.
+
+        In the transaction of `executor`, if given. The same request may come again.
+        """
         if self.token is not None:
-            await engine.tokens.spend(self.token)
+            spender = request.headers.get(REQUEST_KEY, "")
+            await engine.tokens.spend(self.token, spender=spender, executor=executor)
 
     async def token_headers(
         self, engine: Engine, scopes: tuple[str, ...], seconds: float

@@ -5,6 +5,9 @@ alter table outlast.api_key
   add column last_used_at timestamptz,  -- to the minute
   add constraint api_key_name_check check (length(name) <= 64);
 
+-- The request that used a one-time token up: hearing it again is not a second use.
+alter table outlast.used_token add column spender text collate "C" not null default '';
+
 -- Requests that each key of an environment may make; null: the server's default.
 alter table outlast.environment
   add column rate_per_minute int check (rate_per_minute > 0),

@@ -46,9 +46,12 @@ where id = :id::text and ciphertext = :before::bytea
 select id, ciphertext from outlast.api_key where ciphertext is not null
 
 -- name: spend_token
-insert into outlast.used_token (hash, expires_at)
-values (:hash::bytea, to_timestamp(:expires_at::double precision))
-on conflict do nothing
+-- The same request may come again: its answer was lost.
+insert into outlast.used_token as t (hash, expires_at, spender)
+values (:hash::bytea, to_timestamp(:expires_at::double precision), :spender::text)
+on conflict (hash) do update set spender = excluded.spender
+  where t.spender <> '' and t.spender = excluded.spender
+returning true
 
 -- name: prune_used_tokens
 -- The leeway after a token's end is over as well.

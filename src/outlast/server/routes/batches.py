@@ -1,6 +1,7 @@
 """Batches, in two phases: first the batch with its size, then its items as a stream of lines."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -56,9 +57,11 @@ async def create(request: Request, wanted: Annotated[BatchCreate, Body()]) -> Re
             param="resumeParentOnCompletion",
         )
     engine = services(request).engine
-    await caller.spend(engine)
     batch, was_there = await engine.batches.create(
-        caller.environment.id, wanted.run_count, idempotency_key=hashed(wanted.idempotency_key)
+        caller.environment.id,
+        wanted.run_count,
+        idempotency_key=hashed(wanted.idempotency_key),
+        spend=partial(caller.spend, request, engine),
     )
     shown = wanted.idempotency_key_options
     reply = BatchCreated(

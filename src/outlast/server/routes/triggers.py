@@ -45,8 +45,7 @@ async def trigger(request: Request, task_id: str) -> Response:
     caller.require("trigger", tasks=[task_id])
     wanted = read_trigger(task_id, await request.body(), request.headers)
     engine = services(request).engine
-    await caller.spend(engine)
-    [made] = await engine.trigger(caller.environment, [wanted])
+    [made] = await engine.trigger(caller.environment, [wanted], spend=caller.token)
     if made.error is not None:
         raise refused(made.error)
     reply = TriggerReply(id=made.run_id, is_cached=made.is_cached)

@@ -123,7 +123,7 @@ async def complete(request: Request, token_id: str) -> Response:
         raise Problem(400, "invalid_json", "Invalid JSON") from None
     if output is not None and len(output) > MAX_PAYLOAD_BYTES:
         raise Problem(413, "too_large", "Request body too large")
-    await caller.spend(engine)
+    await caller.spend(request, engine)
     await engine.waitpoints.complete(caller.environment.id, token_id, output)
     return Response(SuccessReply().to_json(), media_type=_JSON)
 

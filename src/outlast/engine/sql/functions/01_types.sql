@@ -10,7 +10,8 @@ create type new_run as (
   priority double precision, retry text, max_duration double precision, machine text, version_pin text,
   is_test boolean, replayed_from text, schedule text, trace_context text, seed text, retried boolean,
   fairness_group text, parked boolean,  -- parked: no version declares its task and queue yet
-  debounce_key text, debounce_delay double precision, debounce_most double precision, debounce_trailing boolean
+  debounce_key text, debounce_delay double precision, debounce_most double precision, debounce_trailing boolean,
+  spend text, spend_until double precision  -- hash of a one-time token, and when it expires
 );
 
 create type pushing as (target text, item new_run);  -- a trigger that pushes a delayed run back

@@ -131,6 +131,9 @@ declare
   made created[];
   fresh new_run[];
   pushed pushing[];
+  asked new_run[];
+  late new_run[];
+  spent int[];
 begin
   -- A call holds while its caller owns the run; one that has its entry already only hears of it again.
   if cardinality(calls) > 0 then
@@ -139,9 +142,18 @@ begin
   where s.token = c.token and s.status in ('dequeued', 'executing', 'waiting')
     and not exists (select from outlast.entry e where e.run_id = c.run and e.key = c.key);
   end if;
-  select a.made, a.fresh into made, fresh from answer(env, moment, (
-    select array_agg(r order by r.n) from unnest(runs) r
-    where r.call is null or r.call = any (select n from unnest(good)))) a;
+  select array_agg(r order by r.n) into asked from unnest(runs) r
+  where r.call is null or r.call = any (select n from unnest(good));
+  if exists (select from unnest(asked) r where r.spend is not null) then
+    select s.good, s.late, s.spent into asked, late, spent from spend(env, asked) s;
+  end if;
+  select a.made, a.fresh into made, fresh from answer(env, moment, asked) a;
+  if exists (select from unnest(late) l join unnest(fresh) f on f.n = l.n) then
+    spent := spent || array(select n from unnest(late));
+    select a.made, a.fresh into made, fresh from answer(env, moment, (
+      select array_agg(r order by r.n) from unnest(asked) r where r.n <> all (spent))) a;
+  end if;
+  return query select 'created', n, null::text, 0::bigint, null::text, 'spent' from unnest(spent) n;
   select d.answers, d.leaders, d.pushed into made, fresh, pushed from debounce(env, made, fresh) d;
   perform create_runs(env, moment, floor, fresh);
   perform push_back(env, moment, pushed);
