@@ -33,16 +33,25 @@ begin
   perform space_out(env, floor, grouped);
 end $$;
 
+-- Where the ready rows of runs stand. Each is looked up by its whole key: a join that was planned while few were
+-- ready would read all of them ever after.
+create function ready_rows(runs text[]) returns tid[] language sql stable as $$
+  select array(
+    select r.ctid
+    from unnest(runs) as u (id)
+    cross join lateral (
+      select lane_id, ready_rank, ready_at from outlast.run_state x where x.run_id = u.id limit 1) s
+    cross join lateral (
+      select x.ctid from outlast.ready x
+      where x.lane_id = s.lane_id and x.rank = s.ready_rank and x.at = s.ready_at and x.run_id = u.id limit 1) r) $$;
+
 -- Take queued runs out of their lanes (cancel, expire): their ready rows go, depths shrink.
 create function withdraw(env text, runs text[]) returns void
 language plpgsql as $$
 begin
+  if coalesce(cardinality(runs), 0) = 0 then return; end if;
   with gone as (
-    delete from outlast.ready r
-    using outlast.run_state s
-    where s.run_id = any (runs) and s.ready_at is not null
-      and r.lane_id = s.lane_id and r.rank = s.ready_rank and r.at = s.ready_at and r.run_id = s.run_id
-    returning r.lane_id
+    delete from outlast.ready r where r.ctid = any (ready_rows(runs)) returning r.lane_id
   ), emptied as (
     update outlast.lane l set queued = l.queued - g.count
     from (select lane_id, count(*)::int as count from gone group by lane_id) g

@@ -11,6 +11,7 @@ declare
   busy bigint[];
   over text[];
 begin
+  if coalesce(cardinality(runs), 0) = 0 then return; end if;
   perform withdraw(env, (select array_agg(s.run_id) from outlast.run_state s
                          where s.run_id = any (runs) and s.status = 'queued'));
   return query
@@ -162,11 +163,12 @@ declare
   moved entering[];
   runs text[];
 begin
-  select array_agg(row(s.run_id, r.rank, r.at, r.fresh, null, null)::entering), array_agg(s.run_id)
+  select array_agg(row(r.run_id, r.rank, r.at, r.fresh, null, null)::entering), array_agg(r.run_id)
   into moved, runs
-  from outlast.run_state s
-  join outlast.ready r on r.lane_id = s.lane_id and r.rank = s.ready_rank and r.at = s.ready_at and r.run_id = s.run_id
-  where s.environment_id = env and s.status = 'queued' and s.version_id = any (versions);
+  from outlast.ready r
+  where r.ctid = any (ready_rows(array(
+    select run_id from outlast.run_state
+    where environment_id = env and status = 'queued' and version_id = any (versions))));
   if moved is null then return; end if;
   perform withdraw(env, runs);
   insert into outlast.event (run_id, at, kind, detail)
@@ -183,11 +185,12 @@ declare
   items entering[];
   runs text[];
 begin
-  select array_agg(row(s.run_id, r.rank, r.at, r.fresh, null, null)::entering), array_agg(s.run_id)
+  select array_agg(row(r.run_id, r.rank, r.at, r.fresh, null, null)::entering), array_agg(r.run_id)
   into items, runs
-  from outlast.run_state s
-  join outlast.ready r on r.lane_id = s.lane_id and r.rank = s.ready_rank and r.at = s.ready_at and r.run_id = s.run_id
-  where s.suspect = any (crashes) and s.suspect <> s.run_id and s.status = 'queued';
+  from outlast.ready r
+  where r.ctid = any (ready_rows(array(
+    select run_id from outlast.run_state
+    where suspect = any (crashes) and suspect <> run_id and status = 'queued')));
   perform withdraw(env, runs);
   update outlast.run_state s set suspect = null where s.suspect = any (crashes) and s.suspect <> s.run_id;
   if runs is not null then
@@ -199,10 +202,7 @@ end $$;
 -- Parked and queued runs only lose their home; a resume that stood ready for it is anyone's.
 create function lose_home(runs text[]) returns void language plpgsql as $$
 begin
-  update outlast.ready r set home = null, home_until = null
-  from outlast.run_state s
-  where s.run_id = any (runs) and s.status = 'queued'
-    and r.lane_id = s.lane_id and r.rank = s.ready_rank and r.at = s.ready_at and r.run_id = s.run_id;
+  update outlast.ready set home = null, home_until = null where ctid = any (ready_rows(runs));
   update outlast.run_state s set session_id = null
   where s.run_id = any (runs) and s.status in ('waiting', 'queued');
 end $$;

@@ -5,8 +5,7 @@ create function take(env text, moment timestamptz, picks pick[]) returns setof t
 begin
   return query
   with gone as (
-    delete from outlast.ready r using unnest(picks) p
-    where r.lane_id = p.lane and r.rank = p.rank and r.at = p.at and r.run_id = p.run
+    delete from outlast.ready r where r.ctid = any (ready_rows(array(select run from unnest(picks))))
   ), claimed as (
     update outlast.run_state s
     set status = 'dequeued', token = s.token + 1, attempt = s.attempt + p.fresh::int,
