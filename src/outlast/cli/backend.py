@@ -13,12 +13,15 @@ from outlast.cli.identity import introduce
 from outlast.cli.pages import dashboard, is_private
 from outlast.cli.terminal import Stop, progress, say
 from outlast.engine.engine import Engine, EngineSettings
+from outlast.engine.errors import Conflict
+from outlast.protocol.roles import Role
 from outlast.server.app import create_app
 from outlast.server.listening import bind, listening
 from outlast.server.run import let_go
 from outlast.server.settings import ServerSettings, SettingsError
 
 _PORTS_TRIED = 50
+_DEVELOPER = "developer"
 
 
 @asynccontextmanager
@@ -40,7 +43,11 @@ async def backend(
         stack.push_async_callback(engine.close)
         identity = await introduce(engine, folder, root)
         listener = stack.enter_context(_listener(settings))
-        pages = dashboard(identity.secret_key) if is_private(host) else None
+        opened = await engine.tenancy.open_key(identity.secret_key)
+        assert opened is not None, "the key of this folder was checked a moment ago"
+        pages = dashboard(
+            is_open=is_private(host), is_secure=False, environment_id=opened.environment.id
+        )
         app = create_app(settings, engine, pages=pages)
         bound = await stack.enter_async_context(listening(app, listener))
         address = Address(
@@ -54,11 +61,18 @@ async def backend(
         stack.push_async_callback(let_go, app.state.services)
         say()
         say(f"  API        {address.api_url}")
-        if pages is not None:
+        if is_private(host):
             say(f"  Dashboard  {address.dashboard_url}")
         else:
-            say(f"  Dashboard  left out on {host}: it has no login yet", style="yellow")
+            say(f"  Dashboard  {await _login_link(engine, address)}  (logs in once)")
         yield address
+
+
+async def _login_link(engine: Engine, address: Address) -> str:
+    """Return the address that lets the developer in: others reach this server too."""
+    with contextlib.suppress(Conflict):
+        await engine.users.add(_DEVELOPER, Role.ADMIN)
+    return f"{address.dashboard_url}login/{await engine.users.make_link(_DEVELOPER)}"
 
 
 @asynccontextmanager

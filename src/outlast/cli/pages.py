@@ -1,15 +1,23 @@
 """The dashboard beside the API: two siblings that only the command line may join."""
 
 import ipaddress
-from collections.abc import Callable
-from urllib.parse import unquote
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp
 
+from outlast.dashboard.access import Person, Place
 from outlast.dashboard.app import create_dashboard
+from outlast.engine.engine import Engine
+from outlast.engine.expiring import Expiring
+from outlast.engine.tenancy import Environment
+from outlast.protocol.roles import SCOPES, Role
+from outlast.server.services import Services
 
-_API_VERSION = "2025-07-16"  # statuses and shapes of today, not of the oldest clients
+_TOKEN_SECONDS = 300.0
+_TOKEN_KEPT_SECONDS = 120.0
+_TOKENS_KEPT = 256
 
 
 def is_private(host: str) -> bool:
@@ -22,55 +30,95 @@ def is_private(host: str) -> bool:
         return False
 
 
-def dashboard(secret_key: str) -> Callable[[FastAPI], ASGIApp]:
-    """Return what builds the pages over an API application, read with the given key."""
+def dashboard(
+    *, is_open: bool, is_secure: bool, environment_id: str | None = None
+) -> Callable[[FastAPI], ASGIApp]:
+    """Return what builds the pages over an API application.
 
-    def build(api: FastAPI) -> ASGIApp:
-        async def fetch(path: str) -> tuple[int, bytes]:
-            return await _get(api, path, secret_key)
+    `is_open`: nobody logs in. `is_secure`: browsers come by https. `environment_id`: the only
+    environment to be seen.
+    """
 
-        return create_dashboard(fetch)
+    def build(app: FastAPI) -> ASGIApp:
+        services: Services = app.state.services
+        desk = ServerDesk(
+            services=services,
+            is_open=is_open,
+            is_secure=is_secure,
+            environment_id=environment_id,
+            tokens=Expiring(_TOKEN_KEPT_SECONDS, _TOKENS_KEPT),
+        )
+        return create_dashboard(app, desk)
 
     return build
 
 
-async def _get(api: ASGIApp, path: str, secret_key: str) -> tuple[int, bytes]:
-    """GET a path of the application in this process; an HTTP client would cost half the start."""
-    status = 500
-    body = bytearray()
+@dataclass(frozen=True, kw_only=True)
+class ServerDesk:
+    """What the dashboard needs besides the API, from the engine of the same process."""
 
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+    services: Services
+    is_open: bool
+    is_secure: bool
+    environment_id: str | None
+    tokens: Expiring[tuple[str, Role], str]
 
-    async def send(message: Message) -> None:
-        nonlocal status
-        if message["type"] == "http.response.start":
-            status = message["status"]
-        elif message["type"] == "http.response.body":
-            body.extend(message.get("body", b""))
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the server is about to end."""
+        return self.services.stopping.is_set()
 
-    await api(_scope(path, secret_key), receive, send)
-    return status, bytes(body)
+    async def places(self) -> Sequence[Place]:
+        """Return the environments to be seen, oldest project first."""
+        if self.environment_id is not None:
+            found = await self._engine.tenancy.environment_by_id(self.environment_id)
+            return [] if found is None else [_place(found)]
+        return [_place(one) for one in await self._engine.tenancy.environments()]
+
+    async def token(self, place: Place, role: Role) -> str:
+        """Return a token with the scopes of a role."""
+        kept = self.tokens.get((place.id, role))
+        if kept is not None:
+            return kept
+        found = await self._engine.tenancy.environment_by_id(place.id)
+        assert found is not None, f"environment {place.id} went away"
+        token = await self._engine.tokens.mint(found, SCOPES[role], seconds=_TOKEN_SECONDS)
+        self.tokens.put((place.id, role), token)
+        return token
+
+    async def person(self, secret: str) -> Person | None:
+        """Return whose sign-in this is."""
+        user = await self._engine.users.signed_in(secret)
+        return None if user is None else Person(name=user.name, role=user.role)
+
+    async def log_in(self, name: str, password: str) -> str | None:
+        """Return the secret of a new sign-in, or None."""
+        return await self._engine.users.log_in(name, password)
+
+    async def follow_link(self, code: str) -> str | None:
+        """Use a one-time link up; return the secret of a new sign-in, or None."""
+        return await self._engine.users.follow_link(code)
+
+    async def log_out(self, secret: str) -> None:
+        """End a sign-in."""
+        await self._engine.users.log_out(secret)
+
+    async def note(
+        self, person: Person, place: Place | None, action: str, target: str, outcome: str
+    ) -> None:
+        """Write what somebody did into the audit log."""
+        where = None if place is None else place.id
+        await self._engine.users.note(person.name, where, action, target, outcome)
+
+    @property
+    def _engine(self) -> Engine:
+        return self.services.engine
 
 
-def _scope(path: str, secret_key: str) -> Scope:
-    raw, _, query = path.partition("?")
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": unquote(raw),
-        "raw_path": raw.encode(),
-        "query_string": query.encode(),
-        "root_path": "",
-        "headers": [
-            (b"host", b"127.0.0.1"),
-            (b"authorization", f"Bearer {secret_key}".encode()),
-            (b"x-trigger-api-version", _API_VERSION.encode()),
-        ],
-        "client": ("127.0.0.1", 0),
-        "server": ("127.0.0.1", 0),
-        "state": {},
-    }
+def _place(environment: Environment) -> Place:
+    return Place(
+        id=environment.id,
+        project=environment.project_ref,
+        project_name=environment.project_name,
+        slug=environment.slug,
+    )

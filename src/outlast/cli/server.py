@@ -49,9 +49,13 @@ def server(
 
 
 async def _serve(settings: "ServerSettings") -> None:
+    from outlast.cli.pages import dashboard, is_private
     from outlast.cli.signals import stop_signals
     from outlast.loops import collect_rarely
     from outlast.server.run import Bound, serve
+
+    by_http = (settings.api_url or "").startswith("http://") or is_private(settings.host)
+    is_secure = (settings.api_url or "").startswith("https://") or not by_http
 
     def started(bound: Bound) -> None:
         say(f"serving on {bound.url}")
@@ -63,6 +67,7 @@ async def _serve(settings: "ServerSettings") -> None:
                 settings,
                 stop=stop,
                 started=started,
+                pages=dashboard(is_open=False, is_secure=is_secure),
             )
         except asyncio.CancelledError:
             if not stop.is_set():

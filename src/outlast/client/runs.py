@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from outlast.client.requests import Reply, Request, model
 from outlast.protocol.bodies import IdReply, MetadataReply, RunDetail, RunPage
 from outlast.protocol.reports import TagsReply
-from outlast.protocol.timeline import LogsBody
+from outlast.protocol.timeline import EventsBody, JournalBody, LogsBody
 
 POLL_SECONDS = 20.0
 """How long the server holds a question for a run's end."""
@@ -45,12 +45,16 @@ def retrieve(run_id: str) -> Request[RunDetail]:
     return Request("GET", f"/api/v3/runs/{_part(run_id)}", model(RunDetail))
 
 
-def list_page(filters: Mapping[str, str], *, size: int, after: str | None) -> Request[RunPage]:
+def list_page(
+    filters: Mapping[str, str], *, size: int, after: str | None, before: str | None = None
+) -> Request[RunPage]:
     """Return the request for a page of runs, newest first. `filters` are named as on the wire."""
     query = [(f"filter{name}", value) for name, value in filters.items()]
     query.append(("page[size]", str(size)))
     if after is not None:
         query.append(("page[after]", after))
+    if before is not None:
+        query.append(("page[before]", before))
     return Request("GET", "/api/v1/runs", model(RunPage), query=tuple(query))
 
 
@@ -82,6 +86,16 @@ def logs(run_id: str, after: int) -> Request[LogsBody]:
     """Return the request for what a run said after the line of this number."""
     path = f"/api/outlast/v1/runs/{_part(run_id)}/logs"
     return Request("GET", path, model(LogsBody), query=(("after", str(after)),))
+
+
+def journal(run_id: str) -> Request[JournalBody]:
+    """Return the request for what a run called, in order."""
+    return Request("GET", f"/api/outlast/v1/runs/{_part(run_id)}/journal", model(JournalBody))
+
+
+def events(run_id: str) -> Request[EventsBody]:
+    """Return the request for what happened to a run: rescues, moves to another version."""
+    return Request("GET", f"/api/v1/runs/{_part(run_id)}/events", model(EventsBody))
 
 
 def end(run_id: str, seconds: float) -> Request[End | None]:

@@ -40,6 +40,7 @@ from outlast.engine.ticks import Ticks
 from outlast.engine.tokens import Token, Tokens
 from outlast.engine.triggers import Triggers
 from outlast.engine.turn import Cancellation, Rescheduling, Resumption
+from outlast.engine.users import Users
 from outlast.engine.versions import GRACE_SECONDS, Versions
 from outlast.engine.waitpoints import Waitpoints
 from outlast.engine.workers import Workers
@@ -89,6 +90,7 @@ class Engine:
         self.keys = Keys(database, self._ring)
         self.tenancy = Tenancy(database, self.keys)
         self.tokens = Tokens(database, self.keys, self.tenancy)
+        self.users = Users(database, self.ids)
         self.catalogue = Catalogue(database)
         self.runs = Runs(database)
         self.reports = Reports(database, self.runs)
@@ -266,6 +268,7 @@ class Engine:
         self._agents.repeat("versions", self._versions.run_once, _VERSIONS_SECONDS)
         self._agents.repeat("elect", self._elect, _VERSIONS_SECONDS)
         self._agents.repeat("tokens", self.tokens.prune, _AUDIT_SECONDS)
+        self._agents.repeat("sign-ins", self.users.prune, _AUDIT_SECONDS)
         self._agents.repeat("limits", self._limits.run_once, _LIMITS_SECONDS)
         self._agents.repeat("ticks", self.ticks.run_once, _POLL_SECONDS)
         self._agents.repeat("retention", self.retention.run_once, _RETENTION_SECONDS)

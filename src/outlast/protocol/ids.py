@@ -5,7 +5,8 @@ from functools import lru_cache
 from typing import Literal
 
 Prefix = Literal[
-    "run", "batch", "waitpoint", "sched", "proj", "env", "session", "version", "key", "bulk"
+    "run", "batch", "waitpoint", "sched", "proj", "env", "session", "version", "key", "bulk",
+    "user",
 ]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case: order = time order

@@ -35,7 +35,7 @@ _NAMES = {
 async def create(request: Request, wanted: Annotated[BulkCreate, Body()]) -> Response:
     """Begin an action over the runs that a filter finds now, or over run ids."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("write")
     bulk = await services(request).engine.bulk.create(
         caller.environment.id,
         wanted.action,
@@ -50,7 +50,7 @@ async def create(request: Request, wanted: Annotated[BulkCreate, Body()]) -> Res
 async def list_actions(request: Request) -> Response:
     """Return a page of actions, newest first."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("read")
     page = read_page(request.query_params)
     found = await services(request).engine.bulk.page(caller.environment.id, page)
     body = BulkPage(
@@ -64,7 +64,7 @@ async def list_actions(request: Request) -> Response:
 async def retrieve(request: Request, bulk_id: str) -> Response:
     """Return an action with its progress."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("read")
     found = await services(request).engine.bulk.retrieve(caller.environment.id, bulk_id)
     return Response(_body(found).to_json(), media_type=_JSON)
 
@@ -73,7 +73,7 @@ async def retrieve(request: Request, bulk_id: str) -> Response:
 async def abort(request: Request, bulk_id: str) -> Response:
     """Stop an action; what is under way still happens."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("write")
     await services(request).engine.bulk.abort(caller.environment.id, bulk_id)
     return Response(IdReply(id=bulk_id).to_json(), media_type=_JSON)
 

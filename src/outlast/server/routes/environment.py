@@ -14,7 +14,7 @@ router = APIRouter(prefix="/api/outlast/v1", tags=["environment"])
 async def environment(request: Request) -> Response:
     """Return the environment of the key, its current version and its workers."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("read")
     engine = services(request).engine
     offer = await engine.catalogue.offer(caller.environment.id, fresh=True)
     body = EnvironmentBody(

@@ -47,7 +47,7 @@ PerPage = Annotated[int, Query(alias="perPage", ge=1, le=MAX_PAGE)]
 @router.get("/api/v1/queues", response_model=QueuePage)
 async def list_queues(request: Request, page: Page = 1, per_page: PerPage = 25) -> Response:
     """List the queues by name."""
-    caller = await _secret(request)
+    caller = await _whole(request)
     rows, count = await services(request).engine.queues.page(
         caller.environment.id, limit=per_page, offset=(page - 1) * per_page
     )
@@ -64,7 +64,7 @@ async def list_queues(request: Request, page: Page = 1, per_page: PerPage = 25) 
 @router.post("/api/v1/queues/{queue:path}/pause", response_model=QueueBody)
 async def pause(request: Request, queue: str, wanted: Annotated[QueuePause, Body()]) -> Response:
     """Let no run of a queue start, or let them again. What runs is not touched."""
-    caller = await _secret(request)
+    caller = await _whole(request)
     engine = services(request).engine
     found = await _find(engine, caller, queue, wanted.type)
     paused = wanted.action == "pause"
@@ -76,7 +76,7 @@ async def override(
     request: Request, queue: str, wanted: Annotated[QueueOverride, Body()]
 ) -> Response:
     """Set the limit of a queue, whatever deployments declare, until it is reset."""
-    caller = await _secret(request)
+    caller = await _whole(request)
     engine = services(request).engine
     found = await _find(engine, caller, queue, wanted.type)
     return _json(
@@ -91,7 +91,7 @@ async def override(
 @router.post("/api/v1/queues/{queue:path}/concurrency/reset", response_model=QueueBody)
 async def reset(request: Request, queue: str, wanted: Annotated[QueueChange, Body()]) -> Response:
     """Let the declared limit count again."""
-    caller = await _secret(request)
+    caller = await _whole(request)
     engine = services(request).engine
     found = await _find(engine, caller, queue, wanted.type)
     return _json(_body(await engine.queues.reset(caller.environment.id, found)))
@@ -117,7 +117,7 @@ async def metrics(
     period: str = "1h",
 ) -> Response:
     """Return how a queue is doing, and did in the minutes of the period (at most 7d)."""
-    caller = await _secret(request)
+    caller = await _whole(request)
     seconds = parse_duration(period)
     if seconds is None or not 0 < seconds <= MAX_PERIOD:
         raise Problem(422, "invalid_option", "period is a duration up to 7d", param="period")
@@ -155,7 +155,7 @@ async def keys(
     limit: Annotated[int, Query(ge=1, le=MAX_KEYS)] = 100,
 ) -> Response:
     """List the concurrency keys of a queue that have runs, by key."""
-    caller = await _secret(request)
+    caller = await _whole(request)
     engine = services(request).engine
     found = await _find(engine, caller, queue, queue_type)
     rows = await engine.queues.keys(caller.environment.id, found, limit=limit, after=after)
@@ -179,7 +179,7 @@ async def keys(
 @router.get("/api/outlast/v1/environment/limits", response_model=EnvironmentStand)
 async def stand(request: Request) -> Response:
     """Return the limits of the key's environment and what counts towards them."""
-    caller = await _secret(request)
+    caller = await _whole(request)
     return _json(_stand(await services(request).engine.queues.stand(caller.environment.id)))
 
 
@@ -188,7 +188,7 @@ async def change_environment(
     request: Request, wanted: Annotated[EnvironmentChange, Body()]
 ) -> Response:
     """Change the limits of the key's environment, pause it or let it go on."""
-    caller = await _secret(request)
+    caller = await _whole(request)
     changed = await services(request).engine.queues.change_environment(
         caller.environment.id,
         paused=wanted.paused,
@@ -201,7 +201,7 @@ async def change_environment(
 @router.post("/api/outlast/v1/environment/{action}", response_model=EnvironmentStand)
 async def pause_environment(request: Request, action: Literal["pause", "resume"]) -> Response:
     """Let no run of the key's environment start, or let them again."""
-    caller = await _secret(request)
+    caller = await _whole(request)
     changed = await services(request).engine.queues.change_environment(
         caller.environment.id, paused=action == "pause"
     )
@@ -219,9 +219,9 @@ async def reset_key(request: Request, key: str, wanted: Annotated[KeyReset, Body
     return _json(IdReply(id=key))
 
 
-async def _secret(request: Request) -> Caller:
+async def _whole(request: Request) -> Caller:
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("read" if request.method == "GET" else "write")
     return caller
 
 

@@ -86,7 +86,7 @@ async def span(request: Request, run_id: str, span_id: str) -> Response:
 async def change_metadata(request: Request, run_id: str) -> Response:
     """Change the metadata of a run, its parent and its root; return the run's own."""
     caller, engine = await authenticate(request), services(request).engine
-    caller.require_secret()
+    caller.require_whole("write")
     text = await request.body()
     if is_too_deep(text):
         raise Problem(400, "too_deep", f"the body is nested deeper than {MAX_DEPTH} levels")
@@ -103,7 +103,7 @@ async def change_metadata(request: Request, run_id: str) -> Response:
 async def add_tags(request: Request, run_id: str) -> Response:
     """Add tags to a run; it can have ten."""
     caller, engine = await authenticate(request), services(request).engine
-    caller.require_secret()
+    caller.require_whole("write")
     try:
         tags = TagsBody.model_validate_json(await request.body()).tags
     except ValidationError as error:

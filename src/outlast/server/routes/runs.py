@@ -76,7 +76,7 @@ async def cancel(request: Request, run_id: str) -> Response:
 async def resume(request: Request, run_id: str) -> Response:
     """Let a run that could not replay try again with the version that is current now."""
     caller, engine = await authenticate(request), services(request).engine
-    caller.require_secret()
+    caller.require_whole("write")
     await engine.resume(caller.environment, run_id)
     return Response(IdReply(id=run_id).to_json(), media_type=_JSON)
 

@@ -43,7 +43,7 @@ _TYPES: dict[str, Literal["DEVELOPMENT", "STAGING", "PREVIEW", "PRODUCTION"]] = 
 async def create(request: Request, wanted: Annotated[ScheduleCreate, Body()]) -> Response:
     """Make a schedule, or change the one with this deduplication key."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("write")
     try:
         made = await services(request).engine.schedules.save(
             caller.environment.id, wanted.deduplication_key, _plan(wanted)
@@ -65,7 +65,7 @@ async def list_schedules(
 ) -> Response:
     """Return a page of schedules, oldest first."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("read")
     filters = ScheduleFilters(task=task, external_id=external_id, deduplication_key=key)
     found = await services(request).engine.schedules.page(
         caller.environment.id, filters, page=page, size=per_page
@@ -92,7 +92,7 @@ async def timezones(
 async def retrieve(request: Request, schedule_id: str) -> Response:
     """Return a schedule with its next ticks."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("read")
     found = await services(request).engine.schedules.retrieve(caller.environment.id, schedule_id)
     return _reply(found, caller.environment)
 
@@ -103,7 +103,7 @@ async def update(
 ) -> Response:
     """Give a schedule another plan; one that code declares is changed there."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("write")
     try:
         changed = await services(request).engine.schedules.change(
             caller.environment.id, schedule_id, _plan(wanted)
@@ -117,7 +117,7 @@ async def update(
 async def delete(request: Request, schedule_id: str) -> Response:
     """Delete a schedule; its runs stay."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("write")
     await services(request).engine.schedules.delete(caller.environment.id, schedule_id)
     return Response(IdReply(id=schedule_id).to_json(), media_type=_JSON)
 
@@ -136,7 +136,7 @@ async def deactivate(request: Request, schedule_id: str) -> Response:
 
 async def _switch(request: Request, schedule_id: str, *, active: bool) -> Response:
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("write")
     switched = await services(request).engine.schedules.switch(
         caller.environment.id, schedule_id, active=active
     )

@@ -50,7 +50,7 @@ _raw = msgspec.json.Decoder(msgspec.Raw)
 async def create(request: Request, wanted: CreateTokenBody) -> Response:
     """Make a token that a run can wait for."""
     caller, engine = await authenticate(request), services(request).engine
-    caller.require_secret()
+    caller.require_whole("write")
     seconds, moment = read_delay(wanted.timeout, "timeout")
     tags = (wanted.tags,) if isinstance(wanted.tags, str) else wanted.tags
     new = NewToken(
@@ -74,7 +74,7 @@ async def create(request: Request, wanted: CreateTokenBody) -> Response:
 async def list_tokens(request: Request) -> Response:
     """Return a page of tokens, newest first."""
     caller, engine = await authenticate(request), services(request).engine
-    caller.require_secret()
+    caller.require_whole("read")
     try:
         page = await engine.waitpoints.page(
             caller.environment.id,
@@ -96,7 +96,7 @@ async def list_tokens(request: Request) -> Response:
 async def retrieve(request: Request, token_id: str) -> Response:
     """Return a token with what it was completed with."""
     caller, engine = await authenticate(request), services(request).engine
-    caller.require_secret()
+    caller.require_whole("read")
     waitpoint = await engine.waitpoints.retrieve(caller.environment.id, token_id)
     body = TokenDetail.model_validate(_shown(request, waitpoint) | _end(waitpoint))
     return Response(body.to_json(), media_type=_JSON)

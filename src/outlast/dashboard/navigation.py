@@ -1,0 +1,42 @@
+"""The sections of the dashboard, in the order of the menu, and the page for what is not there."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Section:
+    """An entry of the menu. `key` is what one types after `g`."""
+
+    title: str
+    path: str
+    key: str
+    icon: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why there is nothing to see."""
+
+    status: int
+    message: str
+
+
+SECTIONS = (
+    Section("Tasks", "tasks", "t", "task", "Work"),
+    Section("Runs", "runs", "r", "run", "Work"),
+    Section("Batches", "batches", "b", "batch", "Work"),
+    Section("Schedules", "schedules", "s", "clock", "Work"),
+    Section("Queues", "queues", "q", "queue", "Work"),
+    Section("Waitpoints", "waitpoints", "w", "wait", "Work"),
+    Section("Errors", "errors", "e", "error", "Insight"),
+    Section("Usage", "usage", "u", "chart", "Insight"),
+    Section("Versions", "versions", "v", "version", "Deploy"),
+    Section("Workers", "workers", "o", "worker", "Deploy"),
+    Section("Environment variables", "variables", "n", "variable", "Deploy"),
+    Section("API keys", "keys", "k", "key", "Settings"),
+    Section("Settings", "settings", "x", "settings", "Settings"),
+)
+
+HOME = "runs"
+"""Where the address without a path leads."""

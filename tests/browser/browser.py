@@ -1,0 +1,103 @@
+"""A headless Chromium that tests drive from Python, see driver.mjs."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+class Browser:
+    """One tab. Methods of Playwright's page are called by `call`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, base: str) -> None:
+        self._process = process
+        self._count = 0
+        self.base = base
+
+    async def call(self, name: str, *args: object) -> Any:
+        """Call a method of the page, or one of the driver's own."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._count += 1
+        command = {"id": self._count, "call": name, "args": args}
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        line = await asyncio.wait_for(self._process.stdout.readline(), 30)
+        answer = json.loads(line)
+        assert "error" not in answer, f"{name}{args}: {answer['error']}"
+        return answer["value"]
+
+    async def open(self, path: str) -> int:
+        """Open a page; return its status."""
+        status: int = await self.call("goto", self.base + path)
+        return status
+
+    async def sees(self, text: str, where: str = "body") -> None:
+        """Wait until a part of the page says something."""
+        script = (
+            f"document.querySelector({json.dumps(where)})?.innerText.includes({json.dumps(text)})"
+        )
+        try:
+            await self.call("waitFor", script)
+        except AssertionError as error:
+            shown = await self.call("text", "body")
+            raise AssertionError(f"{where} never said {text!r}; it says:\n{shown}") from error
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, one after the other."""
+        for key in keys:
+            await self.call("press", key)
+
+    async def assert_clean(self) -> None:
+        """Check that nothing complained, and that axe finds no barrier."""
+        assert await self.call("errors") == []
+        assert await self.call("axe") == []
+
+
+@asynccontextmanager
+async def browsing(base: str) -> AsyncIterator[Browser]:
+    """Give a browser with a profile of its own."""
+    _install()
+    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    assert chromium, "the tests of the dashboard need Chromium: apt install chromium"
+    with tempfile.TemporaryDirectory(prefix="outlast-chromium-") as profile:
+        process = await asyncio.create_subprocess_exec(
+            "node",
+            str(HERE / "driver.mjs"),
+            chromium,
+            profile,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**24,
+        )
+        try:
+            yield Browser(process, base)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), 10)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+def _install() -> None:
+    """Install what package-lock.json names, once."""
+    stamp = HERE / "node_modules" / ".package-lock.json"
+    lock = HERE / "package-lock.json"
+    if stamp.exists() and stamp.stat().st_mtime >= lock.stat().st_mtime:
+        return
+    subprocess.run(
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        cwd=HERE,
+        check=True,
+        capture_output=True,
+    )
