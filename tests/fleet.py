@@ -26,6 +26,7 @@ from outlast.engine.embedded import EmbeddedServer
 from outlast.engine.keys import KeyRing, Keys
 from outlast.engine.migrations import migrate
 from outlast.engine.tenancy import Tenancy
+from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Trigger, Triggered
 from polling import until
 
@@ -51,44 +52,65 @@ def note(line: str) -> None:
         file.write(line + "\\n")
 
 
-def work(run: str, name: str) -> str:
-    note(f"S {run} {name} {os.getpid()}")
+def work(ctx, name: str, gate: str) -> str:
+    note(f"S {ctx.run.id} {name} {os.getpid()} {ctx.step.token}")
+    while gate and not os.path.exists(gate):
+        time.sleep(0.05)
     return uuid.uuid4().hex
 
 
-async def stepped(run: str, name: str) -> None:
-    received = await step(name, work, run, name)
-    note(f"R {run} {name} {received}")
+async def stepped(ctx, name: str, gate: str = "") -> None:
+    received = await step(name, lambda: work(ctx, name, gate))
+    note(f"R {ctx.run.id} {name} {received}")
 
 
 @task("leaf")
 async def leaf(payload: str, ctx) -> str:
-    await stepped(ctx.run.id, "only")
+    await stepped(ctx, "only")
     return payload
 
 
 @task("family")
 async def family(payload: str, ctx) -> list[str]:
-    await stepped(ctx.run.id, "first")
+    await stepped(ctx, "first")
     first = asyncio.ensure_future(leaf.trigger_and_wait("one").unwrap())
     while payload == "watchful" and not first.done():
         await asyncio.sleep(0.1)  # it keeps its slot, so the result has to be brought
     one = await first
-    await stepped(ctx.run.id, "second")
+    await stepped(ctx, "second")
     two, three = await asyncio.gather(
         leaf.trigger_and_wait("two").unwrap(), leaf.trigger_and_wait("three").unwrap()
     )
-    await stepped(ctx.run.id, "third")
+    await stepped(ctx, "third")
     return [one, two, three]
 
 
 @task("gated")
 async def gated(gate: str, ctx) -> None:
-    await stepped(ctx.run.id, "first")
+    await stepped(ctx, "first")
     note(f"W {ctx.run.id} gate")
     while not os.path.exists(gate):
         await asyncio.sleep(0.05)
-    await stepped(ctx.run.id, "second")
+    await stepped(ctx, "second")
+
+
+@task("held")
+async def held(gate: str, ctx) -> None:
+    await stepped(ctx, "only", gate)
+
+
+@task("alone")
+def alone(payload: str, ctx) -> int:
+    time.sleep(0.3)
+    return os.getppid()
+
+
+@task("crowd")
+async def crowd(payload: str, ctx) -> None:
+    calls = asyncio.gather(*(alone.trigger_and_wait(str(n)).unwrap() for n in range(6)))
+    while not calls.done():
+        await asyncio.sleep(0.05)  # it keeps its slot, so the results have to be brought
+    note(f"P {ctx.run.id} {os.getppid()} {' '.join(map(str, await calls))}")
 
 
 @task("blocks", max_duration="5s")
@@ -111,7 +133,9 @@ async def segfaults(payload: str, ctx) -> None:
 class Fleet:
     """Processes on one database. Everything started here ends with it."""
 
-    def __init__(self, root: Path, database: EmbeddedServer, url: str, key: str, ring: str) -> None:
+    def __init__(
+        self, root: Path, *, database: EmbeddedServer, url: str, key: str, ring: str
+    ) -> None:
         self.root = root
         self.database = database
         self.url = url
@@ -129,8 +153,8 @@ class Fleet:
         self._processes: list[Program] = []
         self.apis: list[str] = []
 
-    async def server(self, *, plan: str = "", api: str | None = None) -> Program:
-        """Start a server and wait until it is ready.
+    async def server(self, *, plan: str = "", api: str | None = None, **environ: str) -> Program:
+        """Start a server and wait until it is ready; the n-th process is called `fleet-n`.
 
         With a `plan` it breaks at commits (see `failing_server`); `api` starts one where another
         was.
@@ -148,13 +172,15 @@ class Fleet:
             OUTLAST_SERVER_ID=f"fleet-{number}",
             FAILING_PLAN=plan,
             FAILING_STRUCK=str(self.struck),
+            **environ,
         )
         async with httpx.AsyncClient(trust_env=False) as client:
             deadline = time.monotonic() + 30
-            while time.monotonic() < deadline:
+            ready = False
+            while not ready:
+                assert time.monotonic() < deadline, self.logs()
                 with suppress(httpx.TransportError):
-                    if (await client.get(f"{api}/readyz")).status_code == 200:
-                        break
+                    ready = (await client.get(f"{api}/readyz")).status_code == 200
                 await asyncio.sleep(0.05)
         if api not in self.apis:
             self.apis.append(api)
@@ -196,7 +222,7 @@ class Fleet:
             for path in sorted(self.root.glob("*.log"))
         )
 
-    async def trigger(self, task: str, count: int = 1, payload: str = "") -> list[str]:
+    async def trigger(self, task: str, count: int = 1, payload: str | int = "") -> list[str]:
         """Trigger runs through any server that answers; return their ids once acknowledged."""
         if count > MOST_TRIGGERS:
             first = await self.trigger(task, MOST_TRIGGERS, payload)
@@ -270,6 +296,17 @@ class Fleet:
         seconds: float = (row[0] - moment).total_seconds()
         return seconds
 
+    async def longest_pause_after(self, moment: datetime) -> float:
+        """Return the most seconds that went by between two recorded steps, the later one after."""
+        [row] = await self.sql(
+            "select max(pause) from (select created_at, created_at - lag(created_at) over "
+            "(order by created_at) as pause from outlast.entry where kind = 'step') p "
+            "where created_at > $1",
+            moment,
+        )
+        seconds: float = row[0].total_seconds()
+        return seconds
+
     async def audit(self) -> list[Finding]:
         """Return what the audit finds in all environments."""
         settings = DatabaseSettings(url=self.url, pool_size=1)
@@ -300,10 +337,19 @@ class Fleet:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
+    @asynccontextmanager
+    async def stopped_database(self) -> AsyncIterator[None]:
+        """End PostgreSQL for the block; processes of before do not find the new one."""
+        await self.database.stop()
+        try:
+            yield
+        finally:
+            self.url = self._environ["OUTLAST_DATABASE_URL"] = await self.database.start()
+
     async def assert_whole(self, runs: list[str], seconds: float = 60) -> None:
         """Check what must hold after every fault."""
         await self.all_ended(runs, seconds)
-        self.assert_steps_held()
+        await self.assert_steps_held()
         children = await self.sql(
             "select parent_id, count(*) from outlast.run where parent_id is not null group by 1"
         )
@@ -320,15 +366,29 @@ class Fleet:
             return []
         return [line.split() for line in self.effects.read_text().splitlines()]
 
-    def assert_steps_held(self) -> None:
-        """Check that no step whose result the code received ran again or gave another one."""
+    async def assert_steps_held(self) -> None:
+        """Check that no step whose result the code received ran again or gave another one.
+
+        One interrupted before that may run twice, under the same token; it is recorded once.
+        """
         received: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for kind, run, name, *value in self.noted():
+        tokens: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for kind, run, name, *rest in self.noted():
             if kind == "S":
                 assert (run, name) not in received, f"step {name} of {run} ran after its result"
+                tokens[run, name].add(rest[1])
             elif kind == "R":
-                received[run, name].add(value[0])
+                received[run, name].add(rest[0])
         assert {len(values) for values in received.values()} <= {1}
+        assert {len(values) for values in tokens.values()} <= {1}
+        assert len(set().union(*tokens.values())) == len(tokens)
+        recorded: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for row in await self.sql(
+            "select run_id, name, outcome from outlast.entry where kind = 'step'"
+        ):
+            outcome = msgspec.json.decode(row["outcome"], type=Outcome)
+            recorded[row["run_id"], row["name"]].append(json.loads(outcome.value or "null"))
+        assert {step: list(values) for step, values in received.items()} == recorded
 
     def executors(self) -> list[int]:
         """Return the pids of all executors of this fleet."""
@@ -357,7 +417,7 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(root: Path, tasks: str = TASKS) -> AsyncIterator[Fleet]:
+async def fleet(root: Path, tasks: str = TASKS, environment: str = "dev") -> AsyncIterator[Fleet]:
     """Give a fleet without servers and workers yet, on a PostgreSQL of its own."""
     (root / "trigger").mkdir()
     (root / "trigger" / "tasks.py").write_text(tasks)
@@ -372,6 +432,7 @@ async def fleet(root: Path, tasks: str = TASKS) -> AsyncIterator[Fleet]:
             await migrate(opened)
             tenancy = Tenancy(opened, Keys(opened, KeyRing((ring,))))
             made = await tenancy.create_project("fleet", ref="proj_fleet")
-        found = Fleet(root, database, url, made.keys["dev"], ring)
+        key = made.keys[environment]
+        found = Fleet(root, database=database, url=url, key=key, ring=ring)
         stack.callback(found.close)
         yield found

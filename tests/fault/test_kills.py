@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,14 +61,18 @@ async def test_a_worker_killed_leaves_no_executor_and_another_goes_on(town: Flee
 
 
 async def test_a_server_killed_is_replaced_by_the_other(town: Fleet) -> None:
-    first = await town.server()
-    await town.server()
+    servers = {"fleet-0": await town.server(), "fleet-1": await town.server()}
     await town.worker()
     runs = await in_the_middle(town)
+    [before] = await town.sql("select id, server_id from outlast.session")
 
-    first.kill()
+    killed = await town.moment()
+    servers.pop(before["server_id"]).kill()
 
     await town.assert_whole(runs, seconds=120)
+    [after] = await town.sql("select id, server_id, lost_at from outlast.session")
+    assert tuple(after) == (before["id"], next(iter(servers)), None)
+    assert await town.longest_pause_after(killed) < 7
 
 
 async def test_a_crash_of_postgresql_loses_nothing_acknowledged(town: Fleet) -> None:
@@ -75,9 +80,38 @@ async def test_a_crash_of_postgresql_loses_nothing_acknowledged(town: Fleet) -> 
     await town.worker()
     runs = await in_the_middle(town)
 
+    killed = await town.moment()
     await town.crash_database()
 
     await town.assert_whole(runs, seconds=120)
+    assert await town.longest_pause_after(killed) < 20
+
+
+@pytest.mark.parametrize("what", ["executor", "worker"])
+async def test_an_interrupted_step_runs_again_under_its_token_and_is_recorded_once(
+    town: Fleet, tmp_path: Path, what: str
+) -> None:
+    def begun() -> Counter[str]:
+        return Counter(run for kind, run, *_ in town.noted() if kind == "S")
+
+    await town.server()
+    worker = await town.worker()
+    gate = tmp_path / "gate"
+    runs = await town.trigger("held", RUNS, str(gate))
+    await until(lambda: len(begun()) == RUNS, seconds=30, what=town.logs())
+
+    for pid in [worker.pid] if what == "worker" else town.executors():
+        os.kill(pid, signal.SIGKILL)
+    if what == "worker":
+        await town.worker()
+    await until(lambda: max(begun().values()) > 1, seconds=30, what=town.logs())
+    gate.touch()
+
+    await town.all_ended(runs)
+    await town.assert_steps_held()
+    assert begun() == dict.fromkeys(runs, 2)
+    assert await town.count("select max(attempt) from outlast.run_state") == 1
+    assert await town.audit() == []
 
 
 @pytest.mark.parametrize("task", ["exits", "segfaults", "blocks"])
@@ -125,7 +159,7 @@ async def test_a_stopped_worker_that_goes_on_after_its_lease_starts_nothing_new(
     late = [run for kind, run, name, *pid in town.noted() if name == "second" and kind == "S"
             and int(pid[0]) in frozen]  # fmt: skip
     assert late == []
-    town.assert_steps_held()
+    await town.assert_steps_held()
     assert await town.rescued_after(moment) < 20
     assert await town.audit() == []
 

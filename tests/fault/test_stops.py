@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -24,20 +23,6 @@ async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
         yield made
 
 
-@asynccontextmanager
-async def stopped(town: Fleet) -> AsyncIterator[None]:
-    """Refuse every connection for the block."""
-    await town.database.stop()
-    try:
-        yield
-    finally:
-        await town.database.start()
-
-
-def away(town: Fleet, how: str) -> AbstractAsyncContextManager[None]:
-    return stopped(town) if how == "refuses" else town.frozen_database()
-
-
 @pytest.mark.parametrize("how", ["refuses", "does not answer"])
 async def test_a_server_told_to_stop_ends_though_the_database_is_away(
     town: Fleet, how: str
@@ -48,7 +33,8 @@ async def test_a_server_told_to_stop_ends_though_the_database_is_away(
     runs = await town.trigger("family", 100)
     await town.some_effects(100)
 
-    async with away(town, how):
+    away = town.stopped_database if how == "refuses" else town.frozen_database
+    async with away():
         await asyncio.sleep(1)
         os.kill(server.pid, signal.SIGTERM)
         await until(
