@@ -9,9 +9,16 @@ from outlast.engine.claims import Place, claim_frame, load_claims, load_pasts
 from outlast.engine.database import Database
 from outlast.engine.errors import NotFound
 from outlast.engine.queries import load
-from outlast.protocol.messages import Claim, Held
+from outlast.protocol.messages import Claim
 
 PROBE = load("probe")
+
+
+class Executing(msgspec.Struct, frozen=True):
+    """A run that a worker executes, or is about to."""
+
+    run: str
+    token: int
 
 
 class TriggeredRun(msgspec.Struct, frozen=True):
@@ -40,9 +47,9 @@ class Probe:
         assert found is None or isinstance(found, datetime)
         return found
 
-    async def executing(self) -> list[Held]:
+    async def executing(self) -> list[Executing]:
         """Return the runs that a worker executes, or is about to, under their tokens."""
-        return await self._database.fetch(Held, PROBE.executing, environment=self._environment)
+        return await self._database.fetch(Executing, PROBE.executing, environment=self._environment)
 
     async def has_news(self, awaited: Sequence[tuple[str, str]]) -> bool:
         """Say whether one of the entries, each a run and a key, has ended."""

@@ -12,6 +12,7 @@ class Clock:
         self._now = start or datetime.now(UTC)
 
     def __call__(self) -> datetime:
+        """Return the time."""
         return self._now
 
     def seconds(self) -> float:

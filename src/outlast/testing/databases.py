@@ -117,9 +117,7 @@ class Databases:
             if url := os.environ.get(variable):
                 return url
         self._folder = tempfile.mkdtemp(prefix="outlast-testing-")
-        self._embedded = EmbeddedServer(
-            Path(self._folder, ".outlast"), binaries=wheel_binaries()
-        )
+        self._embedded = EmbeddedServer(Path(self._folder, ".outlast"), binaries=wheel_binaries())
         return await self._embedded.start()
 
 

@@ -54,9 +54,7 @@ class Inspection:
 
     def logs(self, run: AnyRun) -> list[str]:
         """Return what a run logged and printed, in order."""
-        lines = self._look(
-            self._reports.lines(self._environment, run_id(run), limit=_MOST_LINES)
-        )
+        lines = self._look(self._reports.lines(self._environment, run_id(run), limit=_MOST_LINES))
         return [line.message for line in lines if line.kind == "line"]
 
     def journal(self, run: AnyRun) -> Journal:

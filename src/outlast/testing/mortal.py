@@ -49,6 +49,12 @@ class MortalRun(Run):
         )
         return tuple(item.wire for item in waiting) if still else None
 
+    def held_back(self) -> str | None:
+        """Return the new entry that may not begin, once nothing else goes on."""
+        if not self._held_back or self.steps or self._look() is Stillness.BUSY:
+            return None
+        return next((each.wire for each in self.journal.items.values() if not each.made), None)
+
     @abstractmethod
     def die(self) -> None:
         """Stop for ever, as if the process were killed."""

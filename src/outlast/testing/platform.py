@@ -9,11 +9,10 @@ from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, overload
 
 from outlast.client import clients
 from outlast.engine.engine import Engine, EngineSettings
-from outlast.engine.errors import NotFound
 from outlast.engine.keys import KeyRing
 from outlast.engine.probe import Probe
 from outlast.engine.tenancy import Environment
@@ -43,7 +42,6 @@ T = TypeVar("T")
 MOST_AHEAD: Final = timedelta(days=400)
 """How far `result` lets time pass for a run before it is taken for one that never ends."""
 _URL, _KEY = "OUTLAST_API_URL", "OUTLAST_SECRET_KEY"
-_PAUSE = 0.01
 
 
 class NeverEndsError(AssertionError):
@@ -103,9 +101,13 @@ class Platform(Inspection):
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────
 
-    async def run(self, task: Task[In, Out], payload: object = None) -> Result[Out]:
+    @overload
+    async def run(self, task: Task[None, Out]) -> Result[Out]: ...
+    @overload
+    async def run(self, task: Task[In, Out], payload: In) -> Result[Out]: ...
+    async def run(self, task: Task[Any, Out], payload: object = None) -> Result[Out]:
         """Trigger a task and return how its run ended; see `result`."""
-        handle: RunHandle[Out] = await task.trigger(payload)  # type: ignore[call-overload] # any
+        handle = await task.trigger(payload)
         return await self.result(handle)
 
     async def result(self, run: RunHandle[Out] | str) -> Result[Out]:
@@ -152,9 +154,7 @@ class Platform(Inspection):
 
         What becomes due on the way happens at its own moment, one after the other.
         """
-        parts = timedelta(
-            weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds
-        )
+        parts = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
         given = timedelta(seconds=0 if duration is None else as_seconds(duration, "duration"))
         if parts < timedelta(0):
             raise ValueError(f"time does not go back: {parts}")
@@ -284,6 +284,3 @@ def _configured(url: str, key: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-__all__ = ["NeverEndsError", "NotFound", "Platform"]

@@ -26,6 +26,7 @@ async def settle(engine: Engine, worker: Worker, probe: Probe, environment: str)
     deadline, heard = loop.time() + PATIENCE, -1
     while True:
         crossed = worker.wire.crossed
+        worker.flush()
         await engine.gateway.settle(PATIENCE)
         await engine.cycles.of(environment).settle()
         await asyncio.sleep(0)

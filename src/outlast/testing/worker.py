@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from outlast.testing.clock import Clock
 from outlast.testing.mortal import Life, MortalAsyncRun, MortalRun, MortalSyncRun
 from outlast.worker.capture import Speaker, capture_logs, capture_streams
 from outlast.worker.executor import Executor, speaker
+from outlast.worker.lines import Gathering
 from outlast.worker.processes import Config
 
 SLOTS = 1_000
@@ -80,6 +82,7 @@ class Wire:
         self.up: Callable[[list[Frame]], None] = _drop
         self.down: Callable[[list[Frame]], None] = _drop
         self._loop = loop
+        self._thread = threading.get_ident()
         self._going: deque[tuple[bool, Frame]] = deque()
         self._cut = False
 
@@ -99,7 +102,10 @@ class Wire:
 
     def hand_over(self, frame: Frame, /) -> None:
         """Take a frame from any thread."""
-        self._loop.call_soon_threadsafe(self.send, frame, context=Context())
+        if threading.get_ident() == self._thread:
+            self.send(frame)
+        else:
+            self._loop.call_soon_threadsafe(self.send, frame, context=Context())
 
     def deliver(self, frames: list[Frame]) -> None:
         """Take frames of the server."""
@@ -159,9 +165,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         self.session = new_id("session", time.time_ns() // 1_000_000)
         self.wire = Wire(loop)
-        self.executor = MortalExecutor(
-            self._registry, self.wire, loop, self._clock, self._finish
-        )
+        self.executor = MortalExecutor(self._registry, self.wire, loop, self._clock, self._finish)
+        self._lines = Gathering(self._pass_on)
         self.wire.down = self.executor.receive
         self.wire.up = self._receive
         self.executor.receive([frame(Kind.BEAT, Beat())])
@@ -185,12 +190,24 @@ class Worker:
             return
         self.executor.die()
         self.wire.cut()
+        self._lines.flush()  # what was said was handed over before
         self._beating.cancel()
         await asyncio.gather(self._beating, return_exceptions=True)
         self._beating = None
         await self._engine.gateway.close(self.session, goodbye=True)
 
+    def flush(self) -> None:
+        """Let the engine have what runs said, which gathers for a moment."""
+        self._lines.flush()
+
     def _receive(self, frames: list[Frame]) -> None:
+        for each in frames:
+            if each.kind == Kind.LINE:
+                self._lines.add(each.run, each.token, each.body)
+            else:
+                self._pass_on([*self._lines.take(each.run, each.token), each])
+
+    def _pass_on(self, frames: list[Frame]) -> None:
         self._engine.gateway.receive(self.session, frames)
 
     async def _beat(self) -> None:

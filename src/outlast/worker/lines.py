@@ -69,7 +69,7 @@ class Gathering:
         if len(lines) >= _MOST:
             self._send(self.take(run, token))
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_PAUSE, self._flush)
+            self._timer = asyncio.get_running_loop().call_later(_PAUSE, self.flush)
 
     def take(self, run: str, token: int) -> list[Frame]:
         """Return what a run has said as frames to send before whatever it says next.
@@ -82,7 +82,10 @@ class Gathering:
         self._number -= 1
         return [Frame(Kind.REPORT, run, token, self._number, body(_Lines(lines)))]
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what has gathered."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = None
         self._send([each for key in list(self._lines) for each in self.take(*key)])
 
