@@ -212,6 +212,26 @@ def test_equal_code_is_an_equal_version(project: Project) -> None:
     assert len({first, second, third}) == 3
 
 
+async def test_defaults_of_the_project_count_for_tasks_that_say_nothing(project: Project) -> None:
+    project.task("trigger/a.py", "a")
+    own = project.root / "trigger/b.py"
+    project.task("trigger/b.py", "b")
+    own.write_text(own.read_text().replace('@task("b"', '@task("b", ttl=0, max_duration="1m"'))
+    settings = WorkerSettings(
+        api_urls=("http://127.0.0.1:1",),
+        secret_key="k" * 32,
+        project_root=project.root,
+        ttl=60.0,
+        max_duration=600.0,
+    )
+
+    findings = await find(settings)
+
+    assert findings.manifest is not None
+    found = [(task.ttl, task.max_duration) for task in findings.manifest.tasks]
+    assert found == [(60.0, 600.0), (0.0, 60.0)]
+
+
 async def test_the_supervisor_asks_a_fresh_process(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

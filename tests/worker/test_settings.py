@@ -23,6 +23,7 @@ def test_a_project_says_its_defaults(tmp_path: Path) -> None:
         project = "proj_1"
         dirs = ["jobs", "shop.tasks"]
         max_duration = "10m"
+        ttl = "1h"
         log_level = "debug"
         retries = { max_attempts = 5, min_timeout = "500ms" }
         something_for_another_command = true
@@ -34,6 +35,7 @@ def test_a_project_says_its_defaults(tmp_path: Path) -> None:
     assert settings.project == "proj_1"
     assert settings.dirs == ("jobs", "shop.tasks")
     assert settings.max_duration == 600.0
+    assert settings.ttl == 3600.0
     assert settings.retry == RetryPolicy(max_attempts=5, min_timeout=0.5)
     assert (settings.processes, settings.loops) == (3, 1)
 
@@ -61,6 +63,7 @@ def test_without_a_project_file_there_are_defaults(tmp_path: Path) -> None:
         ('[tool.outlast]\nretries = { out_of_memory = "huge" }\n', "large-2x"),
         ("[tool.outlast\n", "not valid TOML"),
         ('[tool.outlast]\nmax_duration = "soon"\n', "max_duration"),
+        ('[tool.outlast]\nttl = "soon"\n', "ttl"),
     ],
 )
 def test_a_mistake_names_its_place(tmp_path: Path, text: str, complaint: str) -> None:

@@ -55,6 +55,11 @@ def settings() -> Settings:
     return found
 
 
+def pinned_version() -> str | None:
+    """Return the version that triggers of this process ask for unless told otherwise."""
+    return os.environ.get("OUTLAST_VERSION") or os.environ.get("TRIGGER_VERSION") or None
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL leads to this machine."""
     host = urlsplit(url).hostname or ""

@@ -13,7 +13,13 @@ from outlast.sdk.children import Target, entry, handle_of, item_of
 from outlast.sdk.errors import BatchTriggerError, run_error
 from outlast.sdk.handles import BatchHandle
 from outlast.sdk.inside import required
-from outlast.sdk.options import BatchOptions, BatchWaitOptions, TriggerOptions, unknown
+from outlast.sdk.options import (
+    BatchOptions,
+    BatchWaitOptions,
+    RunOptions,
+    TriggerOptions,
+    unknown,
+)
 from outlast.sdk.results import BatchResult, result_of
 from outlast.sdk.runtime import Runtime
 
@@ -69,7 +75,7 @@ def batch_trigger_and_wait(target: str, items: Items, options: Options) -> Call[
     name = f"{target}.batch_trigger_and_wait"
     run = required(f"{name}()", _ADVICE)
     _check(options, BatchWaitOptions, target)
-    members = _members(items, options)
+    members = _members(items, options, RunOptions)
     if not members:
         return Call(name, _nothing)
     call = _call(run, "batch", target, members, timeout=options.get("timeout"))
@@ -84,7 +90,7 @@ def batch_trigger_and_wait_sync(target: str, items: Items, options: Options) -> 
     """Create many children and block until all have ended."""
     run = required(f"{target}.batch_trigger_and_wait_sync()", _ADVICE)
     _check(options, BatchWaitOptions, target)
-    members = _members(items, options)
+    members = _members(items, options, RunOptions)
     if not members:
         return BatchResult(())
     call = _call(run, "batch", target, members, timeout=options.get("timeout"))
@@ -101,11 +107,10 @@ def _check(options: Options, allowed: type, target: str) -> None:
             raise unknown(name, known, f"batch of {target}")
 
 
-def _members(items: Items, options: Options) -> list[_Member]:
+def _members(items: Items, options: Options, allowed: type = TriggerOptions) -> list[_Member]:
     found = batches.keyed(batches.limited(items), options.get("idempotency_key"))
     return [
-        _Member(one.task, item_of(one.task, one.payload, one.options, TriggerOptions))
-        for one in found
+        _Member(one.task, item_of(one.task, one.payload, one.options, allowed)) for one in found
     ]
 
 

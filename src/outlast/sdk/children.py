@@ -6,6 +6,7 @@ from secrets import token_hex
 from typing import Any, Protocol
 
 from outlast.client import clients
+from outlast.client.settings import pinned_version
 from outlast.protocol import messages
 from outlast.protocol.triggers import Trigger, Triggered
 from outlast.sdk import runtime
@@ -81,6 +82,8 @@ def item_of(
     # Inside a run the journal makes a call safe to repeat; outside it is this key.
     key = token_hex(16) if runtime.current() is None else None
     text = task.encode_payload(payload)
+    if allowed is TriggerOptions and (version := pinned_version()) is not None:
+        options = {"version": version, **options}
     return build(task.id, text, options, request_key=key, allowed=allowed)
 
 

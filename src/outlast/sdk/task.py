@@ -169,6 +169,7 @@ class Task(Triggerable[In, Out], Hookable):
         default_retry: RetryPolicy | None = None,
         *,
         default_max_duration: float | None = DEFAULT_MAX_DURATION,
+        default_ttl: float | None = None,
         root: Path | None = None,
     ) -> TaskManifest:
         """Return the declaration as data. The file is told relative to `root`, the project's."""
@@ -182,7 +183,7 @@ class Task(Triggerable[In, Out], Hookable):
             description=self.description,
             retry=self.retry or default_retry or RetryPolicy(),
             max_duration=default_max_duration if isinstance(own, Unset) else own,
-            ttl=self.ttl,
+            ttl=default_ttl if self.ttl is None else self.ttl,
             machine=self.machine,
             payload_schema=self._schema(),
             schedule=self.schedule,

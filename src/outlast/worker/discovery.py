@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from outlast.protocol.manifests import Manifest, QueueManifest, RetryPolicy, TaskManifest
+from outlast.protocol.manifests import Manifest, QueueManifest, TaskManifest
 from outlast.sdk.registry import Registry, registry
 from outlast.worker.findings import Findings, Problem, Scope
 
@@ -78,26 +78,10 @@ def import_tasks(root: Path, dirs: Sequence[str]) -> Discovered:
     return Discovered(registry, root, tuple(sorted(files)), tuple(errors), tuple(warnings))
 
 
-def build_manifest(
-    discovered: Discovered,
-    *,
-    retry: RetryPolicy | None = None,
-    max_duration: float | None = 3600.0,
-) -> Manifest:
-    """Describe what was discovered. The digest names the version: equal code, equal version.
-
-    Raises the error of the first task that cannot be described.
-    """
-    manifest, errors = _describe(discovered, retry or RetryPolicy(), max_duration)
-    if errors:
-        raise ValueError(str(errors[0]))
-    return manifest
-
-
 def discover(scope: Scope) -> Findings:
     """Import and describe; every error is in the findings."""
     discovered = import_tasks(Path(scope.root), scope.dirs)
-    manifest, errors = _describe(discovered, scope.retry, scope.max_duration, retries=scope.retries)
+    manifest, errors = _describe(discovered, scope)
     return Findings(manifest, (*discovered.errors, *errors), discovered.warnings)
 
 
@@ -243,20 +227,20 @@ def _once(made: TaskManifest) -> TaskManifest:
     return msgspec.structs.replace(made, retry=msgspec.structs.replace(made.retry, max_attempts=1))
 
 
-def _describe(
-    discovered: Discovered,
-    retry: RetryPolicy,
-    max_duration: float | None,
-    *,
-    retries: bool = True,
-) -> tuple[Manifest, tuple[Problem, ...]]:
+def _describe(discovered: Discovered, scope: Scope) -> tuple[Manifest, tuple[Problem, ...]]:
+    """Describe what was discovered. The digest names the version: equal code, equal version."""
     tasks: list[TaskManifest] = []
     errors: list[Problem] = []
     for _, task in sorted(discovered.registry.tasks.items()):
         try:
             task.check()
-            made = task.manifest(retry, default_max_duration=max_duration, root=discovered.root)
-            tasks.append(made if retries else _once(made))
+            made = task.manifest(
+                scope.retry,
+                default_max_duration=scope.max_duration,
+                default_ttl=scope.ttl,
+                root=discovered.root,
+            )
+            tasks.append(made if scope.retries else _once(made))
         except Exception as error:  # noqa: BLE001 - hints and schemas run user code
             source = getattr(sys.modules.get(task.function.__module__), "__file__", task.id)
             place = _show(Path(source).resolve(), discovered.root)

@@ -44,6 +44,7 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     retry: RetryPolicy = RetryPolicy()
     retries: bool = True
     max_duration: float | None = 3600.0
+    ttl: float | None = None
 
 
 async def find(settings: "WorkerSettings") -> Findings:
@@ -54,6 +55,7 @@ async def find(settings: "WorkerSettings") -> Findings:
         retry=settings.retry,
         retries=settings.retries,
         max_duration=settings.max_duration,
+        ttl=settings.ttl,
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -33,6 +33,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     says; `console` shows lines of runs on the terminal too. `executor_command` replaces the
     executor (for tests). `machines` are the presets that tasks may ask for. Without
     `retries` every task has one attempt, whatever it declares; a trigger may ask for more.
+    `max_duration` and `ttl` count for tasks that declare none.
     """
 
     api_urls: tuple[str, ...]
@@ -51,6 +52,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryPolicy = RetryPolicy()
     retries: bool = True
     max_duration: float | None = 3600.0
+    ttl: float | None = None
     log_level: LogLevelName = "info"
     console: bool = True
     executor_command: tuple[str, ...] | None = None
@@ -111,6 +113,7 @@ class _Project(msgspec.Struct, frozen=True):
     dirs: tuple[str, ...] | None = None
     retries: _Retries = _Retries()
     max_duration: float | str | None = 3600.0
+    ttl: float | str | None = None
     log_level: LogLevelName = "info"
     console: bool = True
 
@@ -147,6 +150,7 @@ def load_settings(
             retry=project.retries.policy(),
             retries=project.retries.enabled_in_dev or not secret_key.startswith(_DEV_KEY),
             max_duration=_seconds(project.max_duration, "max_duration"),
+            ttl=_seconds(project.ttl, "ttl"),
             log_level=project.log_level,
             console=project.console,
         )
