@@ -13,6 +13,7 @@ from outlast.engine.audit import Audit
 from outlast.engine.batches import Batches
 from outlast.engine.bulk import BulkActions
 from outlast.engine.catalogue import Catalogue
+from outlast.engine.changes import Changes
 from outlast.engine.cycles import Cycles
 from outlast.engine.database import Database, DatabaseSettings
 from outlast.engine.ends import Ends
@@ -95,6 +96,7 @@ class Engine:
         self.runs = Runs(database)
         self.reports = Reports(database, self.runs)
         self.ends = Ends(self.runs)
+        self.changes = Changes(database)
 
     def _compose_cycles(self) -> None:
         """Make what moves runs between states."""
@@ -124,7 +126,7 @@ class Engine:
             sessions=self.sessions,
             submit=self.cycles.submit,
             remote=self._notices.tell,
-            ended=self.ends.ended,
+            ended=self._ended,
             started=self.statistics.started,
             reveal=self.waitpoints.reveal_entries,
         )
@@ -211,6 +213,7 @@ class Engine:
     async def close(self) -> None:
         """Finish what is in flight and stop; a database that is away is waited for 15 s in all."""
         await self._agents.close()
+        await self.changes.close()
         await self.gateway.settle(_SETTLE_SECONDS)
         await self.cycles.close(_SETTLE_SECONDS)
         await self._journal.close(_SETTLE_SECONDS)
@@ -278,6 +281,10 @@ class Engine:
         self._agents.repeat("statistics", self.statistics.flush, _STATISTICS_SECONDS)
         self._agents.repeat("prune statistics", self.statistics.prune, _PRUNE_SECONDS)
         self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
+
+    def _ended(self, environment: str, run: str) -> None:
+        self.ends.ended(run)
+        self.changes.ended(environment, run)
 
     async def _poll(self) -> None:
         """One look per second over all environments: due timers, ready work, mail, versions."""

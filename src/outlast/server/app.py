@@ -11,6 +11,7 @@ from outlast.engine.engine import Engine
 from outlast.server import problems
 from outlast.server.gate import API_PATHS, Gate
 from outlast.server.links import Links
+from outlast.server.realtime.feeds import Feeds
 from outlast.server.routes import (
     auth,
     batches,
@@ -19,6 +20,7 @@ from outlast.server.routes import (
     gateway,
     health,
     queues,
+    realtime,
     replays,
     reports,
     runs,
@@ -55,7 +57,10 @@ def create_app(
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = Services(
-        settings=settings, engine=engine, links=Links(engine.gateway, api_url=settings.api_url)
+        settings=settings,
+        engine=engine,
+        links=Links(engine.gateway, api_url=settings.api_url),
+        feeds=Feeds(engine.changes),
     )
     app.router.routes.extend(triggers.coalesced)
     app.router.routes.extend(gateway.routes)
@@ -73,6 +78,7 @@ def create_app(
         auth,
         environment,
         queues,
+        realtime,
     ):
         app.include_router(room.router)
     if pages is not None:

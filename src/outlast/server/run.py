@@ -57,3 +57,4 @@ async def let_go(services: Services) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(services.links.emptied(CLOSE_SECONDS))
         group.create_task(asyncio.sleep(services.settings.drain_seconds))
+    services.engine.changes.release()

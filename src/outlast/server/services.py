@@ -7,6 +7,7 @@ from starlette.requests import HTTPConnection
 
 from outlast.engine.engine import Engine
 from outlast.server.links import Links
+from outlast.server.realtime.feeds import Feeds
 from outlast.server.settings import ServerSettings
 
 
@@ -17,6 +18,7 @@ class Services:
     settings: ServerSettings
     engine: Engine
     links: Links
+    feeds: Feeds
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
