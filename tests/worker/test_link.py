@@ -67,6 +67,8 @@ class Node:
 
     def welcomed(self, welcome: Welcome, server: str) -> None: ...
 
+    def lent(self, access: str) -> None: ...
+
     def receive(self, frames: Sequence[Frame]) -> None:
         self.frames += frames
         for each in frames:

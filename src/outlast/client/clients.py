@@ -86,10 +86,15 @@ def public_token(scopes: Sequence[str], lifetime: float) -> str:
     Works once a run was triggered: the server told then what such a token must claim.
     """
     wanted = settings()
+    if not wanted.signs:
+        raise UsageError(
+            "only a root key signs tokens; use auth.create_public_token(), which asks the server"
+        )
     claims = _process.claims.get(wanted)
     if claims is None:
         raise UsageError(
-            "no public token can be made before this process has triggered a run, or inside a task"
+            "no public token can be signed before this process has triggered a run; "
+            "use auth.create_public_token(), which asks the server"
         )
     return sign(json.loads(claims), wanted.secret_key, scopes, time.time(), lifetime)
 

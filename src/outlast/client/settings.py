@@ -3,7 +3,11 @@
 import ipaddress
 import json
 import os
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +20,8 @@ _VARIABLES: Final = (
     ("OUTLAST_API_URL", "OUTLAST_SECRET_KEY"),
     ("TRIGGER_API_URL", "TRIGGER_SECRET_KEY"),
 )
+_SIGNS_NOT: Final = re.compile(r"tr_(?:dev|stg|prod|preview)_sk_.*|[^.]+\.[^.]+\.[^.]+|tr_pat_.*")
+"""Additional keys, tokens and personal tokens."""
 _SECONDS_KEPT: Final = 1.0
 _NAMES: Final = "OUTLAST_API_URL and OUTLAST_SECRET_KEY"
 
@@ -26,6 +32,17 @@ class Settings:
 
     api_url: str
     secret_key: str = field(repr=False)
+    """Empty: the token that was lent to this process, which is renewed while it lives."""
+
+    @property
+    def bearer(self) -> str:
+        """What to send now."""
+        return self.secret_key or _process.token
+
+    @property
+    def signs(self) -> bool:
+        """Whether public tokens can be signed here: only root keys can."""
+        return bool(self.secret_key) and not _SIGNS_NOT.fullmatch(self.secret_key)
 
     @property
     def loopback(self) -> bool:
@@ -36,10 +53,14 @@ class Settings:
 def settings() -> Settings:
     """Return what is configured now. Raises `SettingsError` naming what to set.
 
-    The environment comes first: OUTLAST_API_URL with OUTLAST_SECRET_KEY, then the names shared with
-    the official clients. Without them the nearest `.outlast/dev.json` above the working directory
-    counts, which a running `outlast dev` keeps.
+    What `using` set for this code counts most, then `configure`, then what was lent to the runs of
+    this process, then the environment: OUTLAST_API_URL with OUTLAST_SECRET_KEY, or the names shared
+    with the official clients. Without them the nearest `.outlast/dev.json` above the working
+    directory counts, which a running `outlast dev` keeps.
     """
+    chosen = _used.get() or _process.configured or _process.lent
+    if chosen is not None:
+        return chosen
     for url_name, key_name in _VARIABLES:
         url, key = os.environ.get(url_name), os.environ.get(key_name)
         if url and key:
@@ -60,6 +81,35 @@ def pinned_version() -> str | None:
     return os.environ.get("OUTLAST_VERSION") or os.environ.get("TRIGGER_VERSION") or None
 
 
+def make(api_url: str, secret_key: str) -> Settings:
+    """Return settings that were given in code. Raises `SettingsError`."""
+    if not secret_key:
+        raise SettingsError("secret_key is empty; keys begin with tr_")
+    return _checked(api_url, secret_key, "api_url")
+
+
+def configure(found: Settings | None) -> None:
+    """Use these settings in the whole process; None: those of the environment again."""
+    _process.configured = found
+
+
+@contextmanager
+def using(found: Settings) -> Iterator[None]:
+    """Use these settings in the code of a `with` block, and the tasks that it begins."""
+    token = _used.set(found)
+    try:
+        yield
+    finally:
+        _used.reset(token)
+
+
+def lend(api_url: str, token: str) -> None:
+    """Let the runs of this process call a server with a token; a later token replaces it."""
+    _process.token = token
+    if _process.lent is None or _process.lent.api_url != api_url:
+        _process.lent = _checked(api_url, "", "the worker's API URL")
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL leads to this machine."""
     host = urlsplit(url).hostname or ""
@@ -77,6 +127,19 @@ def _checked(url: str, key: str, name: str) -> Settings:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(f"{name} is no http(s) URL: {url!r}")
     return Settings(url.rstrip("/"), key)
+
+
+class _Process:
+    """What was set in code, or lent by the supervisor of an executor."""
+
+    def __init__(self) -> None:
+        self.configured: Settings | None = None
+        self.lent: Settings | None = None
+        self.token = ""
+
+
+_process: Final = _Process()
+_used: Final[ContextVar[Settings | None]] = ContextVar("outlast_settings", default=None)
 
 
 class _Kept:

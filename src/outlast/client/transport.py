@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from collections.abc import Generator
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeVar
@@ -33,7 +34,8 @@ class SyncTransport:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.api_url
         self._http = httpx.Client(
-            headers=_headers(settings),
+            headers=_headers(),
+            auth=_Bearer(settings),
             limits=_LIMITS,
             trust_env=not settings.loopback,
             verify=_trusted() if settings.api_url.startswith("https") else False,
@@ -74,7 +76,8 @@ class AsyncTransport:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.api_url
         self._http = httpx.AsyncClient(
-            headers=_headers(settings),
+            headers=_headers(),
+            auth=_Bearer(settings),
             limits=_LIMITS,
             trust_env=not settings.loopback,
             verify=_trusted() if settings.api_url.startswith("https") else False,
@@ -151,9 +154,22 @@ def _reply(response: httpx.Response) -> Reply:
     return Reply(response.status_code, response.content, response.headers)
 
 
-def _headers(settings: Settings) -> dict[str, str]:
+class _Bearer(httpx.Auth):
+    """Adds what opens the server; asked for each request, because a lent token is renewed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def auth_flow(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, None]:
+        """Send the request with its credential."""
+        request.headers["authorization"] = f"Bearer {self._settings.bearer}"
+        yield request
+
+
+def _headers() -> dict[str, str]:
     return {
-        "authorization": f"Bearer {settings.secret_key}",
         "user-agent": f"outlast-python/{_version()}",
         "x-trigger-api-version": API_VERSION,
         "x-trigger-source": "sdk",

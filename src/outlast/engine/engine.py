@@ -6,6 +6,7 @@ from typing import Self
 
 import msgspec
 
+from outlast.engine.access import Access
 from outlast.engine.admission import Admission
 from outlast.engine.agents import Agents
 from outlast.engine.arrivals import Arrivals
@@ -182,6 +183,7 @@ class Engine:
             database,
             server=settings.server_id,
             catalogue=self.catalogue,
+            tenancy=self.tenancy,
             cycles=self.cycles,
             sessions=self.sessions,
             workers=self._workers,
@@ -192,6 +194,7 @@ class Engine:
             waitpoints=self.waitpoints,
             streams=self.streams,
             version_arrived=self._resume_parked,
+            access=Access(self.tokens, self.keys),
         )
 
     @classmethod

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
+from outlast.engine.access import Access
 from outlast.engine.catalogue import Catalogue
 from outlast.engine.claims import Place
 from outlast.engine.cycles import Cycles
@@ -14,7 +15,7 @@ from outlast.engine.link import Admit, Link
 from outlast.engine.liveness import SESSIONS, Beats, Sweep
 from outlast.engine.sessions import Deliver, Session, Sessions
 from outlast.engine.streams import Streams
-from outlast.engine.tenancy import Environment
+from outlast.engine.tenancy import Environment, Tenancy
 from outlast.engine.waitpoints import Waitpoints
 from outlast.engine.workers import Workers
 from outlast.protocol.frames import Frame
@@ -34,6 +35,7 @@ class Gateway:
         *,
         server: str,
         catalogue: Catalogue,
+        tenancy: Tenancy,
         cycles: Cycles,
         sessions: Sessions,
         workers: Workers,
@@ -44,10 +46,12 @@ class Gateway:
         waitpoints: Waitpoints,
         streams: Streams,
         version_arrived: Callable[[str], Awaitable[None]],
+        access: Access,
     ) -> None:
         self._database = database
         self._server = server
         self._catalogue = catalogue
+        self._tenancy = tenancy
         self._cycles = cycles
         self._sessions = sessions
         self._workers = workers
@@ -59,6 +63,7 @@ class Gateway:
         self._waitpoints = waitpoints
         self._streams = streams
         self._version_arrived = version_arrived
+        self._access = access
         self._links: dict[str, Link] = {}
 
     async def open(
@@ -124,6 +129,7 @@ class Gateway:
             environment_slug=environment.slug,
             project=environment.project_ref,
             version=registered.version.name,
+            access=await self._access.lend(environment, hello.session),
         )
 
     def receive(self, session: str, frames: Sequence[Frame]) -> None:
@@ -145,12 +151,23 @@ class Gateway:
             await self._workers.holdings.reconcile(found, heartbeat.held)
             found.mismatches = 0
         found.mismatches = found.mismatches + 1 if heartbeat.digest != found.digest() else 0
-        return Beat(list_held=found.mismatches >= _MISMATCHES_BEFORE_LIST)
+        return Beat(
+            list_held=found.mismatches >= _MISMATCHES_BEFORE_LIST,
+            access=await self._renewed(session, found.place.environment),
+        )
+
+    async def _renewed(self, session: str, environment_id: str) -> str:
+        """Return a new token for the runs of a session when it is time; else nothing."""
+        if not self._access.is_due(session):
+            return ""
+        environment = await self._tenancy.environment_by_id(environment_id)
+        return "" if environment is None else await self._access.lend(environment, session)
 
     async def close(self, session: str, *, goodbye: bool) -> None:
         """Hear that a worker's socket closed; without goodbye it has 5 s to come back."""
         found = self._sessions.get(session)
         link = self._links.pop(session, None)
+        self._access.end(session)
         if link is not None:
             await link.settle()
         if found is not None:

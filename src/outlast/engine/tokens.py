@@ -19,7 +19,7 @@ AUDIENCE = "https://api.trigger.dev"
 LEEWAY_SECONDS = 60.0
 MAX_SECONDS = 30 * 24 * 3600.0
 MAX_TOKEN_CHARS = 8192
-TOKEN_USED = "this one-time token was used already"
+USED_ALREADY = "this one-time token was used already"
 _REQUIRED = ["exp", "iat", "iss", "aud", "sub", "pub"]
 
 
@@ -32,6 +32,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     skip_columns: tuple[str, ...]
     digest: bytes
     expires_at: float
+    worker: str | None = None
+    """The worker session that it was lent to, for its runs."""
 
 
 class _Realtime(msgspec.Struct, frozen=True, rename="camel"):
@@ -47,6 +49,7 @@ class _Claims(_Subject, frozen=True):
     exp: float
     scopes: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
     otu: bool = False
+    worker: str | None = None
     realtime: _Realtime | None = None
 
 
@@ -71,13 +74,16 @@ class Tokens:
         seconds: float = 3600.0,
         one_time: bool = False,
         skip_columns: tuple[str, ...] = (),
+        worker: str | None = None,
     ) -> str:
-        """Return a token for a browser; it lives for at most 30 days."""
+        """Return a token for a browser, or for the runs of a worker; 30 days at most."""
         roots = await self._roots(environment.id)
         now = int(time.time())
         more: dict[str, object] = {}
         if one_time:
             more["otu"] = True
+        if worker is not None:
+            more["worker"] = worker
         if skip_columns:
             more["realtime"] = {"skipColumns": list(skip_columns)}
         expires = now + int(min(seconds, MAX_SECONDS))
@@ -111,6 +117,7 @@ class Tokens:
                 skip_columns=(claims.realtime or _Realtime()).skip_columns,
                 digest=hashlib.sha256(text.encode()).digest(),
                 expires_at=claims.exp,
+                worker=claims.worker,
             )
         raise Unauthorized("the token is not valid")
 
@@ -128,7 +135,7 @@ class Tokens:
             KEYS.spend_token, hash=token.digest, expires_at=token.expires_at, spender=spender
         )
         if spent is None:
-            raise Conflict(TOKEN_USED, code="token_used")
+            raise Conflict(USED_ALREADY, code="token_used")
 
     async def prune(self) -> int:
         """Forget used tokens that have expired; return how many."""

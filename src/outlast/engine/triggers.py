@@ -7,8 +7,9 @@ import msgspec
 from outlast.engine.admission import Admission
 from outlast.engine.cycles import Cycles
 from outlast.engine.errors import EngineError, NotFound, Overloaded, Unavailable
+from outlast.engine.packets import STORED, Packets
 from outlast.engine.tenancy import Environment, Tenancy
-from outlast.engine.tokens import TOKEN_USED, Token
+from outlast.engine.tokens import USED_ALREADY, Token
 from outlast.engine.turn import NewRun, Telling
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 
@@ -16,8 +17,11 @@ from outlast.protocol.triggers import Refusal, Trigger, Triggered
 class Triggers:
     """Turns triggers into runs. Each item has its own answer."""
 
-    def __init__(self, *, admission: Admission, tenancy: Tenancy, cycles: Cycles) -> None:
+    def __init__(
+        self, *, admission: Admission, packets: Packets, tenancy: Tenancy, cycles: Cycles
+    ) -> None:
         self._admission = admission
+        self._packets = packets
         self._tenancy = tenancy
         self._cycles = cycles
 
@@ -41,7 +45,15 @@ class Triggers:
         self, environment: Environment, triggers: Sequence[Trigger]
     ) -> list[NewRun | Refusal]:
         """Check triggers against the catalogue; nothing is created."""
-        return await self._admission.admit(environment, triggers)
+        if not any(one.payload_type == STORED for one in triggers):
+            return await self._admission.admit(environment, triggers)
+        opened = await self._packets.opened(environment.id, triggers)
+        admitted = iter(
+            await self._admission.admit(
+                environment, [one for one in opened if isinstance(one, Trigger)]
+            )
+        )
+        return [one if isinstance(one, Refusal) else next(admitted) for one in opened]
 
     async def admit_by_id(
         self, environment: str, triggers: Sequence[Trigger]
@@ -50,7 +62,7 @@ class Triggers:
         found = await self._tenancy.environment_by_id(environment)
         if found is None:
             raise NotFound(f"there is no environment {environment!r}")
-        return await self._admission.admit(found, triggers)
+        return await self.admit(found, triggers)
 
     async def create(
         self, environment: str, admitted: Sequence[NewRun | Refusal]
@@ -72,7 +84,7 @@ def _triggered(answer: list[Telling] | EngineError) -> Triggered:
     if isinstance(answer, EngineError):
         return Triggered(error=Refusal(422, answer.code, str(answer)))
     if answer[0].data == "spent":
-        return Triggered(error=Refusal(422, "token_used", TOKEN_USED))
+        return Triggered(error=Refusal(422, "token_used", USED_ALREADY))
     return Triggered(answer[0].run or "", is_cached=answer[0].data == "true")
 
 

@@ -328,6 +328,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     heartbeat: float = HEARTBEAT_SECONDS
     lease: float = LEASE_SECONDS
+    access: str = ""  # a token with which runs call the API
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -346,6 +347,8 @@ class Beat(msgspec.Struct, frozen=True):
 
     list_held: bool = False
     is_away: bool = False
+    access: str = ""  # a new token for runs, in time before the old one ends
+    api_url: str = ""  # where it counts; between supervisor and executor
 
 
 class Capacity(msgspec.Struct, frozen=True):

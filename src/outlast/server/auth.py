@@ -33,6 +33,18 @@ class Caller:
         if self.token is not None:
             raise forbidden()
 
+    def may(self, action: str, **resources: Collection[str] | None) -> bool:
+        """Return whether the caller may do this to the object; each id counts as it."""
+        return self.token is None or reaches(self.token.scopes, action, resources)
+
+    def require_minter(self) -> None:
+        """Let nobody pass but secret keys, and runs with the token of their worker.
+
+        What a browser holds must not make itself longer-lived tokens. Raises `Problem`.
+        """
+        if self.token is not None and self.token.worker is None:
+            raise forbidden()
+
     def require_whole(self, action: str) -> None:
         """Let pass who may do this to everything: keys, and tokens of the dashboard's roles.
 
@@ -42,7 +54,7 @@ class Caller:
 
     def require(self, action: str, **resources: Collection[str] | None) -> None:
         """Let pass who may do this to the object; each id counts as it. Raises `Problem`."""
-        if self.token is not None and not reaches(self.token.scopes, action, resources):
+        if not self.may(action, **resources):
             raise forbidden()
 
     def require_every(self, action: str, resource: str, ids: Collection[str]) -> None:

@@ -22,12 +22,28 @@ def reaches_every(scopes: Collection[str], action: str, resource: str, ids: Iter
     return all(reaches(scopes, action, {resource: (one,)}) for one in ids)
 
 
+def exceeding(held: Collection[str], wanted: Iterable[str]) -> list[str]:
+    """Return the wanted scopes that who holds the others may not hand out."""
+    return [scope for scope in wanted if not any(_covers(one, scope) for one in held)]
+
+
 def is_scope(text: str) -> bool:
     """Return whether the text is a scope by its form."""
     if text == "admin":
         return True
     action, _, rest = text.partition(":")
     return len(text) <= MAX_SCOPE_CHARS and action.isidentifier() | (action == "*") and bool(rest)
+
+
+def _covers(held: str, wanted: str) -> bool:
+    """Return whether everything that one scope allows is allowed by another."""
+    if "admin" in (held, wanted):
+        return held == "admin"
+    may, _, where = held.partition(":")
+    action, _, rest = wanted.partition(":")
+    if may not in {"*", action} and action not in _IMPLIED.get(may, ()):
+        return False
+    return where in ("all", rest) or rest.startswith(f"{where}:")
 
 
 def _one_reaches(scope: str, action: str, resources: Mapping[str, Collection[str] | None]) -> bool:

@@ -25,9 +25,10 @@ from typing import Any
 
 import msgspec
 
+from outlast.client.settings import lend
 from outlast.clock import boot_seconds
 from outlast.protocol.frames import FENCE_SECONDS, Frame, Kind, frame
-from outlast.protocol.messages import Cancel, Claim, Empty, Fail, LogLevel, Ready, Result
+from outlast.protocol.messages import Beat, Cancel, Claim, Empty, Fail, LogLevel, Ready, Result
 from outlast.protocol.outcomes import UNKNOWN_TASK, RunError
 from outlast.sdk import runtime
 from outlast.sdk.hooks import Hooks
@@ -154,6 +155,9 @@ class Executor:
             case Kind.CLAIM:
                 self._claimed(each, run)
             case Kind.BEAT:
+                beat = msgspec.msgpack.decode(each.body, type=Beat)
+                if beat.access:
+                    lend(beat.api_url, beat.access)
                 self._beat = boot_seconds()
                 self._beaten.set()
             case Kind.GOODBYE:

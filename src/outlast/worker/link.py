@@ -84,6 +84,9 @@ class Peer(Protocol):
     def beat(self) -> None:
         """Take note that the lease is fresh."""
 
+    def lent(self, access: str) -> None:
+        """Take a new token for runs."""
+
     def disconnected(self, server: str, reason: str) -> None:
         """Take note that the socket is gone."""
 
@@ -303,6 +306,8 @@ class Link:
         if beat.is_away:
             self._lease.excuse()
             return
+        if beat.access:
+            self._peer.lent(beat.access)
         if beat.list_held:
             self._listed = None
         fresh, crashed = self._lease.answered(number)

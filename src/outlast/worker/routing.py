@@ -77,6 +77,7 @@ class Router:
         self._on_event = on_event
         self._on_ready = on_ready
         self._beaten_at = float("-inf")
+        self._beat = frame(Kind.BEAT, Beat())
         self._paused = False
         self._draining = False
         self.holdings = Holdings()
@@ -106,10 +107,13 @@ class Router:
     def beat(self) -> None:
         """Pass a fresh lease on to the executors."""
         self._beaten_at = time.monotonic()
-        message = frame(Kind.BEAT, Beat())
         for place in self.pool.places:
             if place.ready:
-                place.send(message)
+                place.send(self._beat)
+
+    def lend(self, api_url: str, access: str) -> None:
+        """Give runs a token for the API; they get it with the next beat."""
+        self._beat = frame(Kind.BEAT, Beat(access=access, api_url=api_url))
 
     def say_goodbye(self, reason: str) -> None:
         """Take nothing new; every executor ends when its runs have reached an entry."""
@@ -267,7 +271,7 @@ class Router:
         """Take what an executor says about itself."""
         if message.kind == Kind.READY:
             if time.monotonic() - self._beaten_at < _FRESH_BEAT:
-                place.send(frame(Kind.BEAT, Beat()))
+                place.send(self._beat)
             self._on_ready()
         elif message.kind == Kind.CRASH:
             place.blame = msgspec.msgpack.decode(message.body, type=Crash)

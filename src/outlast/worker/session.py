@@ -127,7 +127,13 @@ class Session:
     def welcomed(self, welcome: Welcome, server: str) -> None:
         """Take note that a server took the session in."""
         self._welcome = (welcome, server)
+        self._router.lend(server, welcome.access)
         self._announce()
+
+    def lent(self, access: str) -> None:
+        """Pass a new token on to the executors."""
+        assert self._welcome is not None
+        self._router.lend(self._welcome[1], access)
 
     def beat(self) -> None:
         """Pass a fresh lease on to the executors."""

@@ -10,7 +10,7 @@ from outlast.protocol.bodies import PublicTokenReply, PublicTokenRequest
 from outlast.protocol.durations import parse_duration
 from outlast.server.auth import authenticate
 from outlast.server.problems import Problem
-from outlast.server.scopes import is_scope
+from outlast.server.scopes import exceeding, is_scope
 from outlast.server.services import services
 
 DEFAULT_SECONDS = 15 * 60.0
@@ -32,9 +32,18 @@ async def public_tokens(
 ) -> Response:
     """Mint a token with the scopes asked for."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_minter()
     if not all(map(is_scope, wanted.scopes)):
         raise Problem(422, "invalid_scope", "a scope is action:resource[:id]", param="scopes")
+    denied = [] if caller.token is None else exceeding(caller.token.scopes, wanted.scopes)
+    if denied:
+        raise Problem(
+            403,
+            "scopes_exceed_key_access",
+            "a token cannot hand out more than it may do itself",
+            param="scopes",
+            extra={"deniedScopes": denied},
+        )
     skipped = wanted.realtime.skip_columns if wanted.realtime is not None else None
     token = await services(request).engine.tokens.mint(
         caller.environment,

@@ -60,7 +60,7 @@ async def trigger(request: Request, task_id: str) -> Response:
 async def trigger_many(request: Request) -> Response:
     """Create the runs of a coalesced request; each item has its own answer, in order."""
     caller = await authenticate(request)
-    caller.require_secret()
+    caller.require_whole("trigger")
     try:
         wanted = _triggers.decode(await request.body())
     except msgspec.ValidationError as error:
@@ -69,7 +69,8 @@ async def trigger_many(request: Request) -> Response:
         raise Problem(400, "invalid_json", "Invalid JSON") from None
     if len(wanted) > MAX_COALESCED:
         raise Problem(413, "too_many", f"send at most {MAX_COALESCED} triggers in one request")
-    made = await services(request).engine.trigger(caller.environment, wanted) if wanted else []
+    engine = services(request).engine
+    made = await engine.trigger(caller.environment, wanted, spend=caller.token) if wanted else []
     return Response(
         _encoder.encode(made),
         media_type="application/json",
