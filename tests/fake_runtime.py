@@ -45,6 +45,8 @@ class FakeRuntime:
         self.tags: list[str] = []
         self.stores: list[bool] = []
         self.words: list[Words] = []
+        self.chunks: list[tuple[str, str, str, bool]] = []
+        self.appends: list[int] = []
         self.echoed: list[str] = []
         self.answers: dict[str, Outcome] = {}  # by name of the call
         self.made: Callable[[Call], tuple[Triggered, ...]] = lambda call: tuple(
@@ -122,6 +124,15 @@ class FakeRuntime:
 
     def store_sync(self, *, refresh: bool = False) -> None:
         self.stores.append(refresh)
+
+    def append(self, key: str, data: str, *, target: str, writer: str | None) -> None:
+        self.chunks.append((key, data, target, writer is not None))
+
+    async def appended(self, most: int = 0) -> None:
+        self.appends.append(most)
+
+    def appended_sync(self, most: int = 0) -> None:
+        self.appends.append(most)
 
     def logs(self, level: LogLevel) -> bool:
         return level != "DEBUG"

@@ -31,6 +31,7 @@ from outlast.protocol.messages import (
     Suspended,
 )
 from outlast.protocol.outcomes import Outcome, RunError
+from outlast.protocol.streams import Append, Appended
 from outlast.protocol.triggers import Trigger, Triggered
 from outlast.sdk import runtime
 from outlast.sdk.errors import StepError, run_error
@@ -50,6 +51,7 @@ BODIES: dict[int, type[msgspec.Struct]] = {
     Kind.COMPLETE: Complete,
     Kind.FAIL: Fail,
     Kind.REPORT: Report,
+    Kind.APPEND: Append,
     Kind.LINE: LogLine,
 }
 
@@ -120,6 +122,9 @@ class Server:
         self.ended: dict[str, Complete | Fail] = {}
         self.positions: dict[str, int] = {}
         self.lines: dict[str, int] = {}
+        self.chunks: dict[str, int] = {}
+        self.appended: list[tuple[str, str, str]] = []
+        self.left_out: tuple[str, ...] = ()
         self.logs: list[str] = []
         self.left = False
         self.changed = asyncio.Event()
@@ -212,6 +217,7 @@ class Server:
             entries=entries,
             positions=dict(self.positions),
             lines=dict(self.lines),
+            chunks=dict(self.chunks),
             cancel=cancel,
         )
         self.executor.receive([frame(Kind.CLAIM, claim, run=run, token=token)])
@@ -294,7 +300,7 @@ class Server:
             self.executor.receive([ack])
         self.changed.set()
 
-    def _apply(  # noqa: C901, PLR0912 - one case per kind
+    def _apply(  # noqa: C901, PLR0911, PLR0912 - one case per kind
         self, each: Frame, kind: Kind, body: Any
     ) -> msgspec.Struct | None:
         run = each.run
@@ -338,6 +344,12 @@ class Server:
             case Kind.REPORT:
                 for operation in body.metadata:
                     self.positions[operation.scope] = operation.ordinal
+            case Kind.APPEND:
+                for chunk in body.chunks:
+                    if self.chunks.get(chunk.scope, 0) < chunk.ordinal:
+                        self.chunks[chunk.scope] = chunk.ordinal
+                        self.appended.append((chunk.key, chunk.data, chunk.target))
+                return Appended(self.left_out)
             case _:
                 pass
         return Empty()

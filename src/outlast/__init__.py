@@ -2,7 +2,19 @@
 
 from outlast.client.clients import aclose
 from outlast.protocol.schedules import ScheduledPayload
-from outlast.sdk import batch, heartbeats, locals, queues, runs, schedules, tags, tasks, usage, wait
+from outlast.sdk import (
+    batch,
+    heartbeats,
+    locals,
+    queues,
+    runs,
+    schedules,
+    streams,
+    tags,
+    tasks,
+    usage,
+    wait,
+)
 from outlast.sdk import idempotency as idempotency_keys
 from outlast.sdk import retrying as retry
 from outlast.sdk.background import wait_until
@@ -140,6 +152,7 @@ __all__ = [
     "schedules",
     "step",
     "step_sync",
+    "streams",
     "tags",
     "task",
     "tasks",

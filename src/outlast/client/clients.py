@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -59,6 +59,18 @@ async def send(request: Request[T], *, budget: float = BUDGET) -> T:
 def send_sync(request: Request[T], *, budget: float = BUDGET) -> T:
     """Blocking `send`."""
     return _blocking().send(request, budget=budget)
+
+
+async def lines(request: Request[object], *, silence: float) -> AsyncIterator[str]:
+    """Yield the lines of an answer as they come. Raises `ApiError` or `TransportError`."""
+    client = await _client()
+    async for line in client.transport.lines(request, silence=silence):
+        yield line
+
+
+def lines_sync(request: Request[object], *, silence: float) -> Iterator[str]:
+    """Blocking `lines`."""
+    return _blocking().lines(request, silence=silence)
 
 
 async def send_trigger(wanted: Trigger) -> Triggered:

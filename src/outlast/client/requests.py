@@ -53,11 +53,12 @@ class Request(Generic[T]):
     content_type: str = "application/json"
     query: tuple[tuple[str, str], ...] = ()
     patience: float = 0.0
+    more_headers: tuple[tuple[str, str], ...] = ()
     request_key: str = field(default_factory=lambda: str(uuid4()))
 
     def headers(self) -> dict[str, str]:
         """Return the headers that belong to this request alone."""
-        headers = {"content-type": self.content_type}
+        headers = {"content-type": self.content_type, **dict(self.more_headers)}
         if self.method != "GET":
             headers[REQUEST_KEY] = self.request_key
         return headers

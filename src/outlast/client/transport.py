@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeVar
@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import httpx
 
 from outlast.client.errors import TransportError
-from outlast.client.requests import BUDGET, Reply, Request, read, retry_delay
+from outlast.client.requests import BUDGET, Reply, Request, error_of, read, retry_delay
 from outlast.client.settings import Settings
 
 T = TypeVar("T")
@@ -65,6 +65,28 @@ class SyncTransport:
                 wait = answered
             time.sleep(wait)
 
+    def lines(self, request: Request[object], *, silence: float) -> Iterator[str]:
+        """Yield the lines of an answer as they come. Raises `ApiError` or `TransportError`.
+
+        `silence`: after so many seconds without a word the connection counts as lost.
+        """
+        timeout = httpx.Timeout(silence, connect=_CONNECT_SECONDS)
+        try:
+            with self._http.stream(
+                request.method,
+                _address(self._url + request.path),
+                headers=request.headers(),
+                timeout=timeout,
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    raise error_of(request, _reply(response))
+                lines = _Lines()
+                for piece in response.iter_bytes():
+                    yield from lines.take(piece)
+        except httpx.TransportError as error:
+            raise _cut_off(request, error) from error
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -106,6 +128,29 @@ class AsyncTransport:
                     return read(request, reply)
                 wait = answered
             await asyncio.sleep(wait)
+
+    async def lines(self, request: Request[object], *, silence: float) -> AsyncIterator[str]:
+        """Yield the lines of an answer as they come. Raises `ApiError` or `TransportError`.
+
+        `silence`: after so many seconds without a word the connection counts as lost.
+        """
+        timeout = httpx.Timeout(silence, connect=_CONNECT_SECONDS)
+        try:
+            async with self._http.stream(
+                request.method,
+                _address(self._url + request.path),
+                headers=request.headers(),
+                timeout=timeout,
+            ) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise error_of(request, _reply(response))
+                lines = _Lines()
+                async for piece in response.aiter_bytes():
+                    for line in lines.take(piece):
+                        yield line
+        except httpx.TransportError as error:
+            raise _cut_off(request, error) from error
 
     async def close(self) -> None:
         """Close the connections."""
@@ -150,6 +195,24 @@ class _Call:
         return time.monotonic() + wait + _LEAST_SECONDS <= self._until
 
 
+class _Lines:
+    """Lines of an answer however its pieces fall; only a line feed ends one."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def take(self, piece: bytes) -> list[str]:
+        """Return the lines that a piece completes."""
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        return [line.decode() for line in whole]
+
+
+def _cut_off(request: Request[object], error: httpx.TransportError) -> TransportError:
+    return TransportError(
+        f"{request.method} {request.path} was cut off ({type(error).__name__}: {error})"
+    )
+
+
 def _reply(response: httpx.Response) -> Reply:
     return Reply(response.status_code, response.content, response.headers)
 
@@ -160,9 +223,7 @@ class _Bearer(httpx.Auth):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def auth_flow(
-        self, request: httpx.Request
-    ) -> Generator[httpx.Request, httpx.Response, None]:
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Send the request with its credential."""
         request.headers["authorization"] = f"Bearer {self._settings.bearer}"
         yield request

@@ -122,6 +122,18 @@ class Runtime(Protocol):
     def store_sync(self, *, refresh: bool = False) -> None:
         """Blocking `store`."""
 
+    def append(self, key: str, data: str, *, target: str, writer: str | None) -> None:
+        """Append a chunk, JSON text, to a stream; a replay does not repeat it.
+
+        What a `writer` appends is appended again whenever the code runs again.
+        """
+
+    async def appended(self, most: int = 0) -> None:
+        """Return when no more than so many characters of chunks are not stored."""
+
+    def appended_sync(self, most: int = 0) -> None:
+        """Blocking `appended`."""
+
     def logs(self, level: LogLevel) -> bool:
         """Say whether the log level of the project lets a level pass."""
 

@@ -2,6 +2,7 @@
 
 import re
 
+from outlast.protocol.streams import MAX_KEY, is_key
 from outlast.sdk.errors import UsageError
 
 _UNFIT = re.compile("[\0\ud800-\udfff]")
@@ -25,3 +26,19 @@ def storable_json(text: str, what: str) -> str:
     if "\\u0000" in text and _ESCAPED_NUL.search(text):
         raise UsageError(f"{what} holds the character U+0000, which cannot be stored; remove it")
     return storable(text, what)
+
+
+def fitting(text: str, most: int, what: str) -> str:
+    """Return the text itself. Raises `UsageError` when it has more than `most` bytes."""
+    if len(text) * 4 > most and len(text.encode()) > most:
+        raise UsageError(f"{what} is larger than {most >> 10} KB; send less at once, or a link")
+    return text
+
+
+def stream_key(text: str) -> str:
+    """Return the text itself. Raises `UsageError` when it cannot name a stream."""
+    if not is_key(text):
+        raise UsageError(
+            f"a stream's key has 1 to {MAX_KEY} printable characters and no slash, not {text!r}"
+        )
+    return text

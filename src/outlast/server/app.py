@@ -25,6 +25,7 @@ from outlast.server.routes import (
     reports,
     runs,
     schedules,
+    streams,
     timeline,
     triggers,
     waitpoints,
@@ -78,6 +79,7 @@ def create_app(
         auth,
         environment,
         queues,
+        streams,
         realtime,
     ):
         app.include_router(room.router)

@@ -28,6 +28,9 @@ _CREDENTIAL = re.compile(
     rb"|token|key)=|tr_(?:dev|stg|prod|preview|pat)_",
     re.IGNORECASE,
 )
+_STREAMED = re.compile(
+    r"/api/v3/batches/.*/items|/realtime/v1/streams/[^/]+/(?:self|parent|root)/[^/]+"
+)
 _CORS_HEADER = re.compile(
     r"(?:authorization|content-type|trigger-version|x-trigger-[a-z0-9-]+|last-event-id"
     r"|timeout-seconds|cache-control|idempotency-key|idempotency-key-ttl|traceparent|tracestate)"
@@ -105,7 +108,7 @@ def host_name(host: str) -> str:
 
 def streams(path: str) -> bool:
     """Return whether the body of this path is read piece by piece, with limits of its own."""
-    return path.startswith("/api/v3/batches/") and path.endswith("/items")
+    return _STREAMED.fullmatch(path) is not None
 
 
 def _single(scope: Scope) -> Headers:

@@ -204,6 +204,16 @@ class AsyncRun(Run, Owner):
             raise self._blocking("metadata.flush_sync", "metadata.flush")
         asyncio.run_coroutine_threadsafe(self.stored(refresh=refresh), self._loop).result()
 
+    async def appended(self, most: int = 0) -> None:
+        """Return when no more than so many characters of chunks are not stored."""
+        await self.reports.streams.stored(most)
+
+    def appended_sync(self, most: int = 0) -> None:
+        """Wait in the thread of a sync step; on the loop a typed error."""
+        if threading.get_ident() == self._thread:
+            raise self._blocking("the `_sync` form of a stream's write", "its async form")
+        asyncio.run_coroutine_threadsafe(self.appended(most), self._loop).result()
+
     # Its life
 
     async def _execute_function(self) -> Ending:

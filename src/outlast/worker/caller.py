@@ -89,6 +89,10 @@ class Caller(ABC):
         """Add tags to the run."""
         self.reports.tag(tags)
 
+    def append(self, key: str, data: str, *, target: str, writer: str | None) -> None:
+        """Append a chunk to a stream, at the caller's position or at one of a writer's own."""
+        self.reports.streams.append(self._scope(), key, data, target=target, writer=writer)
+
     def say(self, words: Words) -> bool:
         """Say a line; False when a replay only repeats it."""
         if self.state is State.ENDED:

@@ -1,4 +1,4 @@
-"""What a run only reports: metadata, tags, log lines and spans. None of it steers the run.
+"""What a run only reports: metadata, tags, log lines, spans, streams. None of it steers the run.
 
 Every report has a place in its attempt, (scope, ordinal), so that a replay repeats none. Lines go
 to the supervisor as they are said, because a killed process sends nothing more; the rest gathers.
@@ -30,6 +30,7 @@ from outlast.worker.amending import amend
 from outlast.worker.lines import clean, cut
 from outlast.worker.scopes import Scope
 from outlast.worker.sending import Sending
+from outlast.worker.streams import Streams
 
 MAX_LINES: Final = 10_000
 MAX_TEXT: Final = 4_000_000
@@ -74,6 +75,9 @@ class Reports:
         self._foreign: Scope | None = None
         self._said = 0
         self._said_text = 0
+        self.streams = Streams(
+            claim.chunks, sending, loop=loop, complain=lambda told: self.say("ERROR", told)
+        )
 
     # Where a report stands
 
@@ -131,7 +135,10 @@ class Reports:
 
     def flush(self) -> None:
         """Queue what has gathered. On the loop of the executor only."""
-        if (self._operations or self._fresh_tags) and self._sending.open:
+        if not self._sending.open:
+            return
+        self.streams.flush()
+        if self._operations or self._fresh_tags:
             self._report()
 
     async def stored(self, *, refresh: bool = False) -> None:

@@ -41,6 +41,9 @@ _STARTED = Started()
 _OWN = frozenset({"step", "hook"})
 """Kinds of entries that the run makes itself."""
 
+_AT_ONCE = frozenset({"step", "hook", "trigger", "waitpoint", "peek"})
+"""Kinds of entries that are finished when they are made: the slot is kept for them."""
+
 _PATIENCE = 60.0
 """Seconds a replay waits for the code to give up a wait as it did before."""
 
@@ -329,7 +332,7 @@ class Run(Caller, Possessions, Code):
     def _suspend(self, now: float) -> None:
         """Give the slot back, when the code waits for nothing but open entries."""
         waiting = [item for item in self._waiting if item.waits and not item.abandoned]
-        local = any(item.kind in {"step", "hook", "trigger", "waitpoint"} for item in waiting)
+        local = any(item.kind in _AT_ONCE for item in waiting)
         if not waiting or local or any(item.outcome for item in waiting):
             return
         if not self.slot.may_give_back(now) or any(item.keeps_until > now for item in waiting):

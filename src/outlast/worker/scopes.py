@@ -22,7 +22,9 @@ TaskOf: TypeAlias = asyncio.Future[Any]
 class Scope:
     """What has been counted in one scope so far."""
 
-    __slots__ = ("_children", "_counts", "lines", "ordinal", "parent", "path", "position")
+    __slots__ = (
+        "_children", "_counts", "chunks", "lines", "ordinal", "parent", "path", "position",
+    )  # fmt: skip
 
     def __init__(self, path: str = "", parent: "Scope | None" = None) -> None:
         self.path = path
@@ -33,6 +35,8 @@ class Scope:
         """Changes of metadata made, each with its ordinal from 1."""
         self.lines = 0
         """Lines said, likewise."""
+        self.chunks = 0
+        """Chunks appended to streams, likewise."""
         self._counts: dict[str, int] = {}
         self._children: dict[str, int] = {}
 

@@ -148,6 +148,10 @@ class SyncRun(Run):
         """Return when metadata and tags are stored."""
         self.block(self.stored(refresh=refresh))
 
+    def appended_sync(self, most: int = 0) -> None:
+        """Return when no more than so many characters of chunks are not stored."""
+        self.block(self.reports.streams.stored(most))
+
     # And on a loop that the function has started itself
 
     async def recall(
@@ -184,6 +188,10 @@ class SyncRun(Run):
     async def store(self, *, refresh: bool = False) -> None:
         """Return when metadata and tags are stored."""
         await self._bridge(self.stored(refresh=refresh))
+
+    async def appended(self, most: int = 0) -> None:
+        """Return when no more than so many characters of chunks are not stored."""
+        await self._bridge(self.reports.streams.stored(most))
 
     # Its life
 

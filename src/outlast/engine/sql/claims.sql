@@ -6,7 +6,7 @@ select r.id as run_id, r.task, r.queue, r.concurrency_key,
   case when s.suspect is null and s.machine is null then r.executor else 'dedicated' end as executor,
   coalesce(r.payload, b.data) as payload, r.payload_type, r.retry, r.max_duration, r.seed,
   r.parent_id, r.root_id, r.depth, r.batch_id, r.idempotency_shown, r.is_test, r.replayed_from is not null as is_replay,
-  r.trace_context, r.created_at, r.delay_until, r.tags || coalesce(g.tags, '{}') as tags,
+  r.trace_context, r.created_at, r.delay_until, coalesce(g.tags, '{}') as tags,
   coalesce(m.value::text, r.metadata, '{}') as metadata,
   s.token, s.attempt, s.started_at, s.session_id, v.name as version,
   coalesce(s.machine, r.machine) as machine, s.active_seconds - s.earlier_seconds as spent,
@@ -49,7 +49,7 @@ where s.run_id = any (:runs::text[])
 union all
 select s.run_id, 'chunks', p.scope, p.chunks
 from outlast.run_state s
-join outlast.position p on p.run_id = s.run_id and p.attempt = s.attempt and p.chunks > 0
+join outlast.position p on p.run_id = s.run_id and p.attempt = s.attempt and p.chunks > 0 and p.scope not like '!%'
 where s.run_id = any (:runs::text[])
 union all
 select s.run_id, 'lines', l.scope, max(l.ordinal)
