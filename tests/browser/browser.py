@@ -5,8 +5,9 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,25 @@ class Browser:
         status: int = await self.call("goto", self.base + path)
         return status
 
-    async def sees(self, text: str, where: str = "body") -> None:
+    async def sees(self, text: str, where: str = "body", *, seconds: float = 10) -> None:
         """Wait until a part of the page says something."""
-        script = (
-            f"document.querySelector({json.dumps(where)})?.innerText.includes({json.dumps(text)})"
-        )
-        try:
-            await self.call("waitFor", script)
-        except AssertionError as error:
-            shown = await self.call("text", "body")
-            raise AssertionError(f"{where} never said {text!r}; it says:\n{shown}") from error
+        await self._reads(text, where, seconds, wanted=True)
+
+    async def sees_no(self, text: str, where: str = "body", *, seconds: float = 10) -> None:
+        """Wait until a part of the page says something no more."""
+        await self._reads(text, where, seconds, wanted=False)
+
+    async def _reads(self, text: str, where: str, seconds: float, *, wanted: bool) -> None:
+        script = f"document.querySelector({json.dumps(where)})?.innerText ?? ''"
+        deadline = time.monotonic() + seconds
+        shown = ""
+        while time.monotonic() < deadline:
+            with suppress(AssertionError):  # a page that is about to leave answers nothing
+                shown = await self.call("evaluate", script)
+                if (text in shown) is wanted:
+                    return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{where}: {text!r} is {'not ' if wanted else ''}there:\n{shown}")
 
     async def press(self, *keys: str) -> None:
         """Press keys, one after the other."""

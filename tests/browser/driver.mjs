@@ -36,7 +36,6 @@ const own = {
   cookies: () => context.cookies(),
   // scripts of the test are not the page's: its policy holds for them only through this door
   evaluate: (script) => page.evaluate(script),
-  waitFor: (script) => page.waitForFunction(script).then(() => null),
   goto: (url) => page.goto(url, { waitUntil: "load" }).then((reply) => reply.status()),
   text: (selector) => page.locator(selector).first().innerText(),
   screenshot: (path, fullPage) => page.screenshot({ path, fullPage }).then(() => null),

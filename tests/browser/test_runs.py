@@ -1,6 +1,6 @@
 """The list of runs in a browser: empty, filled, live, filtered, and acted on in bulk."""
 
-from conftest import Stage
+from scene import Stage
 
 
 async def test_a_run_appears_and_completes_without_a_reload(stage: Stage) -> None:
@@ -10,7 +10,7 @@ async def test_a_run_appears_and_completes_without_a_reload(stage: Stage) -> Non
 
     run = await stage.api.trigger(payload={"n": 1}, options={"tags": ["org_1"]})
     claim = await stage.api.worker.claim(run)
-    await stage.browser.sees("executing", "#live_runs")
+    await stage.browser.sees("dequeued", "#live_runs")
     claim.complete('{"total": 42}')
 
     await stage.browser.sees("completed", "#live_runs")
