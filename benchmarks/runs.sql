@@ -41,7 +41,10 @@ from identified;
 insert into outlast.run_end (run_id, status, output, attempt, finished_at)
 select run_id, status, '1', 1, updated_at from outlast.run_state where status not in ('queued', 'executing');
 
-insert into outlast.tag (run_id, tag) select id, 'late' from identified where n % 500 = 5;
+insert into outlast.tag (run_id, tag, environment_id)
+select id, 'late', ':environment' from identified where n % 500 = 5
+union all
+select r.id, t.tag, ':environment' from outlast.run r cross join unnest(r.tags) as t (tag);
 
 insert into outlast.bulk_action (id, environment_id, kind, status, taken_all, total, worked_at, created_at)
 values ('bulk_1', ':environment', 'cancel', 'completed', true, 0, now(), now());

@@ -22,10 +22,12 @@ PLANS: list[tuple[str, RunFilters]] = [
     ("run_pkey", RunFilters(root_only=True)),
     ("run_pkey", RunFilters(is_test=False)),
     ("run_state_open_idx", RunFilters(statuses=(Status.WAITING,))),
-    ("run_state_failed_idx", RunFilters(statuses=(Status.CRASHED, Status.TIMED_OUT))),
+    ("run_state_ended_idx", RunFilters(statuses=(Status.CRASHED, Status.TIMED_OUT))),
     ("run_task_idx", RunFilters(tasks=("rare",))),
     ("run_task_idx", RunFilters(tasks=("rare", "task-1"))),
     ("run_state_version_idx", RunFilters(versions=("20260100.1",))),
+    ("tag_run_idx", RunFilters(tags=("old",))),
+    ("tag_run_idx", RunFilters(tags=("late", "org_42"))),
     ("run_queue_idx", RunFilters(queues=("slow",))),
     ("run_task_idx", RunFilters(queues=("task/rare",))),
     ("run_machine_idx", RunFilters(machines=("micro",))),
@@ -70,8 +72,7 @@ async def test_a_filter_reads_along_its_index(
     runs: Runs, filled: tuple[str, str], index: str, filters: RunFilters
 ) -> None:
     """And no table is read from one end to the other."""
-    base = RUNS.choose_runs if filters.bulk is None else RUNS.choose_bulk_runs
-    choice = compose(base, filled[1], filters, Page())
+    choice = compose(RUNS.choose_runs, filled[1], filters, Page())
     async with runs._database.acquire() as executor:
         text = await executor.connection.fetchval(
             f"explain (format json) {choice.statement.sql}", *choice.values
@@ -89,21 +90,10 @@ def _nodes(plan: dict[str, object]) -> Iterator[dict[str, object]]:
         yield from _nodes(child)
 
 
-async def test_runs_with_a_tag_are_looked_for_by_it(runs: Runs, filled: tuple[str, str]) -> None:
-    async with runs._database.acquire() as executor:
-        text = await executor.connection.fetchval(
-            f"explain (format json) {RUNS.find_tagged.sql}", filled[1], ["org_42"], 20_001
-        )
-
-    found = {node.get("Index Name") for node in _nodes(json.loads(text)[0]["Plan"])}
-    assert "run_tag_idx" in found
-
-
 async def test_a_tag_of_many_old_runs_gives_whole_pages(
-    runs: Runs, filled: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    runs: Runs, filled: tuple[str, str]
 ) -> None:
-    """Also when they are looked at in portions, and another filter leaves few of each."""
-    monkeypatch.setattr("outlast.engine.runs._TAGGED_AT_ONCE", 7)
+    """Also when another filter leaves few of them."""
     filters = RunFilters(tags=("old", "late"), statuses=(Status.QUEUED, Status.FAILED))
 
     first = await runs.page(filled[1], filters, Page(size=10))

@@ -34,7 +34,9 @@ where run_id = :run
 insert into outlast.run_end (run_id, status, output, error, attempt, finished_at)
 values (:run, :status, :output, :error, 1, now())
 -- name: tag
-insert into outlast.tag (run_id, tag) values (:run, :tag)
+insert into outlast.tag (run_id, tag, environment_id)
+select run_id, :tag, environment_id from outlast.run_state where run_id = :run
+on conflict do nothing
 -- name: metadata
 insert into outlast.metadata (run_id, value, updated_at) values (:run, :value::text::jsonb, now())
 -- name: log
@@ -224,10 +226,7 @@ async def test_every_filter_chooses(desk: Desk) -> None:
     assert await desk.listed(versions=("20200101.1",)) == []
 
 
-async def test_a_tag_that_many_runs_have_is_found_too(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("outlast.engine.runs._MOST_TAGGED", 1)
+async def test_tags_of_the_trigger_and_later_ones_are_listed_in_one_order(desk: Desk) -> None:
     made = await desk.trigger(*(Trigger(task="one", tags=("x",)) for _ in range(3)))
     await desk.trigger(Trigger(task="one"))
     [late_tagged] = await desk.trigger(Trigger(task="one"))

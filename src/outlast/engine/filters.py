@@ -27,8 +27,17 @@ _OF_VERSION = """s.version_id = (
   select v.id from outlast.version v where v.environment_id = $1 and v.name = ?::text)"""
 _IN_OWN_QUEUE = "r.queue = 'task/' || r.task"
 """A run in the queue of its task is found by the task's index, any other by the queue's."""
-_WITH_TAG = """(r.tags && ?::text[] or exists (
-  select from outlast.tag t where t.run_id = r.id and t.tag = any (?::text[])))"""
+_TAGGED = "join outlast.tag t on t.run_id = r.id and t.environment_id = $1"
+_WITH_TAG = """exists (
+  select from outlast.tag x where x.run_id = r.id and x.tag = any (?::text[]))"""
+_OF_BULK = "join outlast.bulk_run b on b.result_id = r.id"
+_OF_KIND = {
+    has_ended: "(s.status in ("
+    + ", ".join(f"'{status.value}'" for status in Status if (status in FINAL) is has_ended)
+    + ")) is true"
+    for has_ended in (True, False)
+}
+"""What an index on statuses holds, in its own words: a query has to say the same to use it."""
 
 
 class RunFilters(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,12 +83,15 @@ class _Composer:
     """
 
     def __init__(self, environment_id: str) -> None:
+        self.sources: list[str] = []
+        self.ids = ["r.id", "s.run_id"]
+        """The same id in all tables: the planner does not conclude one bound from another."""
         self.fragments: list[str] = []
         self.values: list[object] = [environment_id]
         self._choices: list[list[str]] = []
 
     def branches(self) -> list[list[str]]:
-        """Return the conditions of every branch, which have no run in common."""
+        """Return the conditions of every branch."""
         return [[*chosen, *self.fragments] for chosen in product(*self._choices)]
 
     def choose(self, fragments: list[str]) -> None:
@@ -102,6 +114,16 @@ class _Composer:
         self.values.append(value)
         self.fragments.append(fragment.replace("?", f"${len(self.values)}"))
 
+    def join(self, source: str, run_id: str) -> None:
+        """Add a table that has the runs in the order of their ids."""
+        self.sources.append(source)
+        self.ids.append(run_id)
+
+    def bound(self, operator: str, run_id: str) -> None:
+        """Bound the ids; call it once everything is joined."""
+        self.values.append(run_id)
+        self.fragments += [f"{one} {operator} ${len(self.values)}::text" for one in self.ids]
+
 
 def statuses_named(names: Iterable[str]) -> tuple[Status, ...]:
     """Return the statuses of these API names, new or legacy ones. Raises `InvalidRequest`."""
@@ -119,44 +141,27 @@ def statuses_named(names: Iterable[str]) -> tuple[Status, ...]:
     return tuple(found)
 
 
-def compose(
-    base: Statement,
-    environment_id: str,
-    filters: RunFilters,
-    page: Page,
-    *,
-    tagged: Sequence[str] | None = None,
-) -> Choice:
-    """Return the query for the ids of a page of checked filters.
-
-    `base` begins it, with the bulk action as its second parameter where one is asked for. `tagged`
-    are all runs with one of the tags, when they are few; a tag that many runs have is looked for
-    from the newest run on instead.
-    """
+def compose(base: Statement, environment_id: str, filters: RunFilters, page: Page) -> Choice:
+    """Return the query for the ids of a page of checked filters. `base` begins it."""
     composer = _Composer(environment_id)
-    if filters.bulk is not None:
-        composer.values.append(filters.bulk)
     _add_choices(composer, filters)
     _add_facts(composer, filters)
     _add_range(composer, filters)
-    if tagged is not None:
-        composer.add("r.id = any (?::text[])", list(tagged))
-    elif filters.tags:
-        composer.add(_WITH_TAG, list(filters.tags))
     order = "desc"
     if page.before is not None:
-        composer.add("r.id > ?::text", page.before)
+        composer.bound(">", page.before)
         order = "asc"
     elif page.after is not None:
-        composer.add("r.id < ?::text", page.after)
+        composer.bound("<", page.after)
     tail = f"{order} limit {page.size + 1}"
+    begin = "\n".join([base.sql, *composer.sources, "where r.environment_id = $1"])
     parts = [
-        "\n".join([base.sql, *(f"and {one}" for one in conditions), f"order by r.id {tail}"])
+        "\n".join([begin, *(f"and {one}" for one in conditions), f"order by r.id {tail}"])
         for conditions in composer.branches()
     ]
     sql = parts[0]
     if len(parts) > 1:
-        together = "\nunion all\n".join(f"({part})" for part in parts)
+        together = "\nunion\n".join(f"({part})" for part in parts)
         sql = f"select id from ({together}) r order by id {tail}"  # noqa: S608 - of our own parts
     return Choice(Statement(base.name, sql, ()), composer.values)
 
@@ -168,13 +173,17 @@ def counted(choice: Choice) -> Choice:
 
 
 def _add_choices(composer: _Composer, filters: RunFilters) -> None:
+    if len(filters.tags) > _MOST_BRANCHES:
+        composer.add(_WITH_TAG, list(filters.tags))
+    elif filters.tags:
+        composer.join(_TAGGED, "t.run_id")
+        composer.add_one_of("t.tag = ?::text", filters.tags)
     if filters.statuses:
         composer.choose([_of_status(status) for status in filters.statuses])
     elif filters.versions:
         # Of ended runs an index has the versions; the others are few, or have none yet.
-        ended = ", ".join(f"'{status.value}'" for status in Status if status in FINAL)
         going = [_of_status(status) for status in Status if status not in FINAL]
-        composer.choose([f"s.environment_id = $1 and s.status in ({ended})", *going])
+        composer.choose([f"s.environment_id = $1 and {_OF_KIND[True]}", *going])
     if filters.versions:
         composer.add_one_of(_OF_VERSION, filters.versions)
     if filters.tasks:
@@ -184,6 +193,9 @@ def _add_choices(composer: _Composer, filters: RunFilters) -> None:
 
 
 def _add_facts(composer: _Composer, filters: RunFilters) -> None:
+    if filters.bulk is not None:
+        composer.join(_OF_BULK, "b.result_id")
+        composer.add("b.bulk_id = ?::text", filters.bulk)
     if filters.queues:
         _add_queues(composer, filters.queues)
     if filters.batch is not None:
@@ -200,7 +212,8 @@ def _add_facts(composer: _Composer, filters: RunFilters) -> None:
 
 def _of_status(status: Status) -> str:
     """Return the condition with the word itself, so that the planner sees which index fits."""
-    return f"s.environment_id = $1 and s.status = '{Status(status).value}'"
+    kind = _OF_KIND[status in FINAL]
+    return f"s.environment_id = $1 and s.status = '{Status(status).value}' and {kind}"
 
 
 def _add_queues(composer: _Composer, queues: tuple[str, ...]) -> None:
@@ -218,10 +231,10 @@ def _add_range(composer: _Composer, filters: RunFilters) -> None:
     """Bound the creation time; the ids, which are in its order, do the searching."""
     if filters.created_from is not None:
         composer.add("r.created_at >= ?::timestamptz", filters.created_from)
-        composer.add("r.id >= ?::text", _floor(filters.created_from, -_CLOCK_SLACK_MS))
+        composer.bound(">=", _floor(filters.created_from, -_CLOCK_SLACK_MS))
     if filters.created_to is not None:
         composer.add("r.created_at <= ?::timestamptz", filters.created_to)
-        composer.add("r.id < ?::text", _floor(filters.created_to, _CLOCK_SLACK_MS))
+        composer.bound("<", _floor(filters.created_to, _CLOCK_SLACK_MS))
 
 
 def _floor(moment: datetime, slack: int) -> str:

@@ -19,9 +19,6 @@ RUNS = load("runs")
 MAX_CHILDREN = 100
 MOST_COUNTED = 100_000
 _MAX_LINES = 10_000
-_MOST_TAGGED = 20_000
-_TAGGED_AT_ONCE = 1_000
-_AFTER_ALL = "run`"  # sorts behind every run's id
 
 _errors = msgspec.json.Decoder(RunError)
 _retries = msgspec.json.Decoder(RetryPolicy)
@@ -241,29 +238,14 @@ class Runs:
 
     async def choose(self, environment_id: str, filters: RunFilters, page: Page) -> list[str]:
         """Return the ids of a page of checked filters in its direction, and one more if any."""
-        tagged = await self._few_tagged(environment_id, filters.tags) if filters.tags else None
-        if tagged is None:
-            return await self._found(_choice(environment_id, filters, page))
-        if page.before is not None:
-            tagged = sorted({run for run in tagged if run > page.before})
-        else:
-            tagged = sorted(
-                {run for run in tagged if run < (page.after or _AFTER_ALL)}, reverse=True
-            )
-        found: list[str] = []
-        for begin in range(0, len(tagged), _TAGGED_AT_ONCE):
-            some = tagged[begin : begin + _TAGGED_AT_ONCE]
-            found += await self._found(_choice(environment_id, filters, page, some))
-            if len(found) > page.size:
-                break
-        return found[: page.size + 1]
+        return await self._found(compose(RUNS.choose_runs, environment_id, filters, page))
 
     async def count(
         self, environment_id: str, filters: RunFilters, *, most: int = MOST_COUNTED
     ) -> int:
         """Return how many runs checked filters find; `most` stands for that many or more."""
-        tagged = await self._few_tagged(environment_id, filters.tags) if filters.tags else None
-        choice = counted(_choice(environment_id, filters, Page(size=most - 1), tagged))
+        page = Page(size=most - 1)
+        choice = counted(compose(RUNS.choose_runs, environment_id, filters, page))
         async with self._database.acquire() as executor:
             [row] = await executor.fetch_values(_Count, choice.statement, choice.values)
         return row.count
@@ -272,17 +254,6 @@ class Runs:
         async with self._database.acquire() as executor:
             rows = await executor.fetch_values(_Id, choice.statement, choice.values)
         return [row.id for row in rows]
-
-    async def _few_tagged(self, environment_id: str, tags: tuple[str, ...]) -> list[str] | None:
-        """Return the runs with one of the tags, None when they are many."""
-        rows = await self._database.fetch(
-            _Id,
-            RUNS.find_tagged,
-            environment_id=environment_id,
-            tags=list(tags),
-            limit=_MOST_TAGGED + 1,
-        )
-        return [row.id for row in rows] if len(rows) <= _MOST_TAGGED else None
 
     async def has_ended(self, environment_id: str, run_id: str) -> bool:
         """Return whether a run has ended. Raises `NotFound`."""
@@ -322,10 +293,3 @@ class Runs:
         return await self._database.fetch(
             RunEvent, RUNS.list_events, run_id=run_id, after=after, limit=limit
         )
-
-
-def _choice(
-    environment_id: str, filters: RunFilters, page: Page, tagged: Sequence[str] | None = None
-) -> Choice:
-    base = RUNS.choose_runs if filters.bulk is None else RUNS.choose_bulk_runs
-    return compose(base, environment_id, filters, page, tagged=tagged)

@@ -35,13 +35,17 @@ create table outlast.bulk_run (
 create index bulk_run_open_idx on outlast.bulk_run (bulk_id) where outcome is null;
 create index bulk_run_result_idx on outlast.bulk_run (bulk_id, result_id) where result_id is not null;
 
--- With the run's id, so that a list by status is read in its order.
+-- With the run's id, so that a list by status is read in its order. `is true`: a query takes one of these indexes only
+-- if it says the same, which lists do. A turn looks runs up by id and knows their status too; planned while the table
+-- was empty, it would read every queued run ever after.
 drop index outlast.run_state_open_idx;
+drop index outlast.run_state_failed_idx;
 create index run_state_open_idx on outlast.run_state (environment_id, status, run_id)
-  where status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying');
-
+  where (status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true;
+create index run_state_ended_idx on outlast.run_state (environment_id, status, run_id)
+  where (status in ('completed', 'canceled', 'failed', 'crashed', 'system_failure', 'timed_out', 'expired')) is true;
 create index run_state_version_idx on outlast.run_state (environment_id, version_id, run_id)
-  where status in ('completed', 'canceled', 'failed', 'crashed', 'system_failure', 'timed_out', 'expired');
+  where (status in ('completed', 'canceled', 'failed', 'crashed', 'system_failure', 'timed_out', 'expired')) is true;
 drop index outlast.run_parent_idx;
 create index run_parent_idx on outlast.run (environment_id, parent_id, id) where parent_id is not null;
 drop index outlast.run_batch_idx;
@@ -56,3 +60,14 @@ alter table outlast.run_state add column earlier_seconds double precision not nu
 
 -- When the present attempt began.
 alter table outlast.run_state add column attempt_at timestamptz;
+
+-- Tags of the trigger stand here too, beside those that came later: a list by tag is read in the order of the runs.
+drop index outlast.run_tag_idx;
+drop index outlast.tag_run_idx;
+alter table outlast.tag add column environment_id text collate "C";
+update outlast.tag t set environment_id = s.environment_id from outlast.run_state s where s.run_id = t.run_id;
+insert into outlast.tag (run_id, tag, environment_id)
+  select r.id, t.tag, r.environment_id from outlast.run r cross join unnest(r.tags) as t (tag)
+  on conflict do nothing;
+alter table outlast.tag alter column environment_id set not null;
+create index tag_run_idx on outlast.tag (environment_id, tag, run_id);

@@ -34,6 +34,7 @@ returning 'queue counter' as finding, q.name as subject
 select 'executing without a session' as finding, s.run_id as subject
 from outlast.run_state s
 where s.environment_id = :environment::text and s.status in ('dequeued', 'executing')
+  and (s.status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true
   and not exists (select from outlast.session x where x.id = s.session_id)
 
 -- name: queued_nowhere
@@ -41,6 +42,7 @@ where s.environment_id = :environment::text and s.status in ('dequeued', 'execut
 select 'queued without a ready row' as finding, s.run_id as subject
 from outlast.run_state s
 where s.environment_id = :environment::text and s.status = 'queued'
+  and (s.status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true
   and not exists (select from outlast.ready r where r.lane_id = s.lane_id and r.run_id = s.run_id
                   and r.rank = s.ready_rank and r.at = s.ready_at)
 
@@ -48,6 +50,7 @@ where s.environment_id = :environment::text and s.status = 'queued'
 select 'delayed or retrying without a timer' as finding, s.run_id as subject
 from outlast.run_state s
 where s.environment_id = :environment::text and s.status in ('delayed', 'retrying')
+  and (s.status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true
   and not exists (select from outlast.timer t where t.environment_id = s.environment_id and t.ref = s.run_id
                   and t.kind in ('delay', 'retry'))
 
@@ -56,6 +59,7 @@ where s.environment_id = :environment::text and s.status in ('delayed', 'retryin
 select 'waiting for nothing' as finding, s.run_id as subject
 from outlast.run_state s
 where s.environment_id = :environment::text and s.status = 'waiting' and s.reason is null
+  and (s.status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true
   and not exists (select from outlast.entry e
                   where e.run_id = s.run_id and e.key = any (s.awaiting) and e.outcome is null)
 

@@ -11,6 +11,7 @@ select min(d.at) as at from (
 -- Runs that a worker executes, or is about to.
 select run_id as run, token from outlast.run_state
 where environment_id = :environment::text and status in ('dequeued', 'executing')
+  and (status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true
 
 -- name: finished
 -- Entries that have ended while their run still waits for them: the news is on its way.

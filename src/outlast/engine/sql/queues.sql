@@ -52,6 +52,7 @@ from outlast.run_state s
 cross join lateral (
   select * from outlast.run x where x.environment_id = s.environment_id and x.id = s.run_id limit 1) r
 where s.environment_id = :environment_id::text and s.status = 'pending_version' and s.run_id > :after::text
+  and (s.status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true
 order by s.run_id limit :limit::int
 
 -- name: oldest

@@ -5,7 +5,7 @@ select r.id, r.task, s.status, r.queue, r.concurrency_key, r.executor, r.machine
   r.max_duration, v.name as version, s.attempt, r.is_test, r.idempotency_key, r.idempotency_shown,
   r.idempotency_scope, r.parent_id, r.root_id, r.depth, r.trigger_function, r.batch_id,
   r.replayed_from, s.active_seconds, s.reason, coalesce(m.value::text, r.metadata) as metadata,
-  array(select tag from outlast.tag t where t.run_id = r.id union select unnest(r.tags) order by 1) as tags
+  array(select tag from outlast.tag t where t.run_id = r.id order by tag) as tags
 from outlast.run r
 join outlast.run_state s on s.run_id = r.id
 left join outlast.run_end e on e.run_id = r.id
@@ -15,24 +15,9 @@ where r.environment_id = :environment_id::text and r.id = any (:ids::text[])
 order by r.id desc
 
 -- name: choose_runs
--- The beginning of every list; filters.py adds whitelisted conditions, the order and the limit.
-select r.id from outlast.run r join outlast.run_state s on s.run_id = r.id
-where r.environment_id = :environment_id::text
-
--- name: choose_bulk_runs
--- The same within one bulk action, whose own index gives the order.
-select r.id from outlast.bulk_run b
-join outlast.run r on r.id = b.result_id
+-- The beginning of every list; filters.py adds whitelisted joins and conditions, the order and the limit.
+select r.id from outlast.run r
 join outlast.run_state s on s.run_id = r.id
-where r.environment_id = :environment_id::text and b.bulk_id = :bulk::text
-
--- name: find_tagged
--- In no order: the index on tags has none. The runs of one tag are few or the answer is cut.
-(select r.id from outlast.run r
- where r.environment_id = :environment_id::text and r.tags && :tags::text[] and r.tags <> '{}'
- limit :limit::int)
-union all
-(select t.run_id from outlast.tag t where t.tag = any (:tags) limit :limit)
 
 -- name: read_contents
 select r.id, coalesce(r.payload, b.data) as payload, r.payload_type, e.output, e.error, r.retry,
@@ -67,6 +52,7 @@ where r.environment_id = :environment_id::text and r.id = :id::text
 select s.run_id as id from outlast.run_state s
 join outlast.environment e on e.id = s.environment_id
 where s.environment_id = :environment_id::text and s.status = 'waiting' and s.reason is not null
+  and (s.status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true
   and s.version_id is distinct from e.current_version_id
 order by s.run_id
 

@@ -168,7 +168,9 @@ begin
   from outlast.ready r
   where r.ctid = any (ready_rows(array(
     select run_id from outlast.run_state
-    where environment_id = env and status = 'queued' and version_id = any (versions))));
+    where environment_id = env and status = 'queued'
+      and version_id = any (versions)
+      and (status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true)));
   if moved is null then return; end if;
   perform withdraw(env, runs);
   insert into outlast.event (run_id, at, kind, detail)

@@ -66,6 +66,11 @@ begin
     ttl, coalesce(priority, 0), retry, max_duration, machine, version_pin, coalesce(is_test, false),
     replayed_from, schedule, trace_context, decode(seed, 'hex'), moment
   from unnest(items);
+  if exists (select from unnest(items) where cardinality(tags) > 0) then
+    insert into outlast.tag (run_id, tag, environment_id)
+    select i.run, t.tag, env from unnest(items) i cross join unnest(i.tags) as t (tag) order by i.run, t.tag
+    on conflict do nothing;
+  end if;
   with item as (
     select i.*, l.id as lane_id, greatest(moment,
         coalesce(to_timestamp(i.delay_until), moment + make_interval(secs => i.delay), moment)) as starts_at

@@ -167,14 +167,12 @@ declare
   held text[];
   fresh text[];
 begin
-  held := array(
-    select unnest(r.tags) from outlast.run_state s
-    join outlast.run r on r.environment_id = s.environment_id and r.id = s.run_id
-    where s.run_id = goal
-    union select t.tag from outlast.tag t where t.run_id = goal);
+  held := array(select t.tag from outlast.tag t where t.run_id = goal);
   fresh := array(select distinct w from unnest(wanted) w where w <> all (held));
-  insert into outlast.tag (run_id, tag)
-  select goal, f from unnest(fresh[1 : greatest(0, most - cardinality(held))]) f order by f
+  insert into outlast.tag (run_id, tag, environment_id)
+  select s.run_id, f, s.environment_id
+  from outlast.run_state s cross join unnest(fresh[1 : greatest(0, most - cardinality(held))]) f
+  where s.run_id = goal order by f
   on conflict do nothing;
   return greatest(0, cardinality(held) + cardinality(fresh) - most);
 end $$;

@@ -66,6 +66,11 @@ begin
   if pushed is null then return; end if;
   delete from outlast.blob b using unnest(pushed) p, outlast.run r
   where r.environment_id = env and r.id = p.target and b.id = r.payload_blob;
+  delete from outlast.tag t using unnest(pushed) p, outlast.run r  -- not those that came later
+  where r.environment_id = env and r.id = p.target and t.run_id = r.id and t.tag = any (r.tags);
+  insert into outlast.tag (run_id, tag, environment_id)
+  select p.target, t.tag, env from unnest(pushed) p cross join unnest((p.item).tags) as t (tag) order by 1, 2
+  on conflict do nothing;
   update outlast.run r
   set payload = (p.item).payload, payload_type = (p.item).payload_type, payload_blob = (p.item).payload_blob,
       metadata = (p.item).metadata, tags = coalesce((p.item).tags, '{}'), retry = (p.item).retry,
