@@ -193,10 +193,24 @@ class Catalogue:
             raise NotFound(f"there is no version {version_id!r} in this environment")
         return found
 
-    async def versions(self, environment_id: str, limit: int = 100) -> list[Version]:
-        """Return the versions of an environment, newest first."""
+    async def versions(
+        self,
+        environment_id: str,
+        limit: int = 100,
+        *,
+        after: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[Version]:
+        """Return versions, newest first; `after` is the id of the last one of a page."""
         return await self._database.fetch(
-            Version, CATALOGUE.list_versions, environment_id=environment_id, limit=limit
+            Version,
+            CATALOGUE.list_versions,
+            environment_id=environment_id,
+            after=after,
+            since=since,
+            until=until,
+            limit=limit,
         )
 
     async def has_queue(self, environment_id: str, name: str, *, fresh: bool = False) -> bool:

@@ -27,6 +27,8 @@ from outlast.engine.limits import Limits
 from outlast.engine.liveness import SESSIONS, Sweep
 from outlast.engine.migrations import check, migrate
 from outlast.engine.notices import Notices
+from outlast.engine.objects import ObjectSettings, ObjectStore
+from outlast.engine.packets import DatabaseStore, Packets
 from outlast.engine.queues import Queues
 from outlast.engine.replays import Replays
 from outlast.engine.reports import Reports
@@ -68,6 +70,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     pooler: bool = False
     version_grace: float | None = GRACE_SECONDS
     """Seconds that runs wait for a worker of their version; None: for ever."""
+    objects: ObjectSettings | None = None
+    """An S3-compatible store for packets; None: they lie in the database."""
     clock: Callable[[], datetime | None] | None = None
     """Tests own durable time through this; None: the database's clock."""
 
@@ -136,7 +140,16 @@ class Engine:
         """Make what callers and clocks ask for."""
         database, settings = self.database, self.settings
         self.admission = Admission(database, self.catalogue, self.ids.milliseconds)
-        self.triggers = Triggers(admission=self.admission, tenancy=self.tenancy, cycles=self.cycles)
+        self._packets = DatabaseStore(database)
+        self.packets = Packets(
+            self._packets if settings.objects is None else ObjectStore(settings.objects), self._ring
+        )
+        self.triggers = Triggers(
+            admission=self.admission,
+            packets=self.packets,
+            tenancy=self.tenancy,
+            cycles=self.cycles,
+        )
         self.queues = Queues(
             database,
             catalogue=self.catalogue,
@@ -273,6 +286,7 @@ class Engine:
         self._agents.repeat("sweep", self._sweep.run_once, _POLL_SECONDS)
         self._agents.repeat("versions", self._versions.run_once, _VERSIONS_SECONDS)
         self._agents.repeat("elect", self._elect, _VERSIONS_SECONDS)
+        self._agents.repeat("packets", self._packets.prune, _AUDIT_SECONDS)
         self._agents.repeat("tokens", self.tokens.prune, _AUDIT_SECONDS)
         self._agents.repeat("sign-ins", self.users.prune, _AUDIT_SECONDS)
         self._agents.repeat("limits", self._limits.run_once, _LIMITS_SECONDS)

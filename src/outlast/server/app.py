@@ -16,9 +16,11 @@ from outlast.server.routes import (
     auth,
     batches,
     bulk,
+    deployments,
     environment,
     gateway,
     health,
+    packets,
     queues,
     realtime,
     replays,
@@ -28,6 +30,7 @@ from outlast.server.routes import (
     streams,
     timeline,
     triggers,
+    unsupported,
     waitpoints,
 )
 from outlast.server.services import Services
@@ -72,17 +75,20 @@ def create_app(
         bulk,
         runs,
         replays,
+        packets,
+        deployments,
         schedules,
         reports,
         timeline,
         waitpoints,
+        streams,
         auth,
         environment,
         queues,
-        streams,
         realtime,
     ):
         app.include_router(room.router)
+    app.router.routes.extend(unsupported.routes)
     if pages is not None:
         app.router.routes.append(_Pages("/", pages(app)))
     problems.install(app)

@@ -24,8 +24,8 @@ from outlast.protocol.triggers import Refusal
 
 logger = logging.getLogger(__name__)
 
-_CLIENT_FAULTS = range(400, 500)
 _RETRIED = frozenset({408, 429})
+_FINAL_FAULTS = frozenset({*range(400, 500), 501}) - _RETRIED
 
 # Never 409: the official client would repeat the same call five times. The text is None where the
 # engine's own words are meant for the caller.
@@ -96,7 +96,12 @@ def invalid(error: ValidationError | RequestValidationError, *, what: str = "bod
     return Problem(400, "invalid_request", text, extra={"details": details})
 
 
-def limited(retry_after: float, *, limit: int | None = None) -> Problem:
+def limited(
+    retry_after: float,
+    *,
+    limit: int | None = None,
+    detail: str = "the server has more waiting callers than it can serve",
+) -> Problem:
     """Return the answer to a caller who comes too often; the official client sleeps until reset."""
     reset = int((time.time() + retry_after) * 1000)
     shown = {"limit": limit if limit is not None else 0, "remaining": 0, "reset": reset}
@@ -114,7 +119,7 @@ def limited(retry_after: float, *, limit: int | None = None) -> Problem:
             "title": "Rate limit exceeded",
             "status": 429,
             "type": "about:blank",
-            "detail": "the server has more waiting callers than it can serve",
+            "detail": detail,
             "secondsUntilReset": math.ceil(retry_after),
         },
     )
@@ -143,7 +148,7 @@ def response(problem: Problem) -> Response:
         body["param"] = problem.param
     body |= problem.extra
     headers = {"content-type": "application/json", **problem.headers}
-    if problem.status in _CLIENT_FAULTS and problem.status not in _RETRIED:
+    if problem.status in _FINAL_FAULTS:
         headers["x-should-retry"] = "false"
     return Response(msgspec.json.encode(body), problem.status, headers)
 

@@ -38,6 +38,7 @@ async def serve(
                 server_id=settings.server_id,
                 encryption_keys=settings.encryption_keys,
                 version_grace=settings.version_grace,
+                objects=settings.objects,
             )
         )
         try:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from outlast.engine.objects import ObjectSettings
 from outlast.engine.versions import GRACE_SECONDS
+from outlast.server.rates import Rate
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 DEFAULT_PORT = 8710
@@ -40,8 +42,15 @@ class ServerSettings:
     """`OUTLAST_MIGRATE`: bring the schema up to date at the start."""
     drain_seconds: float = 1.0
     """`OUTLAST_DRAIN_SECONDS`: how long `/readyz` fails before the sockets close."""
+    rate_limit: Rate | None = None
+    """`OUTLAST_RATE_LIMIT`: requests per minute of each key, as `1500` or `1500:750` with the burst
+    after a pause; an environment's own limit counts before it. None: no limit."""
     version_grace: float = GRACE_SECONDS
     """`OUTLAST_VERSION_GRACE`: seconds that pinned runs wait for a worker of their version."""
+
+    objects: ObjectSettings | None = None
+    """`OUTLAST_S3_BUCKET`, with `OUTLAST_S3_ENDPOINT`, `OUTLAST_S3_REGION`, `OUTLAST_S3_ACCESS_KEY`
+    and `OUTLAST_S3_SECRET_KEY`: packets lie there instead of in the database."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -63,8 +72,11 @@ class ServerSettings:
             given["migrate"] = text.lower() not in {"0", "false", "no"}
         if text := environ.get("OUTLAST_DRAIN_SECONDS"):
             given["drain_seconds"] = _number(text, "OUTLAST_DRAIN_SECONDS")
+        if text := environ.get("OUTLAST_RATE_LIMIT"):
+            given["rate_limit"] = _rate(text)
         if text := environ.get("OUTLAST_VERSION_GRACE"):
             given["version_grace"] = _number(text, "OUTLAST_VERSION_GRACE")
+        given["objects"] = _objects(environ)
         return cls(**given)  # type: ignore[arg-type]  # names and values are matched above
 
     def allowed_hosts(self) -> frozenset[str]:
@@ -75,6 +87,33 @@ class ServerSettings:
         if self.api_url and (name := urlsplit(self.api_url).hostname):
             names.add(f"[{name}]" if ":" in name else name.lower())
         return frozenset(names)
+
+
+def _objects(environ: Mapping[str, str]) -> ObjectSettings | None:
+    """Return the object store of the settings, None when no bucket is named."""
+    if not (bucket := environ.get("OUTLAST_S3_BUCKET", "").strip()):
+        return None
+    return ObjectSettings(
+        bucket=bucket,
+        endpoint=environ.get("OUTLAST_S3_ENDPOINT") or None,
+        region=environ.get("OUTLAST_S3_REGION") or "us-east-1",
+        access_key=_secret(_required(environ, "OUTLAST_S3_ACCESS_KEY"), environ),
+        secret_key=_secret(_required(environ, "OUTLAST_S3_SECRET_KEY"), environ),
+    )
+
+
+def _rate(text: str) -> Rate | None:
+    per_minute, _, burst = text.partition(":")
+    try:
+        limit = int(per_minute)
+        rate = Rate(limit, int(burst) if burst else max(1, limit // 2))
+    except ValueError:
+        raise SettingsError(
+            f"OUTLAST_RATE_LIMIT is no limit: {text!r}; give 1500 or 1500:750"
+        ) from None
+    if limit < 0 or rate.burst < 1:
+        raise SettingsError(f"OUTLAST_RATE_LIMIT must not be negative: {text!r}")
+    return rate if limit else None
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

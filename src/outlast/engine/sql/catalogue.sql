@@ -26,7 +26,8 @@ where environment_id = :environment_id::text and id = :id::text
 
 -- name: list_versions
 select id, environment_id, name, digest, runtime, sdk, created_at from outlast.version
-where environment_id = :environment_id::text
+where environment_id = :environment_id::text and (:after::text is null or id < :after)
+  and (:since::timestamptz is null or created_at >= :since) and (:until::timestamptz is null or created_at <= :until)
 order by id desc limit :limit::int
 
 -- name: insert_version
