@@ -8,7 +8,7 @@ like any other. A run that nobody watches costs nothing.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -205,7 +205,9 @@ class Changes:
             watch.watchers -= 1
             watch.left_at = asyncio.get_running_loop().time()
 
-    async def follow(self, environment: str, target: Target) -> AsyncIterator[frozenset[str]]:
+    async def follow(
+        self, environment: str, target: Target
+    ) -> AsyncGenerator[frozenset[str], None]:
         """Yield the runs of a target, then those that have changed whenever some have."""
         known: Versions = {}
         with self.watch(environment, target) as watch:

@@ -1,5 +1,7 @@
 """Realtime feeds on the wire: the subset of Electric's protocol that the official clients speak."""
 
+import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 HANDLE: Final = "electric-handle"
@@ -10,6 +12,10 @@ UP_TO_DATE: Final = "electric-up-to-date"
 
 BEGINNING: Final = "-1"
 """The offset of who has seen nothing."""
+
+
+_ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 class Column(NamedTuple):
@@ -49,3 +55,14 @@ COLUMNS: Final[dict[str, Column]] = {
     "realtimeStreams": Column("text", dims=1),
     "error": Column("jsonb"),
 }
+
+
+def array(texts: Iterable[str]) -> str:
+    """Return texts as a PostgreSQL array literal."""
+    quoted = ('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
+    return "{" + ",".join(quoted) + "}"
+
+
+def array_of(literal: str | None) -> tuple[str, ...]:
+    """Return the texts of an array literal whose elements are all quoted."""
+    return tuple(_ESCAPED.sub(r"\1", found) for found in _ELEMENT.findall(literal or ""))

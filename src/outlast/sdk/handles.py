@@ -1,14 +1,15 @@
 """What a trigger gives back: the id of a run or batch, and ways to follow it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
 from outlast.client import batches, clients, runs
 from outlast.client.runs import POLL_SECONDS, End
+from outlast.client.subscriptions import RunUpdate
 from outlast.protocol.bodies import BatchBody
 from outlast.protocol.outcomes import ErrorKind, RunError
-from outlast.sdk import runtime
+from outlast.sdk import runtime, subscriptions
 from outlast.sdk.blocking import check_blocking
 from outlast.sdk.durations import Duration, seconds
 from outlast.sdk.errors import UsageError, run_error
@@ -69,6 +70,14 @@ class RunHandle(Generic[Out_co]):
             if end is not None:
                 return self._read(end)
             self._check(deadline)
+
+    def subscribe(self) -> AsyncGenerator[RunUpdate, None]:
+        """Yield the run whenever it changes, until it has ended."""
+        return subscriptions.subscribe(self.id)
+
+    def subscribe_sync(self) -> Iterator[RunUpdate]:
+        """Blocking `subscribe`."""
+        return subscriptions.subscribe_sync(self.id)
 
     async def cancel(self) -> None:
         """Cancel the run and its children. A run that has ended stays as it is."""
@@ -136,6 +145,14 @@ class BatchHandle(Generic[Out_co]):
         """Blocking `retrieve`."""
         check_blocking("batch.retrieve_sync()", "batch.retrieve()")
         return clients.send_sync(batches.retrieve(self._known()))
+
+    def subscribe(self) -> AsyncGenerator[RunUpdate, None]:
+        """Yield the runs of the batch, and each again whenever it changes, without end."""
+        return subscriptions.subscribe_to_batch(self._known())
+
+    def subscribe_sync(self) -> Iterator[RunUpdate]:
+        """Blocking `subscribe`."""
+        return subscriptions.subscribe_to_batch_sync(self._known())
 
     def _known(self) -> str:
         if self.id is None:

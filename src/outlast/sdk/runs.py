@@ -1,4 +1,4 @@
-"""Runs of this environment: read, list, wait for, cancel, replay, reschedule. `bulk` does many."""
+"""Runs of this environment: read, list, follow, cancel, replay. `bulk` does many."""
 
 import json
 import time
@@ -19,10 +19,20 @@ from outlast.sdk.filters import RunFilters, in_query
 from outlast.sdk.handles import RunHandle
 from outlast.sdk.options import TriggerOptions, build
 from outlast.sdk.serde import Codec
+from outlast.sdk.subscriptions import (
+    RunUpdate,
+    subscribe,
+    subscribe_sync,
+    subscribe_to_batch,
+    subscribe_to_batch_sync,
+    subscribe_to_tag,
+    subscribe_to_tag_sync,
+)
 from outlast.sdk.tags import check
 
 __all__ = [
     "RunFilters",
+    "RunUpdate",
     "bulk",
     "cancel",
     "cancel_sync",
@@ -41,6 +51,12 @@ __all__ = [
     "result_sync",
     "retrieve",
     "retrieve_sync",
+    "subscribe",
+    "subscribe_sync",
+    "subscribe_to_batch",
+    "subscribe_to_batch_sync",
+    "subscribe_to_tag",
+    "subscribe_to_tag_sync",
 ]
 
 PAGE: Final = 100

@@ -3,10 +3,11 @@
 `tasks.trigger("export-invoices", payload)`; `@tasks.on_failure` is the hook of every task.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from functools import lru_cache
 from typing import Any, Final, Unpack
 
+from outlast.client.subscriptions import RunUpdate
 from outlast.sdk.batches import BatchItem
 from outlast.sdk.calls import Call
 from outlast.sdk.handles import BatchHandle, RunHandle
@@ -51,6 +52,13 @@ def trigger_sync(
 ) -> RunHandle[Any]:
     """Blocking `trigger`."""
     return _task(task_id).trigger_sync(payload, **options)
+
+
+def trigger_and_subscribe(
+    task_id: str, payload: object = None, /, **options: Unpack[TriggerOptions]
+) -> AsyncGenerator[RunUpdate, None]:
+    """Create a run and yield it whenever it changes, until it has ended."""
+    return _task(task_id).trigger_and_subscribe(payload, **options)
 
 
 def trigger_and_wait(

@@ -1,8 +1,9 @@
 """What can be triggered: a task at hand, or one known by its id only."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
+from outlast.client.subscriptions import RunUpdate
 from outlast.sdk import batch_calls, children
 from outlast.sdk.batches import BatchItem, TaskItem
 from outlast.sdk.blocking import check_blocking
@@ -53,6 +54,21 @@ class Triggerable(Generic[In, Out]):
         """Blocking `trigger`, for Flask, Django, scripts and `def` tasks."""
         check_blocking(f"{self.id}.trigger_sync()", "trigger()")
         return cast("RunHandle[Out]", children.trigger_sync(self, payload, options))
+
+    @overload
+    def trigger_and_subscribe(
+        self: "Triggerable[None, Out]", /, **options: Unpack[TriggerOptions]
+    ) -> AsyncGenerator[RunUpdate, None]: ...
+    @overload
+    def trigger_and_subscribe(
+        self, payload: In, /, **options: Unpack[TriggerOptions]
+    ) -> AsyncGenerator[RunUpdate, None]: ...
+    async def trigger_and_subscribe(
+        self: "Triggerable[Any, Out]", payload: object = None, /, **options: Unpack[TriggerOptions]
+    ) -> AsyncGenerator[RunUpdate, None]:
+        """Create a run and yield it whenever it changes, until it has ended."""
+        async for update in (await self.trigger(payload, **options)).subscribe():
+            yield update
 
     @overload
     def trigger_and_wait(

@@ -9,7 +9,7 @@ from outlast.engine.changes import LiveRun
 from outlast.engine.payloads import JSON
 from outlast.protocol.durations import whole_seconds
 from outlast.protocol.outcomes import RunError
-from outlast.protocol.realtime import COLUMNS
+from outlast.protocol.realtime import COLUMNS, array
 from outlast.protocol.results import form_of
 from outlast.protocol.statuses import NAMES, Status
 
@@ -76,8 +76,8 @@ def row(run: LiveRun) -> dict[str, str | None]:
         "metadataType": JSON,
         "output": run.output,
         "outputType": JSON,
-        "runTags": _array(run.tags),
-        "realtimeStreams": _array(run.streams),
+        "runTags": array(run.tags),
+        "realtimeStreams": array(run.streams),
         "error": None
         if run.error is None
         else form_of(_errors.decode(run.error)).to_json().decode(),
@@ -94,9 +94,3 @@ def _moment(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
-
-
-def _array(texts: Iterable[str]) -> str:
-    """Return a PostgreSQL array literal."""
-    quoted = ('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
-    return "{" + ",".join(quoted) + "}"
