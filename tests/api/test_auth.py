@@ -1,5 +1,6 @@
 """Keys and tokens: who gets in, and what everybody else is told."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -146,3 +147,62 @@ def test_every_object_has_to_be_reached() -> None:
 )
 def test_a_scope_has_a_form(text: str, expected: bool) -> None:
     assert is_scope(text) is expected
+
+
+async def test_a_key_that_comes_too_often_is_told_when_to_come_back(api: Api) -> None:
+    """The official client sleeps until the reset, in milliseconds since the epoch."""
+    await api.engine.tenancy.limit_rate(api.platform.environment.id, 60, 2)
+
+    first = await api.client.post("/api/v1/auth/jwt/claims")
+    await api.client.post("/api/v1/auth/jwt/claims")
+    late = await api.client.post("/api/v1/auth/jwt/claims")
+    async with api.with_bearer(signed(api)) as client:
+        other = await client.get("/api/v1/runs")
+
+    assert first.headers["x-ratelimit-limit"] == "2"
+    assert first.headers["x-ratelimit-remaining"] == "1"
+    assert late.status_code == 429
+    assert late.headers["content-type"] == "application/problem+json"
+    assert late.headers["x-ratelimit-remaining"] == "0"
+    assert 0 < int(late.headers["x-ratelimit-reset"]) / 1000 - time.time() <= 2
+    assert "x-should-retry" not in late.headers
+    assert late.json()["title"] == "Rate limit exceeded"
+    assert other.status_code == 200  # a bucket of its own
+
+
+async def test_without_a_limit_nothing_is_said(api: Api) -> None:
+    reply = await api.client.post("/api/v1/auth/jwt/claims")
+
+    assert "x-ratelimit-limit" not in reply.headers
+
+
+async def test_a_runs_token_hands_out_no_more_than_it_may_do(api: Api) -> None:
+    """Tokens of workers make tokens for browsers; those of browsers make none."""
+    environment = api.platform.environment
+    lent = await api.engine.tokens.mint(environment, ("write:all",), worker="session_1")
+    async with api.with_bearer(lent) as client:
+        good = await client.post(
+            "/api/v1/auth/public-tokens", json={"scopes": ["trigger:tasks:hello"]}
+        )
+        more = await client.post(
+            "/api/v1/auth/public-tokens", json={"scopes": ["write:runs", "read:runs", "admin"]}
+        )
+
+    assert good.status_code == 200
+    assert more.status_code == 403
+    assert more.json()["code"] == "scopes_exceed_key_access"
+    assert more.json()["deniedScopes"] == ["read:runs", "admin"]
+
+
+async def test_a_revoked_key_is_refused_at_once_on_every_server(api: Api) -> None:
+    other = await api.platform.server()
+    made = await api.engine.keys.create(api.platform.environment.id, "ci", seconds=3600)
+    for engine in (api.engine, other):
+        assert await engine.tenancy.open_key(made.secret) is not None
+
+    await api.engine.keys.revoke(api.platform.environment.id, made.id)
+
+    assert await api.engine.tenancy.open_key(made.secret) is None
+    async with asyncio.timeout(2):  # less than what is kept without a notice
+        while await other.tenancy.open_key(made.secret) is not None:  # noqa: ASYNC110 - a cache tells nobody
+            await asyncio.sleep(0.01)

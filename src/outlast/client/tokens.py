@@ -6,11 +6,35 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 
+from outlast.client.requests import Reply, Request
+from outlast.protocol.bodies import PublicTokenReply, PublicTokenRequest, Realtime
+
 ISSUER = "https://id.trigger.dev"
 AUDIENCE = "https://api.trigger.dev"
 """Fixed in the wire contract, whoever runs the server."""
 
 _HEADER = b'{"alg":"HS256"}'
+
+
+def create(
+    scopes: tuple[str, ...],
+    expires: str | int,
+    *,
+    one_time: bool = False,
+    skip_columns: tuple[str, ...] = (),
+) -> Request[str]:
+    """Return the request for a token; `expires` is a duration or seconds since the epoch."""
+    body = PublicTokenRequest(
+        scopes=scopes,
+        expiration_time=expires,
+        one_time_use=one_time,
+        realtime=Realtime(skip_columns=skip_columns) if skip_columns else None,
+    )
+    return Request("POST", "/api/v1/auth/public-tokens", _token, body=body.to_json())
+
+
+def _token(reply: Reply) -> str:
+    return PublicTokenReply.model_validate_json(reply.body).token
 
 
 def sign(

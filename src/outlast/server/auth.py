@@ -11,7 +11,8 @@ from outlast.engine.engine import Engine
 from outlast.engine.errors import Unauthorized
 from outlast.engine.tenancy import Environment
 from outlast.engine.tokens import MAX_TOKEN_CHARS, Token, Tokens
-from outlast.server.problems import forbidden, unauthorized
+from outlast.server.problems import forbidden, limited, unauthorized
+from outlast.server.rates import ALLOWANCE, Rate
 from outlast.server.scopes import reaches, reaches_every
 from outlast.server.services import services
 
@@ -104,11 +105,36 @@ async def authenticate(connection: HTTPConnection) -> Caller:
         raise unauthorized()
     engine = services(connection).engine
     if credential.count(".") == 2:  # noqa: PLR2004 - the three parts of a token; keys have no dots
-        return await _by_token(engine, credential)
-    opened = await engine.tenancy.open_key(credential)
-    if opened is None:
-        raise unauthorized()
-    return Caller(environment=opened.environment, key_id=opened.key_id)
+        caller = await _by_token(engine, credential)
+    else:
+        opened = await engine.tenancy.open_key(credential)
+        if opened is None:
+            raise unauthorized()
+        caller = Caller(environment=opened.environment, key_id=opened.key_id)
+    _count(connection, caller)
+    return caller
+
+
+def _count(connection: HTTPConnection, caller: Caller) -> None:
+    """Count a request against the limit of its key or token. Raises `Problem`."""
+    found, environment = services(connection), caller.environment
+    if environment.rate_per_minute is not None and environment.rate_burst is not None:
+        rate = Rate(environment.rate_per_minute, environment.rate_burst)
+    elif found.settings.rate_limit is not None:
+        rate = found.settings.rate_limit
+    else:
+        return
+    if connection.scope["type"] == "websocket":
+        return  # one per worker, for hours
+    key = caller.key_id if caller.token is None else caller.token.digest.hex()
+    allowance = found.rates.take(str(key), rate)
+    connection.scope[ALLOWANCE] = allowance
+    if allowance.wait:
+        raise limited(
+            allowance.wait,
+            limit=allowance.limit,
+            detail=f"this key may make {rate.per_minute} requests a minute",
+        )
 
 
 async def _by_token(engine: Engine, credential: str) -> Caller:

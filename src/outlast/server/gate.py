@@ -6,6 +6,7 @@ deep; it hides cookies from the API and puts the security headers on every respo
 """
 
 import re
+import time
 from collections.abc import MutableMapping
 
 from starlette.datastructures import MutableHeaders
@@ -15,6 +16,7 @@ from outlast.engine.payloads import MAX_PAYLOAD_BYTES
 from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
 from outlast.protocol.waitpoints import is_callback
 from outlast.server.problems import Problem, respond
+from outlast.server.rates import ALLOWANCE
 
 MAX_BODY_BYTES = 2 * MAX_PAYLOAD_BYTES + 512 * 1024
 """Largest request body: a payload is text inside JSON, where escapes can double it."""
@@ -54,7 +56,7 @@ class Gate:
             return
         path: str = scope["path"]
         if scope["type"] == "http":
-            send = _with_headers(send, path)
+            send = _with_headers(send, scope)
         headers = _single(scope)
         problem = self._refuse(scope, headers)
         if problem is not None:
@@ -205,8 +207,9 @@ async def _preflight(headers: Headers, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def _with_headers(send: Send, path: str) -> Send:
+def _with_headers(send: Send, scope: Scope) -> Send:
     """Put the security headers on the response, unless the page has stricter words of its own."""
+    path: str = scope["path"]
     api = path.startswith(API_PATHS)
 
     async def sending(message: Message) -> None:
@@ -221,6 +224,9 @@ def _with_headers(send: Send, path: str) -> Send:
             if api and _is_for_browsers(path):
                 headers["access-control-allow-origin"] = "*"
                 headers["access-control-expose-headers"] = "*"
+            allowance = scope.get(ALLOWANCE)
+            if allowance is not None:
+                headers.update(allowance.headers(time.time()))
         await send(message)
 
     return sending
