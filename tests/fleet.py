@@ -71,7 +71,7 @@ async def leaf(payload: str, ctx) -> str:
 
 
 @task("family")
-async def family(payload: str, ctx) -> list[str]:
+async def family(payload: str | int, ctx) -> list[str]:
     await stepped(ctx, "first")
     first = asyncio.ensure_future(leaf.trigger_and_wait("one").unwrap())
     while payload == "watchful" and not first.done():
@@ -106,7 +106,7 @@ def alone(payload: str, ctx) -> int:
 
 
 @task("crowd")
-async def crowd(payload: str, ctx) -> None:
+async def crowd(payload: str | int, ctx) -> None:
     calls = asyncio.gather(*(alone.trigger_and_wait(str(n)).unwrap() for n in range(6)))
     while not calls.done():
         await asyncio.sleep(0.05)  # it keeps its slot, so the results have to be brought
@@ -114,17 +114,17 @@ async def crowd(payload: str, ctx) -> None:
 
 
 @task("blocks", max_duration="5s")
-async def blocks(payload: str, ctx) -> None:
+async def blocks(payload: str | int, ctx) -> None:
     time.sleep(3600)
 
 
 @task("exits")
-async def exits(payload: str, ctx) -> None:
+async def exits(payload: str | int, ctx) -> None:
     raise SystemExit(3)
 
 
 @task("segfaults")
-async def segfaults(payload: str, ctx) -> None:
+async def segfaults(payload: str | int, ctx) -> None:
     os.kill(os.getpid(), 11)
     await asyncio.Event().wait()
 '''
@@ -222,14 +222,20 @@ class Fleet:
             for path in sorted(self.root.glob("*.log"))
         )
 
-    async def trigger(self, task: str, count: int = 1, payload: str | int = "") -> list[str]:
-        """Trigger runs through any server that answers; return their ids once acknowledged."""
+    async def trigger(self, task: str, count: int = 1, payload: str | None = None) -> list[str]:
+        """Trigger runs through any server that answers; return their ids once acknowledged.
+
+        Without a payload each gets its number.
+        """
         if count > MOST_TRIGGERS:
             first = await self.trigger(task, MOST_TRIGGERS, payload)
             return first + await self.trigger(task, count - MOST_TRIGGERS, payload)
-        text = json.dumps(payload)
         triggers = [
-            Trigger(task=task, payload=text, request_key=f"{task}-{time.time_ns()}-{number}")
+            Trigger(
+                task=task,
+                payload=json.dumps(number if payload is None else payload),
+                request_key=f"{task}-{time.time_ns()}-{number}",
+            )
             for number in range(count)
         ]
         body = msgspec.json.encode(triggers)

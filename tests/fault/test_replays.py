@@ -69,7 +69,7 @@ async def test_a_def_parent_of_200_children_hardly_replays(tmp_path: Path) -> No
     async with fleet(tmp_path, PARENT) as town:
         await town.server()
         await town.worker("--processes", "1")
-        runs = await town.trigger("parent", 2, 0)
+        runs = await town.trigger("parent", 2)
 
         await town.all_ended(runs, seconds=120)
 
@@ -104,7 +104,7 @@ async def test_a_task_changed_under_a_waiting_run_parks_it_until_it_fits(
     async with fleet(tmp_path, CHANGING, environment) as town:
         await town.server(OUTLAST_VERSION_GRACE="0")
         async with code(town):
-            [run] = await town.trigger("changing", 1, 0)
+            [run] = await town.trigger("changing")
             await reaches(town, run, "status = 'waiting'")
 
         async with code(town, FIRST="other"):

@@ -62,7 +62,10 @@ class Folder:
         descriptor = os.open(self.path / "dev.lock", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         try:
             if not _lock(descriptor):
-                raise Stop(f"outlast dev already runs in {self.path.parent}{self._whereabouts()}")
+                raise Stop(
+                    f"outlast dev already runs in {self.path.parent}{self._whereabouts()}; "
+                    "use that one, or end it first"
+                )
             yield
         finally:
             os.close(descriptor)

@@ -52,6 +52,9 @@ class BadRequestError(ApiError):
 class AuthenticationError(ApiError):
     """401: no key, or one that the server does not know."""
 
+    def __str__(self) -> str:
+        return f"{self.message}; set OUTLAST_SECRET_KEY to a key of this server (outlast keys)"
+
 
 class PermissionDeniedError(ApiError):
     """403: the key may not do this."""

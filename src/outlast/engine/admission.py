@@ -277,7 +277,8 @@ class Admission:
 def _unknown_task(task_id: str, offer: Offer | None) -> Refusal:
     if offer is None:
         message = (
-            f"there is no task {task_id!r}: no worker has registered tasks in this environment yet"
+            f"there is no task {task_id!r}: no worker has registered tasks in this environment "
+            "yet; start one: outlast dev, or outlast worker"
         )
     else:
         message = (

@@ -107,7 +107,8 @@ class EmbeddedServer:
         if time.monotonic() > deadline:
             raise Unavailable(
                 f"PostgreSQL in {self.data} did not answer within {READY_SECONDS:.0f} s "
-                f"({problem}): {self._log_end()}"
+                f"({problem}); make room, or set OUTLAST_DATABASE_URL. The end of its log: "
+                f"{self._log_end()}"
             )
 
     async def stop(self) -> None:

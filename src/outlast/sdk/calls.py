@@ -78,7 +78,8 @@ class Call(Coroutine[Any, Any, T_co]):
     def __del__(self) -> None:
         if not getattr(self, "_taken", True):
             warnings.warn(
-                f"{self.__name__} was never awaited, so it did nothing",
+                f"{self.__name__} was never awaited, so it did nothing: await it, or use its "
+                "_sync twin",
                 RuntimeWarning,
                 stacklevel=2,
                 source=self,

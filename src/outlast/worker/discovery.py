@@ -219,7 +219,7 @@ def _warnings(
                 "put @task on top"
             )
     if not found.tasks:
-        yield f"no task is declared in {places}"
+        yield f"no task is declared in {places}; put @task(id) on a function there"
 
 
 def _once(made: TaskManifest) -> TaskManifest:
