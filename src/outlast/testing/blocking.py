@@ -132,15 +132,16 @@ class SyncPlatform:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _stop(self) -> None:
+        self._call(_cancel_rest())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        _cancel_rest(self._loop)
         self._loop.close()
 
 
-def _cancel_rest(loop: asyncio.AbstractEventLoop) -> None:
-    left = asyncio.all_tasks(loop)
+async def _cancel_rest() -> None:
+    """End what is left on the loop, as `asyncio.run` does."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
-    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-    loop.run_until_complete(loop.shutdown_asyncgens())
+    await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()

@@ -84,13 +84,13 @@ class Databases:
     async def close(self) -> None:
         """Drop the databases and stop the server, if it is ours. In the room."""
         made, self._made, self._free = self._made, [], []
-        for name, lent in made:
-            await lent.database.close()
-            if self._admin is not None:
-                await self._admin.execute(f"drop database if exists {name} with (force)")
-        if self._admin is not None:
-            await self._admin.close()
-            self._admin = None
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            for name, lent in made:
+                await lent.database.close()
+                with contextlib.suppress(asyncpg.InterfaceError):  # the server went before us
+                    await admin.execute(f"drop database if exists {name} with (force)")
+            await admin.close()
         if self._embedded is not None:
             embedded, self._embedded, self._server = self._embedded, None, None
             with contextlib.suppress(RuntimeError):  # no thread can begin once Python ends

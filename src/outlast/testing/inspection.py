@@ -62,8 +62,8 @@ class Inspection:
         found = self._run(run)
         claim = self._look(self._probe.record(run_id(run)))
         [contents] = self._look(self._runs.contents(self._environment, [run_id(run)]))
-        return Journal(
-            claim=claim, status=found.status, output=contents.output, error=contents.run_error()
+        return Journal.of(
+            claim, status=found.status, output=contents.output, error=contents.run_error()
         )
 
     def assert_triggered(

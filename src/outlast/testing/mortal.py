@@ -7,7 +7,7 @@ import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, cast
 
 from outlast.protocol.messages import Claim
@@ -15,7 +15,7 @@ from outlast.sdk.task import Task
 from outlast.worker import scopes
 from outlast.worker.async_run import AsyncRun
 from outlast.worker.host import Host
-from outlast.worker.quiescence import Stillness, innermost
+from outlast.worker.quiescence import Stillness
 from outlast.worker.run import Run
 from outlast.worker.slot import State
 from outlast.worker.sync_run import SyncRun
@@ -83,8 +83,10 @@ class MortalAsyncRun(MortalRun, AsyncRun):
 
     def where(self) -> str:
         """Return the line that the function stands at."""
-        frame = innermost(self._main.get_coro()) if self._main is not None else None
-        return "nowhere yet" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        stack = [frame for task in self._tasks for frame in _stack(task.get_coro())]
+        mine = [frame for frame in stack if frame.f_code.co_filename == self.task.file]
+        found = mine or stack
+        return f"{self.task.file}:{found[-1].f_lineno}" if found else self.task.place
 
 
 class MortalSyncRun(MortalRun, SyncRun):
@@ -161,6 +163,15 @@ def mortality(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     finally:
         loop.set_task_factory(before)
         asyncio.as_completed = order
+
+
+def _stack(coro: object) -> Iterator[FrameType]:
+    """Yield the frames of a suspended coroutine, the outermost first."""
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None)
+        if frame is not None:
+            yield frame
+        coro = getattr(coro, "cr_await", None)
 
 
 def _for_ever() -> asyncio.Future[None]:

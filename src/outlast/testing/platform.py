@@ -33,7 +33,7 @@ from outlast.testing.databases import databases
 from outlast.testing.inspection import AnyRun, Inspection, run_id
 from outlast.testing.mortal import mortality
 from outlast.testing.stillness import PATIENCE, settle
-from outlast.testing.worker import Worker, captured
+from outlast.testing.worker import Capture, Worker
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -238,9 +238,9 @@ class Platform(Inspection):
         self._stack.enter_context(_configured(url, made.keys[self._slug]))
         self._stack.push_async_callback(clients.aclose)
         self._stack.enter_context(mortality(loop))
-        finish = self._stack.enter_context(captured())
+        capture = self._stack.enter_context(Capture())
         worker = Worker(
-            engine, environment, self._registry(), clock=self.clock, finish=finish, api_url=url
+            engine, environment, self._registry(), clock=self.clock, capture=capture, api_url=url
         )
         self._stack.push_async_callback(worker.end)
         self._running = _Running(

@@ -103,7 +103,7 @@ class _Playing:
         known.hooks = registry.hooks
         self._wire = Wire(loop)
         clock = Clock()
-        self._executor = _Executor(known, self._wire, loop, clock, _nothing)
+        self._executor = _Executor(known, self._wire, loop, clock)
         self._wire.up = self._receive
         self._wire.down = self._executor.receive
         claim = msgspec.structs.replace(journal.claim, resume="cold", cancel=None)
@@ -127,6 +127,11 @@ class _Playing:
         if self._new is not None and (has_ended or left):
             before = " before " + ", ".join(left) if left else ", which the recorded run never did"
             raise ReplayDifference(f"the code asks for {self._new}{before}\n{self.told()}")
+        if isinstance(self._end, Fail) and self._journal.error is None:
+            error = self._end.error
+            raise ReplayDifference(
+                f"the code fails with {error.type}: {error.message} at {error.line}\n{self.told()}"
+            )
         if left:
             raise ReplayDifference(f"the code never asks for {', '.join(left)}\n{self.told()}")
         if self._new is None and self._end is None and has_ended:
@@ -134,7 +139,7 @@ class _Playing:
         if isinstance(self._end, Complete):
             return Replayed(output=json.loads(self._end.output or "null"), has_ended=True)
         if isinstance(self._end, Fail):
-            return self._failed(self._end)
+            return Replayed(has_ended=True)
         return Replayed(waits_for=self._parked, goes_on_with=self._new)
 
     def where(self) -> str:
@@ -145,14 +150,6 @@ class _Playing:
         """Return the journal, for people."""
         lines = self._journal.lines() or ["nothing"]
         return "recorded:\n" + "\n".join(f"  {line}" for line in lines)
-
-    def _failed(self, end: Fail) -> Replayed:
-        recorded = self._journal.error
-        if recorded is None:
-            raise ReplayDifference(
-                f"the code fails with {end.error.type}: {end.error.message}\n{self.told()}"
-            )
-        return Replayed(has_ended=True)
 
     def _unasked(self) -> list[str]:
         """Return the entries of the last attempt that the code has not asked for."""
@@ -199,7 +196,3 @@ class _Playing:
             self.done.set()
         if not self.done.is_set():
             self._loop.call_later(_PAUSE, self._watch)
-
-
-def _nothing(_: object) -> None:
-    """Take the last words of a run; nobody reads them."""

@@ -1,16 +1,15 @@
 """A worker in process: the real executor on the test's loop, joined to the engine by frames."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from outlast.engine.engine import Engine
 from outlast.engine.tenancy import Environment
@@ -49,14 +48,18 @@ class MortalExecutor(Executor):
         wire: "Wire",
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
-        finish: Callable[[Speaker], None],
+        capture: "Capture | None" = None,
     ) -> None:
+        finish = _say_nothing if capture is None else capture.finish
         super().__init__(_CONFIG, registry, wire, loop, _stay, finish=finish)
+        self._capture = capture
         self.life = Life()
         self.clock = clock.seconds
 
     def begin(self, claim: Claim, token: int, task: Task[Any, Any]) -> MortalRun:
         """Return what plays a claimed run."""
+        if self._capture is not None:
+            self._capture.renew()
         kind = MortalAsyncRun if task.is_async else MortalSyncRun
         return kind(claim, token, task, self, self.life)
 
@@ -148,7 +151,7 @@ class Worker:
         registry: Registry,
         *,
         clock: Clock,
-        finish: Callable[[Speaker], None],
+        capture: "Capture",
         api_url: str,
     ) -> None:
         self._engine = engine
@@ -156,7 +159,7 @@ class Worker:
         self._registry = registry
         self._manifest = manifest(registry)
         self._clock = clock
-        self._finish = finish
+        self._capture = capture
         self._api_url = api_url
         self._beating: asyncio.Task[None] | None = None
 
@@ -165,7 +168,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         self.session = new_id("session", time.time_ns() // 1_000_000)
         self.wire = Wire(loop)
-        self.executor = MortalExecutor(self._registry, self.wire, loop, self._clock, self._finish)
+        self.executor = MortalExecutor(self._registry, self.wire, loop, self._clock, self._capture)
         self._lines = Gathering(self._pass_on)
         self.wire.down = self.executor.receive
         self.wire.up = self._receive
@@ -232,21 +235,37 @@ def manifest(registry: Registry) -> Manifest:
     )
 
 
-@contextlib.contextmanager
-def captured() -> Iterator[Callable[[Speaker], None]]:
-    """Give runs what they print and log, for as long as the block lasts; it is shown as before."""
-    handle, out, err = logging.Logger.callHandlers, sys.stdout, sys.stderr
-    capture_logs(speaker)
-    finish = capture_streams(speaker, echo=True)
-    ours = sys.stdout, sys.stderr
-    try:
-        yield finish
-    finally:
-        logging.Logger.callHandlers = handle  # type: ignore[method-assign] # as it was
-        if sys.stdout is ours[0]:
-            sys.stdout = out
-        if sys.stderr is ours[1]:
-            sys.stderr = err
+class Capture:
+    """Gives runs what they print and log, inside `with`; it is shown as before."""
+
+    def __enter__(self) -> Self:
+        self._handle, self._outside = logging.Logger.callHandlers, (sys.stdout, sys.stderr)
+        capture_logs(speaker)
+        self._begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.Logger.callHandlers = self._handle  # type: ignore[method-assign] # as it was
+        if (sys.stdout, sys.stderr) == self._inside:
+            sys.stdout, sys.stderr = self._outside
+
+    def renew(self) -> None:
+        """Stand before the streams of now: pytest sets its own again before each phase."""
+        if (sys.stdout, sys.stderr) != self._inside:
+            self._outside = sys.stdout, sys.stderr
+            self._begin()
+
+    def finish(self, run: Speaker) -> None:
+        """Take what a run began to print."""
+        self._finish(run)
+
+    def _begin(self) -> None:
+        self._finish = capture_streams(speaker, echo=True)
+        self._inside = sys.stdout, sys.stderr
+
+
+def _say_nothing(_: Speaker) -> None:
+    """Take the last words of a run; nobody reads them."""
 
 
 def _stay() -> None:

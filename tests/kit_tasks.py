@@ -1,8 +1,11 @@
 """The tasks that the tests of `outlast.testing` play with."""
 
+import asyncio
+from datetime import datetime
+
 from pydantic import BaseModel
 
-from outlast import Retry, logger, metadata, schedules, step, task, wait
+from outlast import Context, Retry, ScheduledPayload, logger, metadata, schedules, step, task, wait
 
 
 class Post(BaseModel):
@@ -26,7 +29,7 @@ written: list[str] = []
 
 @task("kit-mail")
 async def mail(payload: str) -> str:
-    print("sent", payload)
+    print("sent", payload)  # noqa: T201 - what it says is looked at
     return payload
 
 
@@ -55,8 +58,37 @@ def plain(payload: int) -> int:
     return len(mail.trigger_and_wait_sync("x" * payload).unwrap())
 
 
+@task("kit-fails", retry=Retry(max_attempts=1))
+async def fails() -> None:
+    raise ValueError("no luck")
+
+
+@task("kit-endless")
+async def endless() -> None:
+    token = await wait.create_token(timeout="3650d")
+    await wait.for_token(token)
+
+
+@task("kit-timely")
+async def timely(ctx: Context) -> list[datetime]:
+    """Tell the time before and after a short and a long wait."""
+    seen = [ctx.now()]
+    for seconds in (3, 3600):
+        await wait.for_(seconds=seconds)
+        seen.append(ctx.now())
+    return seen
+
+
+@task("kit-busy")
+async def busy() -> str:
+    """Do something besides waiting, for as long as it is not told to stop."""
+    while not written:  # noqa: ASYNC110 - the outside world, as the platform sees it
+        await asyncio.sleep(0.001)
+    return written[0]
+
+
 @task("kit-flaky", retry=Retry(max_attempts=3, min_timeout=60, max_timeout=3600))
-async def flaky(payload: None) -> int:
+async def flaky() -> int:
     written.append("attempt")
     if len(written) < 3:
         raise ValueError("not yet")
@@ -64,9 +96,9 @@ async def flaky(payload: None) -> int:
 
 
 @schedules.task("kit-nightly", cron="0 3 * * *")
-async def nightly(payload: schedules.ScheduledPayload) -> str:
+async def nightly(payload: ScheduledPayload) -> str:
     written.append(payload.timestamp.isoformat())
     return "done"
 
 
-TASKS = [mail, publish, plain, flaky, nightly]
+TASKS = [mail, publish, plain, fails, endless, timely, busy, flaky]
