@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from outlast.engine.database import Database
+from outlast.engine.database import Database, Row
 from outlast.engine.errors import Conflict, NotFound
 from outlast.engine.filters import Choice, Page, RunFilters, check, compose, counted
 from outlast.engine.queries import load
@@ -238,7 +238,8 @@ class Runs:
 
     async def choose(self, environment_id: str, filters: RunFilters, page: Page) -> list[str]:
         """Return the ids of a page of checked filters in its direction, and one more if any."""
-        return await self._found(compose(RUNS.choose_runs, environment_id, filters, page))
+        choice = compose(RUNS.choose_runs, environment_id, filters, page)
+        return [row.id for row in await self._walk(_Id, choice)]
 
     async def count(
         self, environment_id: str, filters: RunFilters, *, most: int = MOST_COUNTED
@@ -246,14 +247,13 @@ class Runs:
         """Return how many runs checked filters find; `most` stands for that many or more."""
         page = Page(size=most - 1)
         choice = counted(compose(RUNS.choose_runs, environment_id, filters, page))
-        async with self._database.acquire() as executor:
-            [row] = await executor.fetch_values(_Count, choice.statement, choice.values)
+        [row] = await self._walk(_Count, choice)
         return row.count
 
-    async def _found(self, choice: Choice) -> list[str]:
-        async with self._database.acquire() as executor:
-            rows = await executor.fetch_values(_Id, choice.statement, choice.values)
-        return [row.id for row in rows]
+    async def _walk(self, row: type[Row], choice: Choice) -> list[Row]:
+        async with self._database.transaction() as executor:
+            await executor.execute(RUNS.plan_lists)
+            return await executor.fetch_values(row, choice.statement, choice.values)
 
     async def has_ended(self, environment_id: str, run_id: str) -> bool:
         """Return whether a run has ended. Raises `NotFound`."""

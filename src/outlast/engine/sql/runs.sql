@@ -19,6 +19,13 @@ order by r.id desc
 select r.id from outlast.run r
 join outlast.run_state s on s.run_id = r.id
 
+-- name: plan_lists
+-- Lists walk an index that has the order of the ids, and look everything else up, so that they stop after a page. Any
+-- other join or a sort would read all there is when the statistics are wrong about where the wanted runs stand.
+select set_config(name, 'off', true) from unnest(array[
+  'enable_mergejoin', 'enable_hashjoin', 'enable_material', 'enable_memoize', 'enable_seqscan', 'enable_bitmapscan',
+  'enable_sort', 'jit']) as name
+
 -- name: read_contents
 select r.id, coalesce(r.payload, b.data) as payload, r.payload_type, e.output, e.error, r.retry,
   r.trace_context, s.token, s.session_id
