@@ -2,10 +2,22 @@
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel
 
-from outlast import Context, Retry, ScheduledPayload, logger, metadata, schedules, step, task, wait
+from outlast import (
+    Context,
+    Retry,
+    ScheduledPayload,
+    Task,
+    logger,
+    metadata,
+    schedules,
+    step,
+    task,
+    wait,
+)
 
 
 class Post(BaseModel):
@@ -101,4 +113,4 @@ async def nightly(payload: ScheduledPayload) -> str:
     return "done"
 
 
-TASKS = [mail, publish, plain, fails, endless, timely, busy, flaky]
+TASKS: list[Task[Any, Any]] = [mail, publish, plain, fails, endless, timely, busy, flaky]

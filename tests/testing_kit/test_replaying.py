@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from kit_tasks import Decision, Post, mail, plain, publish, written
 
+from kit_tasks import Decision, Post, mail, plain, publish, written
 from outlast import step, task, wait
 from outlast.testing import Journal, Platform, ReplayDifference, replay
 
@@ -12,7 +12,7 @@ from outlast.testing import Journal, Platform, ReplayDifference, replay
 @task("kit-publish-v2")
 async def harmless(payload: Post) -> str:
     """Do the same in other words, and more after it."""
-    title = await step("write", lambda: written.append("never"))
+    await step("write", lambda: written.append("never"))
     token = await wait.create_token(timeout="7d", tags=["post"])
     for _ in range(7):
         await mail.trigger_and_wait("other words")
@@ -20,7 +20,7 @@ async def harmless(payload: Post) -> str:
         if decision.ok:
             await step("celebrate", lambda: written.append("never"))
             break
-    return f"{title} published"
+    return "published"
 
 
 @task("kit-publish-v3")
