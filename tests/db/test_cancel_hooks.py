@@ -10,6 +10,7 @@ import pytest
 from engines import Platform, platform
 from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.engine import Engine
+from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.protocol.frames import Kind, frame
 from outlast.protocol.manifests import Manifest, QueueManifest
 from outlast.protocol.messages import Crash, Held
@@ -62,6 +63,87 @@ async def test_a_queued_run_goes_to_a_worker_for_its_hooks_though_its_lane_is_fu
     assert await status_at_end(engine, place, queued) == "canceled"
     running.complete()
     assert await status_at_end(engine, place, busy) == "completed"
+
+
+async def test_neither_a_pause_nor_a_full_environment_holds_a_cancel_back(
+    place: Platform, engine: Engine
+) -> None:
+    """Nor does the cancel count towards the limit of others."""
+    worker = await FakeWorker.open(engine, place.environment, offered("work"))
+    await place.sql("update outlast.environment set concurrency_limit = 1, burst_factor = 1")
+    busy, first, second = await triggered(engine, place, 3)
+    running = await worker.claim(busy)
+
+    await engine.cancel(place.environment, first)
+    (await worker.claim(first)).fail("canceled")
+    assert await status_at_end(engine, place, first) == "canceled"
+    await engine.queues.change_environment(place.environment.id, paused=True)
+    running.complete()
+    await engine.cancel(place.environment, second)
+    asked = await worker.claim(second)
+    await engine.queues.change_environment(place.environment.id, paused=False)
+    [other] = await triggered(engine, place, 1)
+    (await worker.claim(other)).complete()
+    asked.fail("canceled")
+
+    assert await status_at_end(engine, place, second) == "canceled"
+
+
+async def test_a_parked_run_is_asked_once_its_task_is_declared(
+    place: Platform, engine: Engine
+) -> None:
+    """Its queue is not, so it stays parked; its task says what executes it."""
+    plain = offered("work")
+    tasks = tuple(msgspec.structs.replace(each, executor="dedicated") for each in plain.tasks)
+    worker = await FakeWorker.open(
+        engine, place.environment, msgspec.structs.replace(plain, tasks=tasks), shared=0
+    )
+    wanted = Trigger(task="work", queue="later", park=True)
+    [parked] = await engine.trigger(place.environment, [wanted])
+    assert await status_is(place, parked.run_id, "pending_version")
+
+    await engine.cancel(place.environment, parked.run_id)
+    asked = await worker.claim(parked.run_id)
+
+    assert (asked.claim.cancel, asked.claim.facts.attempt) == ("canceled by request", 0)
+    asked.fail("canceled")
+    assert await status_at_end(engine, place, parked.run_id) == "canceled"
+
+
+async def test_a_parked_run_of_an_unknown_task_is_canceled_at_once(
+    place: Platform, engine: Engine
+) -> None:
+    [parked] = await engine.trigger(place.environment, [Trigger(task="later", park=True)])
+
+    await engine.cancel(place.environment, parked.run_id)
+
+    assert await status_at_end(engine, place, parked.run_id) == "canceled"
+
+
+async def test_the_queue_of_cancels_is_no_queue_of_anyone(place: Platform, engine: Engine) -> None:
+    """It is not listed, cannot be paused, and takes no trigger: it would know no limit."""
+    worker = await FakeWorker.open(engine, place.environment, offered("work", limit=1))
+    busy, queued = await triggered(engine, place, 2)
+    await worker.claim(busy)
+    await engine.cancel(place.environment, queued)
+    (await worker.claim(queued)).fail("canceled")
+    assert await status_at_end(engine, place, queued) == "canceled"
+
+    queues, count = await engine.queues.page(place.environment.id, limit=100)
+    assert ([queue.name for queue in queues], count) == (["q", "task/work"], 2)
+    with pytest.raises(NotFound):
+        await engine.queues.retrieve(place.environment.id, "outlast/cancel")
+    wanted = Trigger(task="work", queue="outlast/cancel")
+    [made] = await engine.trigger(place.environment, [wanted])
+    assert made.error is not None
+    assert made.error.code == "unknown_queue"
+    with pytest.raises(InvalidRequest, match="kept for the system"):
+        await FakeWorker.open(
+            engine,
+            place.environment,
+            manifest("work", queue="outlast/cancel", queues=(QueueManifest("outlast/cancel"),)),
+            session="session_b",
+        )
 
 
 async def test_a_waiting_run_is_asked_where_it_is_parked(place: Platform, engine: Engine) -> None:

@@ -20,6 +20,8 @@ CATALOGUE = load("catalogue")
 
 TASK_QUEUE = "task/"
 """Prefix of the queue that a task has when it names none."""
+SYSTEM_QUEUES = "outlast/"
+"""Prefix of queues that no list shows and nobody declares: no limit and no pause holds them."""
 MAX_TASK_CHARS = 512
 MAX_QUEUE_CHARS = 200
 MAX_NAME_BYTES = 600
@@ -303,6 +305,8 @@ def _check(manifest: Manifest) -> None:
     for text in (manifest.digest, manifest.runtime, manifest.sdk):
         _check_unique("version field", [text], MAX_QUEUE_CHARS)
     for queue in manifest.queues:
+        if queue.name.startswith(SYSTEM_QUEUES):
+            raise InvalidRequest(f"queue {queue.name!r}: {SYSTEM_QUEUES} is kept for the system")
         for limit in (queue.concurrency_limit, queue.total_limit):
             if limit is not None and not 0 <= limit < 2**31:
                 raise InvalidRequest(f"queue {queue.name!r}: a limit is 0 or a positive number")

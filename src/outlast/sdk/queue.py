@@ -10,6 +10,7 @@ from outlast.sdk.registry import registry
 MAX_LIMIT: Final = 100_000
 MAX_QUEUED: Final = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9_/-]{1,122}")
+_KEPT = ("task/", "outlast/")
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(\d{0,9})\s*(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
@@ -37,10 +38,10 @@ class Queue:
         burst: int = 1,
         rate_per: Literal["key", "queue"] = "key",
     ) -> None:
-        if name is not None and (not _NAME.fullmatch(name) or name.startswith("task/")):
+        if name is not None and (not _NAME.fullmatch(name) or name.startswith(_KEPT)):
             raise UsageError(
                 f"queue name {name!r} must be 1 to 122 letters, digits, '-', '_' or '/', "
-                "and must not begin with 'task/'"
+                "and must not begin with 'task/' or 'outlast/'"
             )
         for option, limit, most in (
             ("concurrency_limit", concurrency_limit, MAX_LIMIT),

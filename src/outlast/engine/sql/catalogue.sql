@@ -99,4 +99,4 @@ where l.environment_id = :environment_id::text and l.queue = any (:queues::text[
 
 -- name: list_queues
 select name, concurrency_limit, total_limit, paused, queued, running from outlast.queue
-where environment_id = :environment_id::text order by name
+where environment_id = :environment_id::text and name <> outlast_code.cancel_queue() order by name

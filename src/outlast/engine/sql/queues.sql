@@ -3,26 +3,26 @@
 select id from outlast.environment where id = :environment_id::text for no key update
 
 -- name: count_queues
-select count(*) from outlast.queue where environment_id = :environment_id::text
+select count(*) from outlast.queue where environment_id = :environment_id::text and name <> outlast_code.cancel_queue()
 
 -- name: list_page
 select q.id, q.name, q.queued, q.running, q.paused, q.concurrency_limit, q.declared_limit, q.override_limit,
   q.overridden_at, q.overridden_by, q.total_limit, q.max_queued, q.rate_interval, q.rate_burst, q.rate_per_key
 from outlast.queue q
-where q.environment_id = :environment_id::text
+where q.environment_id = :environment_id::text and q.name <> outlast_code.cancel_queue()
 order by q.name limit :limit::int offset :offset::int
 
 -- name: find
 select q.id, q.name, q.queued, q.running, q.paused, q.concurrency_limit, q.declared_limit, q.override_limit,
   q.overridden_at, q.overridden_by, q.total_limit, q.max_queued, q.rate_interval, q.rate_burst, q.rate_per_key
 from outlast.queue q
-where q.environment_id = :environment_id::text and q.name = :name::text
+where q.environment_id = :environment_id::text and q.name = :name::text and q.name <> outlast_code.cancel_queue()
 
 -- name: find_by_id
 select q.id, q.name, q.queued, q.running, q.paused, q.concurrency_limit, q.declared_limit, q.override_limit,
   q.overridden_at, q.overridden_by, q.total_limit, q.max_queued, q.rate_interval, q.rate_burst, q.rate_per_key
 from outlast.queue q
-where q.environment_id = :environment_id::text and q.id = :id::text
+where q.environment_id = :environment_id::text and q.id = :id::text and q.name <> outlast_code.cancel_queue()
 
 -- name: pause
 update outlast.queue set paused = :paused::boolean

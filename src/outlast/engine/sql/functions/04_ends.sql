@@ -279,17 +279,20 @@ create function with_cancel_hooks(env text, runs text[]) returns text[] language
         and t.version_id = coalesce(
           case when e.pins_versions then coalesce(s.version_id, r.version_pin) end, e.current_version_id))) $$;
 
--- Canceled runs wait for a worker in lanes that no limit holds back, on the routes they need.
+-- The system's own queue, which no list shows.
+create function cancel_queue() returns text language sql immutable as $$ select 'outlast/cancel' $$;
+
+-- Canceled runs wait for a worker in lanes that neither limit nor pause holds back, on the routes they need.
 create function move_to_cancel(env text, runs text[]) returns void language plpgsql as $$
 begin
   if coalesce(cardinality(runs), 0) = 0 then return; end if;
-  insert into outlast.queue (environment_id, name) values (env, 'outlast/cancel') on conflict do nothing;
+  insert into outlast.queue (environment_id, name) values (env, cancel_queue()) on conflict do nothing;
   insert into outlast.lane (environment_id, queue, key, route)
-  select distinct env, 'outlast/cancel', '', l.route
+  select distinct env, cancel_queue(), '', l.route
   from outlast.run_state s join outlast.lane l on l.id = s.lane_id where s.run_id = any (runs)
   on conflict do nothing;
   update outlast.run_state s
-  set lane_id = (select t.id from outlast.lane t where t.environment_id = env and t.queue = 'outlast/cancel'
+  set lane_id = (select t.id from outlast.lane t where t.environment_id = env and t.queue = cancel_queue()
                  and t.key = '' and t.route = l.route)
   from outlast.lane l
   where s.run_id = any (runs) and l.id = s.lane_id;
@@ -316,7 +319,9 @@ begin
     where s.run_id = any (family) and s.environment_id = env and s.cancel_at is null);
   hooked := with_cancel_hooks(env, array(
     select s.run_id from outlast.run_state s
-    where s.run_id = any (family) and s.status in ('delayed', 'queued', 'waiting', 'retrying')));
+    where s.run_id = any (family)
+      and s.status in ('delayed', 'pending_version', 'queued', 'waiting', 'retrying')));
+  perform place_parked(env, hooked);
   perform ask_hooks(env, moment, floor, pins, hooked);
   return query select * from force_end(env, moment, floor, pins, (
     select array_agg(s.run_id) from outlast.run_state s

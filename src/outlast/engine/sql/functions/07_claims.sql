@@ -40,8 +40,8 @@ begin
 end $$;
 
 -- Resumes whose coroutine is parked with a session of this server go home, beyond home's slots if need be.
-create function claim_home(env text, moment timestamptz, room int, base int, sessions text[]) returns setof told
-language plpgsql as $$
+create function claim_home(env text, moment timestamptz, room int, base int, sessions text[], only_queue text)
+returns setof told language plpgsql as $$
 declare
   picks pick[];
 begin
@@ -55,7 +55,7 @@ begin
       row_number() over (partition by l.queue, l.key order by r.at, r.run_id) as k,
       row_number() over (partition by l.queue order by r.at, r.run_id) as queue_k
     from warm r
-    join outlast.lane l on l.id = r.lane_id and l.environment_id = env
+    join outlast.lane l on l.id = r.lane_id and l.environment_id = env and (only_queue is null or l.queue = only_queue)
     cross join lateral (
       select * from outlast.queue q where q.environment_id = env and q.name = l.queue limit 1) q
     cross join lateral (
@@ -75,8 +75,8 @@ end $$;
 
 -- One pool of equal slots (sessions of one version, one kind of executor), for the routes it serves. Only the
 -- lanes with the lowest virtual times can be served, so as many as there are slots are looked at. `base`: what one
--- queue may use of the environment's limit; the burst is for several.
-create function claim_pool(env text, moment timestamptz, room int, base int, routes text[], slots text[])
+-- queue may use of the environment's limit; the burst is for several. `only_queue`: of this queue alone.
+create function claim_pool(env text, moment timestamptz, room int, base int, routes text[], slots text[], only_queue text)
 returns setof told language plpgsql as $$
 declare
   most int := least(room, cardinality(slots));
@@ -100,7 +100,8 @@ begin
         and (q.blocked_until is null or q.blocked_until <= moment
              or exists (select from outlast.ready r where r.lane_id = l.id and r.rank = 0))
       order by l.vtime limit most) l
-    where q.environment_id = env and q.queued > 0 and not q.paused and q.running < least(q.total_limit, base)
+    where q.environment_id = env and (only_queue is null or q.name = only_queue)
+      and q.queued > 0 and not q.paused and q.running < least(q.total_limit, base)
     order by l.vtime, l.running limit most
   ), measured as (
     select h.*, least(most, ceil(2.0 * most / (siblings * sum(1.0 / siblings) over ()))) as share,

@@ -9,6 +9,7 @@ declare
   place outlast.environment;
   floor double precision;
   room int;
+  has_canceled boolean := false;
   -- What few turns hold; each kind is an array in `others`.
   resumes json := others -> 'resumes';
   frees json := others -> 'frees';
@@ -97,10 +98,18 @@ begin
       array(select i::new_call from json_populate_recordset(null::new_call, calls) i),
       array(select i::new_run from json_populate_recordset(null::new_run, runs) i));
   end if;
-  if not place.paused then
+  -- No pause and no limit holds back canceled runs that want to tell their code. While some of them go, the others
+  -- wait for the next turn, which knows the slots that are left.
+  if exists (select from outlast.queue where environment_id = env and name = cancel_queue() and queued > 0) then
+    return query select * from turn_claims(env, moment, 500, 500, pools, homes, cancel_queue());
+    has_canceled := found;
+  end if;
+  if has_canceled then
+    return query select 'more', 0, null::text, 0::bigint, null::text, null::text;
+  elsif not place.paused then
     room := floor(place.concurrency_limit * place.burst_factor)::int
-      - (select coalesce(sum(running), 0)::int from outlast.queue where environment_id = env);
-    return query select * from turn_claims(env, moment, room, place.concurrency_limit, pools, homes);
+      - (select coalesce(sum(running), 0)::int from outlast.queue where environment_id = env and name <> cancel_queue());
+    return query select * from turn_claims(env, moment, room, place.concurrency_limit, pools, homes, null);
   end if;
 
   if runs is not null then
@@ -119,7 +128,7 @@ begin
     from outlast.queue where environment_id = env having sum(queued) > 0;
 end $$;
 
-create function turn_claims(env text, moment timestamptz, room int, base int, pools json, homes text[])
+create function turn_claims(env text, moment timestamptz, room int, base int, pools json, homes text[], only_queue text)
 returns setof told language plpgsql as $$
 declare
   pool record;
@@ -130,19 +139,20 @@ begin
   where s.environment_id = env and s.lost_at is null;
   if homes is not null then
     for telling in select * from claim_home(env, moment, room, base, (
-      select array_agg(h) from unnest(homes) h where h = any (alive))) loop
+      select array_agg(h) from unnest(homes) h where h = any (alive)), only_queue) loop
       room := room - 1;
       return next telling;
     end loop;
   end if;
-  select least(sum(queued), room) into room from outlast.queue where environment_id = env;
+  select least(sum(queued), room) into room from outlast.queue
+  where environment_id = env and (only_queue is null or name = only_queue);
   if coalesce(room, 0) <= 0 then return; end if;
   for pool in select * from json_to_recordset(pools) as p (routes text[], sessions text[], free int[]) loop
     -- Slots of equal sessions are dealt out in turn, so that load spreads; no more than there is work for.
     for telling in select * from claim_pool(env, moment, room, base, pool.routes, array(
       select s.id from unnest(pool.sessions, pool.free) as s (id, free)
       cross join lateral generate_series(1, least(s.free, room)) g (n)
-      where s.id = any (alive) order by g.n, s.id limit room)) loop
+      where s.id = any (alive) order by g.n, s.id limit room), only_queue) loop
       if telling.kind = 'claim' then room := room - 1; end if;
       return next telling;
     end loop;

@@ -54,3 +54,20 @@ begin
     join outlast.run r on r.environment_id = env and r.id = i.run
     where s.status = 'pending_version'));
 end $$;
+
+-- Parked runs whose task is declared by now, if not their queue, run as it says.
+create function place_parked(env text, runs text[]) returns void language plpgsql as $$
+declare
+  moved moving[];
+begin
+  select array_agg(row(s.run_id, 'current/' || (t.manifest::json ->> 'executor'), r.queue)::moving) into moved
+  from outlast.run_state s
+  join outlast.run r on r.environment_id = env and r.id = s.run_id
+  join outlast.environment e on e.id = env
+  join outlast.task t on t.id = r.task and t.version_id = e.current_version_id
+  where s.run_id = any (runs) and s.status = 'pending_version';
+  if moved is null then return; end if;
+  perform move_lanes(env, moved);
+  update outlast.run r set executor = split_part(m.route, '/', 2)
+  from unnest(moved) m where r.environment_id = env and r.id = m.run;
+end $$;
