@@ -15,7 +15,8 @@ RunError RunExpired RunFailed RunHandle RunInterrupted RunTimedOut ScheduledPayl
 SettingsError StepError Task TaskItem TaskRef TransportError TriggerOptions UnprocessableError
 Usage UsageError Verdict WaitInStepError WaitInfo WaitOptions WaitTimeoutError
 WaitpointTimeoutError WaitpointToken aclose batch heartbeats idempotency_keys locals logger
-metadata queues retry runs schedules step step_sync tags task tasks usage wait wait_until
+metadata queues retry runs schedules step step_sync streams tags task tasks usage wait
+wait_until
 """.split()  # noqa: SIM905 - as it reads best
 
 HEAVY = "typer rich asyncpg fastapi starlette websockets httpx uvicorn jinja2"

@@ -1,0 +1,1 @@
+"""What the agent's tasks are made of."""
