@@ -1,8 +1,8 @@
 """What watchers of runs hear, whoever changed them, and what it costs when nobody watches."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from outlast.engine import changes
 from outlast.engine.changes import Changes, InBatch, Newest, Only, Tagged, Watch
 from outlast.engine.engine import Engine
 from outlast.engine.errors import Unavailable
+from outlast.protocol.ids import id_floor
 from outlast.protocol.messages import MetadataOperation
 from outlast.protocol.triggers import Trigger
 from polling import until
@@ -103,9 +104,12 @@ async def test_a_change_with_an_earlier_moment_than_the_last_is_found(
 async def test_lists_gain_runs(place: Platform, engine: Engine) -> None:
     await FakeWorker.open(engine, place.environment, manifest("hello"))
     environment = place.environment.id
-    since = datetime.now(UTC) - timedelta(minutes=5)
+    now = int(time.time() * 1000)
     with (
-        engine.changes.watch(environment, Tagged(("a", "b"), since)) as tagged,
+        engine.changes.watch(
+            environment, Tagged(("a", "b"), id_floor("run", now - 60_000))
+        ) as tagged,
+        engine.changes.watch(environment, Tagged(("a",), id_floor("run", now + 60_000))) as later,
         engine.changes.watch(environment, Newest(2)) as newest,
         engine.changes.watch(environment, InBatch("batch_1")) as batch,
     ):
@@ -122,6 +126,7 @@ async def test_lists_gain_runs(place: Platform, engine: Engine) -> None:
         await engine.reports.add_tags(environment, one, ["b"])
         await tagged.look()
         assert set(tagged.runs) == {both, one}
+        assert (await later.look()).versions == {}
         assert (await batch.look()).versions == {}
         await place.sql("update outlast.run set batch_id = 'batch_1' where id = $1", one)
         assert set((await batch.look()).versions) == {one}

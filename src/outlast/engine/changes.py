@@ -42,10 +42,10 @@ class Only(msgspec.Struct, frozen=True):
 
 
 class Tagged(msgspec.Struct, frozen=True):
-    """The runs created since a moment that have all of the tags."""
+    """The runs that have all of the tags, from an id on: see `protocol.ids.id_floor`."""
 
     tags: tuple[str, ...]
-    since: datetime
+    floor: str
 
 
 class InBatch(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any, Final, Unpack
 from outlast.client import clients, replays
 from outlast.client import runs as requests
 from outlast.client.requests import Request
+from outlast.client.subscriptions import RunUpdate
 from outlast.protocol.bodies import IdReply, ListedRun, RunDetail, RunPage
 from outlast.protocol.durations import iso, whole_seconds
 from outlast.sdk import bulk
@@ -20,7 +21,6 @@ from outlast.sdk.handles import RunHandle
 from outlast.sdk.options import TriggerOptions, build
 from outlast.sdk.serde import Codec
 from outlast.sdk.subscriptions import (
-    RunUpdate,
     subscribe,
     subscribe_sync,
     subscribe_to_batch,

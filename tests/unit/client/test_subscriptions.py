@@ -1,6 +1,7 @@
 """A feed as the client reads it: rows into runs, and what it does when an answer does not come."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -23,7 +24,9 @@ ROW = {
 }
 
 
-def answer(feed: Feed, *rows: dict[str, str | None], operation: str = "insert") -> list[RunUpdate]:
+def answer(
+    feed: Feed, *rows: Mapping[str, str | None], operation: str = "insert"
+) -> list[RunUpdate]:
     """Let a server answer the next request of a feed."""
     messages = [
         {"key": f"k{row.get('id', '1')}", "value": row, "headers": {"operation": operation}}

@@ -12,17 +12,16 @@ cross join lateral (select hashtextextended(concat_ws(' ', k.run, s.status, s.to
 where v.version is distinct from k.known
 
 -- name: list_tagged
--- The newest runs with all tags of each list, along the index of the first one.
-select w.n, m.id
-from json_to_recordset(:lists::json) as w (n int, environment text, tags text[], since timestamptz)
+-- The newest runs with all tags of each list, read along the index of the first tag.
+select w.n, m.run_id as id
+from json_to_recordset(:lists::json) as w (n int, environment text, tags text[], floor text)
 cross join lateral (
-  select r.id
-  from outlast.tag a
-  join outlast.run r on r.environment_id = w.environment and r.id = a.run_id and r.created_at >= w.since
-  where a.environment_id = w.environment and a.tag = w.tags[1] and not exists (
-    select from unnest(w.tags) g (tag)
-    where not exists (select from outlast.tag t where t.run_id = a.run_id and t.tag = g.tag))
-  order by a.run_id desc limit :most::int) m
+  select t.run_id from outlast.tag t
+  where t.environment_id = w.environment and t.tag = w.tags[1] and t.run_id >= w.floor
+    and not exists (
+      select from unnest(w.tags[2:]) g (tag)
+      where not exists (select from outlast.tag x where x.run_id = t.run_id and x.tag = g.tag))
+  order by t.run_id desc limit :most::int) m
 
 -- name: list_batched
 -- The runs of each batch, those that an idempotency key had made before it included.

@@ -8,13 +8,14 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
 from outlast.engine.changes import InBatch, Only, Tagged, Target
 from outlast.engine.reports import MAX_TAG, MAX_TAGS
 from outlast.protocol.durations import parse_duration
+from outlast.protocol.ids import id_floor
 from outlast.protocol.realtime import BEGINNING, COLUMNS
 from outlast.server.problems import Problem
 
@@ -82,7 +83,7 @@ def ask_for_tags(
     """
     pinned = _HANDLE.fullmatch(query.get("handle", ""))
     since = int(pinned[1]) if pinned else _look_back(query)
-    target = Tagged(tags, datetime.fromtimestamp(min(since, _now()), UTC))
+    target = Tagged(tags, id_floor("run", min(since, _now()) * 1000))
     return _ask(environment, target, query, mask, since=since)
 
 
