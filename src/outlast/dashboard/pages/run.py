@@ -1,30 +1,174 @@
-"""A run: everything about it, and what can be done with it."""
+"""A run: everything about it, live, and what can be done with it."""
 
+import json
 from dataclasses import dataclass
 
-from outlast.client import runs
+import msgspec
+
+from outlast.client import replays, runs, waitpoints
+from outlast.client.errors import ApiError
 from outlast.dashboard.visit import Done, Moved, Page, Shown, Visit
+from outlast.dashboard.waterfall import Waterfall, waterfall
+from outlast.dashboard.words import pretty
 from outlast.protocol.bodies import RunDetail
+from outlast.protocol.timeline import EventBody, LogLineBody
+from outlast.protocol.triggers import Trigger
+
+MOST_LINES = 5_000
+"""Log lines on the page; the API has all of them."""
+_SHOWN_BARS = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunView:
-    """One run."""
+    """One run with all it did."""
 
     run: RunDetail
+    waterfall: Waterfall
+    lines: tuple[LogLineBody, ...]
+    has_more_lines: bool
+    events: tuple[EventBody, ...]
+    tokens: tuple[str, ...]
+    """Waitpoint tokens that it waits for now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayView:
+    """The form of a replay with what was typed, and what is wrong with it."""
+
+    run: RunDetail
+    payload: str
+    metadata: str
+    tags: str
+    queue: str
+    concurrency_key: str
+    version: str
+    problem: str = ""
 
 
 async def show(visit: Visit) -> Page:
     """Show a run."""
-    run = await visit.ask(runs.retrieve(visit.path("run_id")))
-    return Page("run.html", RunView(run), live=not run.is_completed)
+    run_id = visit.path("run_id")
+    run = await visit.ask(runs.retrieve(run_id))
+    entries = (await visit.ask(runs.journal(run_id))).entries
+    lines, more = await _lines(visit, run_id)
+    events = (await visit.ask(runs.events(run_id))).events
+    drawn = waterfall(run, entries[:_SHOWN_BARS], lines, events)
+    tokens = tuple(dict.fromkeys(bar.token for bar in drawn.bars if bar.token))
+    view = RunView(
+        run=run,
+        waterfall=drawn,
+        lines=tuple(line for line in lines if line.kind == "line"),
+        has_more_lines=more,
+        events=events,
+        tokens=tokens,
+    )
+    return Page("run.html", view, live=not run.is_completed)
 
 
-async def cancel(visit: Visit) -> Moved:
+async def cancel_run(visit: Visit) -> Moved:
     """Cancel the run and what it triggered."""
     run_id = visit.path("run_id")
     await visit.ask(runs.cancel(run_id))
     return Moved(f"runs/{run_id}", "the run is being canceled")
 
 
-ROUTES = (Shown("/runs/{run_id}", show), Done("/runs/{run_id}/cancel", cancel))
+async def edit(visit: Visit) -> Page:
+    """Show the form of a replay, filled with what the run was given."""
+    run = await visit.ask(runs.retrieve(visit.path("run_id")))
+    given = run.model_fields_set
+    view = ReplayView(
+        run=run,
+        payload=json.dumps(run.payload, indent=2, ensure_ascii=False) if "payload" in given else "",
+        metadata=pretty(run.metadata) if run.metadata else "",
+        tags=", ".join(run.tags),
+        queue=run.queue or "",
+        concurrency_key=run.concurrency_key or "",
+        version="",
+    )
+    return Page("replay.html", view)
+
+
+async def replay_run(visit: Visit) -> Page | Moved:
+    """Make the run again: with what the form says, or as it was when there is no form."""
+    run_id = visit.path("run_id")
+    if not visit.form.get("edited"):
+        made = await visit.ask(replays.replay(run_id))
+        return Moved(f"runs/{made.id}", f"a replay of {run_id}")
+    run = await visit.ask(runs.retrieve(run_id))
+    names = ("payload", "metadata", "tags", "queue", "concurrency_key", "version")
+    typed = {name: visit.form.get(name).strip() for name in names}
+    try:
+        made = await visit.ask(replays.replay(run_id, _changes(run, typed)))
+    except (ApiError, _Mistyped) as error:
+        view = ReplayView(run=run, problem=str(error), **typed)
+        return Page("replay.html", view, status=422)
+    return Moved(f"runs/{made.id}", f"a replay of {run_id} with changes")
+
+
+async def resume_run(visit: Visit) -> Moved:
+    """Let a run that cannot replay try again with the current version."""
+    run_id = visit.path("run_id")
+    await visit.ask(runs.resume(run_id))
+    return Moved(f"runs/{run_id}", "the run tries again with the current version")
+
+
+async def complete_token(visit: Visit) -> Moved:
+    """Complete a token that the run waits for."""
+    run_id, token = visit.path("run_id"), visit.path("token")
+    data = visit.form.get("data").strip()
+    if data and not _is_json(data):
+        return Moved(f"runs/{run_id}", "the value is not JSON; a text needs quotes", failed=True)
+    await visit.ask(waitpoints.complete(token, data or None))
+    return Moved(f"runs/{run_id}", f"{token} is completed")
+
+
+class _Mistyped(Exception):  # noqa: N818 - said beside the form
+    """A field of the form cannot be read."""
+
+
+def _changes(run: RunDetail, typed: dict[str, str]) -> Trigger:
+    """Return what a form changes. Raises `_Mistyped`."""
+    for name in ("payload", "metadata"):
+        if typed[name] and not _is_json(typed[name]):
+            raise _Mistyped(f"the {name} is not JSON")
+    tags = tuple(filter(None, (tag.strip() for tag in typed["tags"].split(","))))
+    queue = typed["queue"] if typed["queue"] != (run.queue or "") else ""
+    return Trigger(
+        task=run.task_identifier,
+        payload=typed["payload"] or None,
+        metadata=typed["metadata"] or None,
+        tags=tags,
+        queue=queue or None,
+        concurrency_key=typed["concurrency_key"] or None,
+        version=typed["version"] or None,
+    )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+async def _lines(visit: Visit, run_id: str) -> tuple[list[LogLineBody], bool]:
+    """Return the lines of a run, and whether there are more than fit on a page."""
+    found: list[LogLineBody] = []
+    after: int | None = 0
+    while after is not None and len(found) < MOST_LINES:
+        page = await visit.ask(runs.logs(run_id, after))
+        found += page.lines
+        after = page.next
+    return found, after is not None
+
+
+ROUTES = (
+    Shown("/runs/{run_id}", show),
+    Shown("/runs/{run_id}/replay", edit),
+    Done("/runs/{run_id}/replay", replay_run),
+    Done("/runs/{run_id}/cancel", cancel_run),
+    Done("/runs/{run_id}/resume", resume_run),
+    Done("/runs/{run_id}/tokens/{token}", complete_token),
+)

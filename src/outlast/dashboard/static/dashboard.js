@@ -3,3 +3,4 @@
 import "./live.js";
 import "./keys.js";
 import "./forms.js";
+import "./timeline.js";

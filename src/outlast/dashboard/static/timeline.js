@@ -1,0 +1,41 @@
+// The timeline of a run: a cursor that can be dragged through its time, and errors only.
+
+import { onFresh } from "./live.js";
+
+const box = document.getElementById("live_timeline");
+
+if (box) {
+  const scrub = document.querySelector("[data-scrub]");
+  const errors = document.querySelector("[data-errors-only]");
+  const cursor = document.createElement("div");
+  cursor.className = "cursor";
+  document.querySelectorAll("[data-scripted]").forEach((control) => (control.hidden = false));
+
+  const show = () => {
+    const share = scrub.value / 1000;
+    const list = box.querySelector("ol");
+    const track = box.querySelector(".axis .track");
+    const all = share >= 1;
+    box.classList.toggle("scrubbing", !all);
+    box.classList.toggle("errors-only", errors.checked);
+    scrub.nextElementSibling.textContent = all ? "" : `${(share * Number(list.dataset.seconds)).toFixed(2)} s`;
+    for (const row of list.children) row.classList.toggle("later", Number(row.dataset.at) > share * 100);
+    if (all) cursor.remove();
+    else {
+      box.append(cursor);
+      cursor.style.left = `${track.offsetLeft + share * track.offsetWidth}px`;
+      cursor.style.height = `${box.scrollHeight}px`;
+    }
+  };
+
+  scrub.addEventListener("input", show);
+  errors.addEventListener("change", show);
+  box.addEventListener("click", (event) => {
+    const track = event.target.closest(".track");
+    if (!track) return;
+    const { left, width } = track.getBoundingClientRect();
+    scrub.value = String(Math.round(((event.clientX - left) / width) * 1000));
+    show();
+  });
+  onFresh((root) => root === box && show());
+}

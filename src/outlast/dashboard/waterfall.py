@@ -1,0 +1,210 @@
+"""The waterfall of a run: everything that took time in it, as bars over one axis."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from outlast.dashboard.words import clock, span
+from outlast.protocol.bodies import RunDetail
+from outlast.protocol.timeline import EventBody, JournalEntryBody, LogLineBody
+
+_TOKEN = re.compile(r"\bwaitpoint_[0-9a-z]+")
+_ENTRY_TONES = {
+    "OPEN": "busy",
+    "FINISHED": "good",
+    "FAILED": "bad",
+    "ABANDONED": "idle",
+}
+_WAITS = frozenset({"wait", "token", "stream"})
+_LEVELS = {"ERROR": "bad", "CRITICAL": "bad", "WARNING": "wait", "WARN": "wait"}
+_TICKS = 5
+_LEAST = 0.15  # percent: what took no time is still to be seen
+_DEEPEST = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One row. `start` and `width` are percent of the axis; a `width` of 0 is a moment."""
+
+    id: str
+    kind: str
+    name: str
+    depth: int
+    tone: str
+    start: float
+    width: float
+    at: str
+    took: str
+    note: str = ""
+    runs: tuple[str, ...] = ()
+    token: str | None = None
+    """The waitpoint token that it waits for, while it does."""
+    is_open: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waterfall:
+    """The rows in order, and the axis above them."""
+
+    bars: tuple[Bar, ...]
+    ticks: tuple[tuple[float, str], ...]
+    seconds: float
+
+
+def waterfall(
+    run: RunDetail,
+    entries: Sequence[JournalEntryBody],
+    lines: Sequence[LogLineBody],
+    events: Sequence[EventBody],
+) -> Waterfall:
+    """Return what a run did. Attempts stand above what began in them, spans above their lines."""
+    axis = _Axis(run.created_at, run.finished_at or datetime.now(UTC))
+    rows = [
+        *_entries(axis, entries),
+        *_lines(axis, lines),
+        *(
+            (event.at, axis.moment(f"event {event.number}", "event", event.kind, event.at, event))
+            for event in events
+        ),
+    ]
+    above = _attempts(axis, run, [moment for moment, _ in rows])
+    if run.started_at is not None or not run.is_completed:
+        above.insert(0, (run.created_at, _queued(axis, run)))
+    rows = above + rows
+    rows.sort(key=lambda row: row[0])  # stable: what contains others stays before them
+    return Waterfall(bars=tuple(bar for _, bar in rows), ticks=axis.ticks(), seconds=axis.seconds)
+
+
+_Row = tuple[datetime, Bar]
+
+
+class _Axis:
+    """From moments to percent."""
+
+    def __init__(self, start: datetime, end: datetime) -> None:
+        self.start = start
+        self.end = end
+        self.seconds = max(0.001, (end - start).total_seconds())
+
+    def place(self, moment: datetime) -> float:
+        share = (moment - self.start).total_seconds() / self.seconds
+        return round(100 * min(1.0, max(0.0, share)), 3)
+
+    def bar(
+        self, identifier: str, kind: str, name: str, start: datetime, end: datetime | None
+    ) -> Bar:
+        """Return a bar of depth 1; without an end it lasts until now."""
+        left = self.place(start)
+        width = self.place(end or self.end) - left
+        return Bar(
+            id=identifier,
+            kind=kind,
+            name=name,
+            depth=1,
+            tone="idle",
+            start=min(left, 100 - _LEAST),
+            width=max(_LEAST, round(width, 3)),
+            at=clock(start),
+            took=span(((end or self.end) - start).total_seconds()),
+            is_open=end is None,
+        )
+
+    def moment(
+        self, identifier: str, kind: str, name: str, at: datetime, event: EventBody | None = None
+    ) -> Bar:
+        """Return something that took no time."""
+        return Bar(
+            id=identifier,
+            kind=kind,
+            name=name.replace("_", " ") if event else name,
+            depth=1,
+            tone="wait" if event else "idle",
+            start=self.place(at),
+            width=0,
+            at=clock(at),
+            took="",
+            note=event.detail if event else "",
+        )
+
+    def ticks(self) -> tuple[tuple[float, str], ...]:
+        """Return places on the axis and how far from the beginning they are."""
+        return tuple(
+            (100 * part / _TICKS, span(self.seconds * part / _TICKS) if part else "0")
+            for part in range(_TICKS)
+        )
+
+
+def _queued(axis: _Axis, run: RunDetail) -> Bar:
+    made = axis.bar("queued", "queued", "queued", run.created_at, run.started_at)
+    return replace(made, depth=0, note=run.queue or "")
+
+
+def _attempts(axis: _Axis, run: RunDetail, moments: Sequence[datetime]) -> list[_Row]:
+    """Return a bar per attempt; a later one begins with the first that is known of it."""
+    if run.started_at is None:
+        return []
+    rows: list[_Row] = []
+    begin = run.started_at
+    for failed in run.failed_attempts or ():
+        end = failed.failed_at
+        made = axis.bar(
+            f"attempt {failed.number}", "attempt", f"attempt {failed.number}", begin, end
+        )
+        rows.append((begin, replace(made, depth=0, tone="bad", note=failed.error.message)))
+        begin = min((moment for moment in moments if moment > end), default=end)
+    number = run.attempt_count or 1
+    if len(rows) < number:
+        tone = "good" if run.is_success else "bad" if run.is_failed else "idle"
+        tone = tone if run.is_completed else "wait" if run.is_waiting else "busy"
+        name = f"attempt {number}"
+        made = axis.bar(name, "attempt", name, begin, run.finished_at)
+        rows.append((begin, replace(made, depth=0, tone=tone)))
+    return rows
+
+
+def _entries(axis: _Axis, entries: Iterable[JournalEntryBody]) -> Iterable[_Row]:
+    """Return the journal: a step is written when it is done, so how long it took is not known."""
+    for entry in entries:
+        start, end = entry.created_at, entry.finished_at
+        made = (
+            axis.moment(entry.key, entry.kind, entry.name, start)
+            if end == start
+            else axis.bar(entry.key, entry.kind, entry.name, start, end)
+        )
+        is_open = entry.status == "OPEN"
+        found = _TOKEN.search(entry.key) if is_open and entry.kind == "token" else None
+        waits = entry.kind in _WAITS
+        tone = "wait" if waits and entry.status != "FAILED" else _ENTRY_TONES[entry.status]
+        note = entry.error.message if entry.error else entry.preview or ""
+        yield (
+            start,
+            replace(
+                made,
+                tone=tone,
+                note=note if entry.status != "ABANDONED" else "abandoned",
+                runs=entry.runs or (),
+                token=found[0] if found else None,
+                is_open=is_open,
+            ),
+        )
+
+
+def _lines(axis: _Axis, lines: Sequence[LogLineBody]) -> Iterable[_Row]:
+    """Return spans as bars and lines as moments, each below the span it belongs to."""
+    ends = {line.span: line for line in lines if line.kind == "end" and line.span}
+    depths: dict[str, int] = {}
+    for line in lines:
+        if line.kind == "end":
+            continue
+        inside = line.parent if line.kind == "start" else line.span
+        depth = min(_DEEPEST, depths.get(inside or "", 0) + 1)
+        if line.kind == "start" and line.span:
+            depths[line.span] = depth
+            end = ends.get(line.span)
+            made = axis.bar(line.span, "span", line.message, line.at, end.at if end else None)
+            tone = "busy" if end is None else "bad" if end.level == "ERROR" else "good"
+        else:
+            made = axis.moment(f"line {line.number}", "log", line.message, line.at)
+            tone = _LEVELS.get(line.level, "idle")
+        yield line.at, replace(made, depth=depth, tone=tone)

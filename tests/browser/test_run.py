@@ -1,0 +1,105 @@
+"""The page of a run in a browser: live, with everything it did, and what is done with it."""
+
+from scene import Stage
+
+from outlast.protocol import messages
+from outlast.protocol.frames import Kind
+
+
+async def test_a_run_is_followed_to_its_end(stage: Stage) -> None:
+    run = await stage.api.trigger(payload={"n": 1})
+    await stage.open(f"runs/{run}")
+    await stage.browser.sees("queued", "#live_status")
+
+    claim = await stage.api.worker.claim(run)
+    await claim.step("read", '{"rows": 3}')
+    await stage.browser.sees("read", "#live_timeline")
+    claim.complete('{"total": 42}')
+
+    await stage.browser.sees("completed", "#live_status")
+    await stage.browser.sees('"total": 42', "#live_output")
+    await stage.browser.assert_clean()
+
+
+async def test_a_failed_run_says_why(stage: Stage) -> None:
+    run = await stage.api.trigger()
+    (await stage.api.worker.claim(run)).fail("<b>the mail server</b> did not answer")
+    await stage.api.ended(run)
+
+    await stage.open(f"runs/{run}")
+
+    await stage.browser.sees("<b>the mail server</b> did not answer", ".failure")
+    await stage.browser.assert_clean()
+
+
+async def test_a_run_is_canceled_by_its_key(stage: Stage) -> None:
+    run = await stage.api.trigger(options={"delay": "1h"})
+    await stage.open(f"runs/{run}")
+    await stage.browser.sees("is delayed until", "#live_standing")
+
+    await stage.browser.press("c")
+
+    await stage.browser.sees("canceled", "#live_status")
+    await stage.api.ended(run)
+
+
+async def test_a_run_is_replayed_with_an_edited_payload(stage: Stage) -> None:
+    run = await stage.api.trigger(payload={"n": 1})
+    (await stage.api.worker.claim(run)).complete()
+    await stage.api.ended(run)
+    await stage.open(f"runs/{run}")
+
+    await stage.browser.press("r")
+    await stage.browser.sees("Replay hello", "h1")
+    await stage.browser.assert_clean()
+    await stage.browser.call("fill", "textarea[name=payload]", '{"n": ')
+    await stage.browser.call("click", ".replay .primary")
+    await stage.browser.sees("the payload is not JSON")
+    await stage.browser.call("fill", "textarea[name=payload]", '{"n": 2}')
+    await stage.browser.call("click", ".replay .primary")
+
+    await stage.browser.sees(f"a replay of {run}")
+    made = (await stage.api.client.get("/api/v1/runs")).json()["data"][0]["id"]
+    assert made != run
+    detail = await stage.api.client.get(f"/api/v3/runs/{made}")
+    assert detail.json()["payload"] == {"n": 2}
+
+
+async def test_a_token_is_completed_where_the_run_waits_for_it(stage: Stage) -> None:
+    made = await stage.api.client.post("/api/v1/waitpoints/tokens", json={"timeout": "1h"})
+    token = made.json()["id"]
+    run = await stage.api.trigger()
+    claim = await stage.api.worker.claim(run)
+    body = messages.Call(f"/token:{token}#0", "token", token, target=token)
+    await claim.ack(claim.send(Kind.CALL, body), messages.Called)
+    await stage.open(f"runs/{run}")
+
+    await stage.browser.call("fill", "textarea[name=data]", '{"approved": true}')
+    await stage.browser.call("click", ".token .primary")
+
+    await stage.browser.sees(f"{token} is completed")
+    found = await stage.api.client.get(f"/api/v1/waitpoints/tokens/{token}")
+    assert found.json()["status"] == "COMPLETED"
+    assert found.json()["output"] == '{"approved":true}'
+
+
+async def test_thousands_of_spans_are_one_page(stage: Stage) -> None:
+    run = await stage.api.trigger()
+    await stage.api.worker.claim(run)
+    await stage.api.platform.sql(
+        """insert into outlast.entry
+             (run_id, key, kind, name, attempt, number, outcome, created_at, finished_at)
+           select $1, '/step:page#' || n, 'step', 'page ' || n, 1, n, '[true]',
+             clock_timestamp(), clock_timestamp() + n * interval '1 ms'
+           from generate_series(1, 5000) n""",
+        run,
+    )
+
+    await stage.open(f"runs/{run}")
+
+    rows = "document.querySelectorAll('#live_timeline li').length"
+    assert await stage.browser.call("evaluate", rows) == 5002
+    await stage.browser.call("fill", "[data-scrub]", "500")
+    dim = "document.querySelectorAll('#live_timeline li.later').length > 0"
+    assert await stage.browser.call("evaluate", dim) is True
+    assert await stage.browser.call("errors") == []
