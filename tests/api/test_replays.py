@@ -72,7 +72,7 @@ async def test_a_replay_that_is_asked_for_twice_is_one_run(api: Api) -> None:
     [
         ({"colour": "red"}, 400),
         ({"queue": "nowhere"}, 422),
-        ({"version": "19990101.1"}, 404),
+        ({"version": "19990101.1"}, 422),
         ({"delay": "soon"}, 422),
         ([], 400),
     ],

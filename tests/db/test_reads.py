@@ -70,7 +70,9 @@ class Floor:
         assert len(claimed) == FEW
         canceled = await self.trigger(FEW)
         await self.trigger(FEW, ttl=0.000_001)
-        items: list[Item] = [Ending(run=c.run, token=c.token, status="completed") for c in claimed]
+        items: list[Item] = [
+            Ending(run=c.run or "", token=c.token, status="completed") for c in claimed
+        ]
         items += [Cancellation(run=run) for run in canceled]
         async with self.executor.connection.transaction():
             before = {row["relname"]: row["rows"] for row in await self._fetch(READ)}
