@@ -106,8 +106,7 @@ class Gateway:
             deliver=deliver,
         )
         if before is not None:
-            session.executing = before.executing
-            session.parked = before.parked
+            session.executing, session.parked = before.executing, before.parked
         self._sessions.add(session)
         self._links[hello.session] = Link(
             session,
