@@ -1,12 +1,8 @@
 """Fixtures of tests that look at the dashboard in a browser."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from scene import Stage, staged
 

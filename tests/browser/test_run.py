@@ -1,9 +1,8 @@
 """The page of a run in a browser: live, with everything it did, and what is done with it."""
 
-from scene import Stage
-
 from outlast.protocol import messages
 from outlast.protocol.frames import Kind
+from scene import Stage
 
 
 async def test_a_run_is_followed_to_its_end(stage: Stage) -> None:
@@ -89,7 +88,7 @@ async def test_thousands_of_spans_are_one_page(stage: Stage) -> None:
     await stage.api.platform.sql(
         """insert into outlast.entry
              (run_id, key, kind, name, attempt, number, outcome, created_at, finished_at)
-           select $1, '/step:page#' || n, 'step', 'page ' || n, 1, n, '[true]',
+           select $1, '/step:page#' || n, 'step', 'page ' || n, 1, n, '{"ok":true,"value":"1"}',
              clock_timestamp(), clock_timestamp() + n * interval '1 ms'
            from generate_series(1, 5000) n""",
         run,

@@ -41,7 +41,7 @@ def list_keys(project: ProjectRef, env: Slug = "dev", database_url: DatabaseUrl 
 async def _create(project: str, env: str, name: str, database_url: str | None) -> None:
     from outlast.cli.tenants import tenants
 
-    async with tenants(database_url) as (tenancy, keys):
+    async with tenants(database_url) as (tenancy, keys, _):
         environment = await tenancy.environment(project, env)
         made = await keys.create(environment.id, name)
     say(made.secret)
@@ -51,7 +51,7 @@ async def _create(project: str, env: str, name: str, database_url: str | None) -
 async def _rotate(project: str, env: str, grace: float, database_url: str | None) -> None:
     from outlast.cli.tenants import tenants
 
-    async with tenants(database_url) as (tenancy, keys):
+    async with tenants(database_url) as (tenancy, keys, _):
         environment = await tenancy.environment(project, env)
         made = await keys.rotate(environment.id, grace=grace * 3600)
     say(made.secret)
@@ -61,7 +61,7 @@ async def _rotate(project: str, env: str, grace: float, database_url: str | None
 async def _list(project: str, env: str, database_url: str | None) -> None:
     from outlast.cli.tenants import tenants
 
-    async with tenants(database_url) as (tenancy, keys):
+    async with tenants(database_url) as (tenancy, keys, _):
         environment = await tenancy.environment(project, env)
         found = await keys.list(environment.id)
     rows = [

@@ -36,7 +36,7 @@ def list_projects(database_url: DatabaseUrl = None) -> None:
 async def _create(name: str, ref: str | None, database_url: str | None) -> None:
     from outlast.cli.tenants import tenants
 
-    async with tenants(database_url) as (tenancy, _):
+    async with tenants(database_url) as (tenancy, _, _):
         made = await tenancy.create_project(name, ref=ref)
     say(f"project {made.project.ref}  {made.project.name}", style="bold")
     for environment in made.environments:
@@ -47,7 +47,7 @@ async def _create(name: str, ref: str | None, database_url: str | None) -> None:
 async def _list(database_url: str | None) -> None:
     from outlast.cli.tenants import tenants
 
-    async with tenants(database_url) as (tenancy, _):
+    async with tenants(database_url) as (tenancy, _, _):
         found = await tenancy.projects()
     rows = [(one.ref, one.name, f"{one.created_at:%Y-%m-%d %H:%M}") for one in found]
     table(("REF", "NAME", "CREATED"), rows)

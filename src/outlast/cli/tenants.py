@@ -10,16 +10,19 @@ from outlast.cli.folder import Folder
 from outlast.cli.secret import resolve
 from outlast.cli.terminal import Stop
 from outlast.engine.database import Database, DatabaseSettings
+from outlast.engine.ids import Ids
 from outlast.engine.keys import KeyRing, Keys
 from outlast.engine.migrations import migrate
 from outlast.engine.tenancy import Tenancy
+from outlast.engine.users import Users
 
 
 class Tenants(NamedTuple):
-    """Projects and environments, and their keys."""
+    """Projects and environments, their keys, and the people who look at them."""
 
     tenancy: Tenancy
     keys: Keys
+    users: Users
 
 
 @asynccontextmanager
@@ -43,7 +46,9 @@ async def tenants(database_url: str | None) -> AsyncIterator[Tenants]:
         )
         await migrate(database)
         keys = Keys(database, KeyRing(encryption_keys))
-        yield Tenants(Tenancy(database, keys), keys)
+        ids = Ids(database)
+        await ids.learn()
+        yield Tenants(Tenancy(database, keys), keys, Users(database, ids))
 
 
 def _encryption_keys(own: str = "") -> tuple[str, ...]:

@@ -1,11 +1,14 @@
 """The API as a page asks it: requests of the client, answered in this process."""
 
+import logging
 from typing import TypeVar
 from urllib.parse import unquote, urlencode
 
 from starlette.types import ASGIApp, Message, Scope
 
 from outlast.client.requests import Reply, Request, read
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -44,7 +47,12 @@ class Api:
             elif message["type"] == "http.response.body":
                 body.extend(message.get("body", b""))
 
-        await self._app(self._scope(request), receive, send)
+        try:
+            await self._app(self._scope(request), receive, send)
+        except Exception:
+            # an application answers 500 and raises too, for the log of its server
+            logger.exception("a page's request failed", extra={"method": request.method})
+            status = 500
         return read(request, Reply(status, bytes(body), headers))
 
     def _scope(self, request: Request[T]) -> Scope:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from api_server import Api, running_api
-from browser import Browser, browsing
+from browsing import Browser, browsing
 from outlast.cli.pages import dashboard
 from outlast.server.app import create_app
 from outlast.server.listening import bind, listening

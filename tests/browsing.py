@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive from Python, see driver.mjs."""
+"""A headless Chromium that tests drive from Python, see browser/driver.mjs."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "browser"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
