@@ -25,7 +25,7 @@ from outlast.engine.queries import Statement
 Row = TypeVar("Row", bound=msgspec.Struct)
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
-_CONTENTION_STATES = frozenset({"40001", "40P01", "55P03", "57014"})
+_CONTENTION_STATES = frozenset({"40001", "40P01", "53100", "55P03", "57014"})  # 53100: disk full
 _GONE_STATES = frozenset({"57P01", "57P02", "57P03", "53300", "53400", "25P03", "25P04"})
 _GONE_CLASSES = ("08", "58")
 _DATA_CLASSES = ("22", "23", "54")
