@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from outlast.protocol.messages import Fail
+from outlast.protocol.frames import Kind, frame
+from outlast.protocol.messages import Cancel, Fail
 from outlast.sdk import locals as run_locals
 from outlast.sdk import wait
 from outlast.sdk.background import wait_until
@@ -229,6 +230,36 @@ async def test_what_middleware_raises_fails_the_run(log: Log, before: bool) -> N
     assert isinstance(failed, Fail)
     assert failed.error.type == "OSError"
     assert log == (["on_failure"] if before else ["run", "on_failure"])
+
+
+async def test_what_works_too_long_is_told_its_hooks_while_it_still_may(log: Log) -> None:
+    """After the code has unwound, in the seconds before its process is ended."""
+    server = Server()
+    started = asyncio.Event()
+
+    async def job() -> None:
+        try:
+            started.set()
+            await asyncio.Event().wait()
+        finally:
+            log.append("cleaned up")
+
+    task = made(job)
+
+    @task.on_failure
+    async def failed(error: BaseException) -> None:
+        await asyncio.sleep(0)
+        log.append(f"on_failure {type(error).__name__}")
+
+    server.claim(server.add(task))
+    await started.wait()
+    asked = Cancel("worked too long", 5.0, overtime=True)
+    server.executor.receive([frame(Kind.CANCEL, asked, run="run_1", token=1)])
+    end = await server.end()
+
+    assert isinstance(end, Fail)
+    assert (end.error.kind, end.retry_in) == ("timed_out", None)
+    assert log == ["cleaned up", "on_failure MaxDurationExceeded"]
 
 
 async def test_middleware_cannot_hide_a_failure(log: Log) -> None:
@@ -519,6 +550,7 @@ async def test_a_hook_may_trigger_but_not_wait(caplog: pytest.LogCaptureFixture)
 
     assert server.calls == {}
     assert "WaitInStepError" in caplog.text
+    assert "a wait (for) inside the on_success hook of run run_1" in caplog.text
 
 
 def test_a_hook_that_nobody_can_call_is_refused_where_it_stands() -> None:

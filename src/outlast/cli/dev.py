@@ -7,6 +7,7 @@ import typer
 
 from outlast.cli.secret import resolve
 from outlast.cli.terminal import Stop
+from outlast.cli.worker import Machines
 
 DEFAULT_PORT = 3030
 
@@ -47,6 +48,7 @@ def dev(
     pdb: Pdb = False,
     inspect: Inspect = None,
     poll: Poll = False,
+    machines: Machines = "",
 ) -> None:
     """Start the database, the server and a worker here; reload when the code changes."""
     from outlast.cli.stack import Options, run
@@ -66,5 +68,6 @@ def dev(
             pdb=pdb,
             inspect=inspect,
             poll=poll,
+            machines=machines,
         )
     )

@@ -9,12 +9,12 @@ from typing import Any
 
 from outlast.cli import debugger
 from outlast.cli.folder import Address, Folder
-from outlast.cli.lines import line
+from outlast.cli.narrator import Narrator
 from outlast.cli.signals import stop_signals
 from outlast.cli.terminal import Stop, say
 from outlast.cli.watch import watch
+from outlast.protocol.machines import presets
 from outlast.telemetry import logs
-from outlast.worker.events import Ready, WorkerEvent
 from outlast.worker.findings import Findings, find
 from outlast.worker.settings import WorkerSettings, load_settings
 from outlast.worker.supervisor import Worker
@@ -36,6 +36,7 @@ class Options:
     pdb: bool = False
     inspect: int | None = None
     poll: bool = False
+    machines: str = ""
 
 
 def run(options: Options) -> None:
@@ -86,7 +87,9 @@ async def _work(
 ) -> None:
     """Run a worker that follows the code until `stop`."""
     settings = _worker_settings(options, address)
-    worker = Worker(settings, on_event=_Narrator().show, discover=_with_first(first))
+    narrator = Narrator()
+    discover = narrator.hearing(_with_first(first))
+    worker = Worker(settings, on_event=narrator.show, discover=discover)
     changed = asyncio.Event()
 
     def note(files: frozenset[Path]) -> None:
@@ -141,32 +144,8 @@ def _worker_settings(options: Options, address: Address) -> WorkerSettings:
             name="dev",
             drain=DRAIN,
             replay_always=options.replay_always or None,
+            machines=presets(options.machines),
             **debugged,
         )
     except ValueError as error:
         raise Stop(str(error)) from error
-
-
-class _Narrator:
-    """Prints what a worker tells: what it waits for, and one line per run."""
-
-    def __init__(self) -> None:
-        self._version: str | None = None
-
-    def show(self, event: WorkerEvent) -> None:
-        """Print the event."""
-        if isinstance(event, Ready):
-            if event.version != self._version:
-                self._greet(event)
-            self._version = event.version
-        elif (shown := line(event)) is not None:
-            say(shown.text, style=shown.style)
-
-    def _greet(self, event: Ready) -> None:
-        tasks = ", ".join(event.tasks)
-        if self._version is None:
-            say(f"  Tasks      {tasks}")
-            say()
-            say("Waiting for tasks", style="bold")
-        else:
-            say(f"  Version    {event.version}: {tasks}", style="cyan")

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import get_args
 
 import msgspec
 
@@ -17,6 +18,7 @@ from outlast.sdk.errors import (
     OutsideRunError,
     WaitInStepError,
 )
+from outlast.sdk.hooks import HookKind
 from outlast.sdk.runtime import SEVERITIES, EntryKind, Words
 from outlast.worker.journal import Journal
 from outlast.worker.reports import Reports
@@ -57,11 +59,8 @@ class Caller(ABC):
             raise self.over()
         if isinstance(self.lost, NonDeterministicReplayError):
             raise self.lost
-        if kind != "trigger" and self.body() is not None:
-            raise WaitInStepError(
-                f"a {kind} ({name}) inside a step of run {self.id}: what a step waits for cannot "
-                "be replayed; make the call outside of the step and hand its result in"
-            )
+        if kind != "trigger" and (body := self.body()) is not None:
+            raise WaitInStepError(_refusal(kind, name, self.id, body[1]))
         try:
             return self.journal.reserve(self.here(), kind, name)
         except NonDeterministicReplayError as error:
@@ -141,6 +140,20 @@ class Caller(ABC):
             f"run {self.id} has ended: what its code left behind (a task, a thread, a callback) "
             "cannot call for it any more; await it before the task returns"
         )
+
+
+def _refusal(kind: EntryKind, name: str, run: str, key: str) -> str:
+    """Say why a call inside a step, or inside a hook, which is a step too, is refused."""
+    called = key.partition("/")[0].partition(" ")[0]
+    if called in get_args(HookKind):
+        return (
+            f"a {kind} ({name}) inside the {called} hook of run {run}: what a hook waits for "
+            "cannot be replayed; trigger a task that waits, or make the call in the task"
+        )
+    return (
+        f"a {kind} ({name}) inside a step of run {run}: what a step waits for cannot be replayed; "
+        "make the call outside of the step and hand its result in"
+    )
 
 
 class _Body:

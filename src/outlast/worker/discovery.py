@@ -81,8 +81,10 @@ def import_tasks(root: Path, dirs: Sequence[str]) -> Discovered:
 def discover(scope: Scope) -> Findings:
     """Import and describe; every error is in the findings."""
     discovered = import_tasks(Path(scope.root), scope.dirs)
-    manifest, errors = _describe(discovered, scope)
-    return Findings(manifest, (*discovered.errors, *errors), discovered.warnings)
+    tasks, errors = _describe(discovered, scope)
+    manifest = _manifest(discovered, tuple(tasks if scope.retries else map(_once, tasks)))
+    once = () if scope.retries else tuple(each.id for each in tasks if each.retry.max_attempts > 1)
+    return Findings(manifest, (*discovered.errors, *errors), discovered.warnings, once)
 
 
 def _extend_path(root: Path) -> None:
@@ -227,8 +229,7 @@ def _once(made: TaskManifest) -> TaskManifest:
     return msgspec.structs.replace(made, retry=msgspec.structs.replace(made.retry, max_attempts=1))
 
 
-def _describe(discovered: Discovered, scope: Scope) -> tuple[Manifest, tuple[Problem, ...]]:
-    """Describe what was discovered. The digest names the version: equal code, equal version."""
+def _describe(discovered: Discovered, scope: Scope) -> tuple[list[TaskManifest], list[Problem]]:
     tasks: list[TaskManifest] = []
     errors: list[Problem] = []
     for _, task in sorted(discovered.registry.tasks.items()):
@@ -240,20 +241,24 @@ def _describe(discovered: Discovered, scope: Scope) -> tuple[Manifest, tuple[Pro
                 default_ttl=scope.ttl,
                 root=discovered.root,
             )
-            tasks.append(made if scope.retries else _once(made))
+            tasks.append(made)
         except Exception as error:  # noqa: BLE001 - hints and schemas run user code
             source = getattr(sys.modules.get(task.function.__module__), "__file__", task.id)
             place = _show(Path(source).resolve(), discovered.root)
             errors.append(Problem(place, f"task {task.id!r}: {_say(error)}", stack=_stack(error)))
+    return tasks, errors
+
+
+def _manifest(discovered: Discovered, tasks: tuple[TaskManifest, ...]) -> Manifest:
+    """Return what is offered. The digest names the version: equal code, equal version."""
     queues = tuple(queue for _, queue in sorted(discovered.registry.queues.items()))
-    manifest = Manifest(
-        digest=_digest(discovered, tuple(tasks), queues),
-        tasks=tuple(tasks),
+    return Manifest(
+        digest=_digest(discovered, tasks, queues),
+        tasks=tasks,
         queues=queues,
         runtime=f"python {platform.python_version()}",
         sdk=importlib.metadata.version("outlast"),
     )
-    return manifest, tuple(errors)
 
 
 def _digest(

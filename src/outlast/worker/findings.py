@@ -29,11 +29,15 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Findings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a project declares. Without a manifest nothing at all could be found out."""
+    """What a project declares. Without a manifest nothing at all could be found out.
+
+    `once` are the tasks that would have more attempts if retries were not off here.
+    """
 
     manifest: Manifest | None = None
     errors: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
 
 
 class Scope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

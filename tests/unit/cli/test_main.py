@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -127,3 +128,15 @@ def _outlast(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "outlast", *arguments], capture_output=True, text=True, check=False
     )
+
+
+def test_dev_takes_the_machines_of_its_environment(tmp_path: Path) -> None:
+    """As a worker does; a preset that does not exist ends it before it starts anything."""
+    machines = '{"huge": {"cpu": 1, "memory": 1}}'
+
+    done = CliRunner().invoke(
+        app, ["dev", "--dir", str(tmp_path)], env={"OUTLAST_MACHINES": machines}
+    )
+
+    assert done.exit_code != 0
+    assert "machine preset 'huge' does not exist" in str(done.exception)
