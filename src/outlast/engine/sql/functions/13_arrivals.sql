@@ -62,10 +62,12 @@ declare
 begin
   select array_agg(row(s.run_id, 'current/' || (t.manifest::json ->> 'executor'), r.queue)::moving) into moved
   from outlast.run_state s
-  join outlast.run r on r.environment_id = env and r.id = s.run_id
+  cross join lateral (  -- by order, as in claims.sql
+    select id, task, queue from outlast.run x where (x.environment_id, x.id) >= (env, s.run_id)
+    order by x.environment_id, x.id limit 1) r
   join outlast.environment e on e.id = env
   join outlast.task t on t.id = r.task and t.version_id = e.current_version_id
-  where s.run_id = any (runs) and s.status = 'pending_version';
+  where s.run_id = any (runs) and s.status = 'pending_version' and r.id = s.run_id;
   if moved is null then return; end if;
   perform move_lanes(env, moved);
   update outlast.run r set executor = split_part(m.route, '/', 2)
