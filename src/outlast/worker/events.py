@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
+from outlast.protocol.frames import Frame, Kind
+from outlast.protocol.messages import Fail
 from outlast.worker.findings import Problem
 
 
@@ -78,6 +82,26 @@ class RunEnded:
     kind: str | None = None
     line: str = ""
     attempt: int = 1
+
+
+def ended(sent: Frame, task: str, attempt: int, seconds: float) -> RunEnded | None:
+    """Return the event of a run's last frame; None: the run was handed back."""
+    if sent.kind == Kind.COMPLETE:
+        return RunEnded(sent.run, task, ok=True, seconds=seconds)
+    if sent.kind != Kind.FAIL:
+        return None
+    fail = msgspec.msgpack.decode(sent.body, type=Fail)
+    return RunEnded(
+        sent.run,
+        task,
+        ok=False,
+        seconds=seconds,
+        error=f"{fail.error.type}: {fail.error.message}",
+        retry_in=fail.retry_in,
+        kind=fail.error.kind,
+        line=fail.error.line,
+        attempt=attempt,
+    )
 
 
 @dataclass(frozen=True)

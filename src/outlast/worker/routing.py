@@ -17,7 +17,7 @@ from outlast.protocol.manifests import ExecutorKind
 from outlast.protocol.messages import Beat, Crash, Drop, Empty, Fail, Held, Suspended
 from outlast.protocol.outcomes import RunError
 from outlast.worker.ceilings import Ceilings
-from outlast.worker.events import ExecutorDied, RunEnded, RunLeft, RunStarted, WorkerEvent
+from outlast.worker.events import ExecutorDied, RunLeft, RunStarted, WorkerEvent, ended
 from outlast.worker.holdings import Holding, Holdings
 from outlast.worker.lines import Gathering
 from outlast.worker.link import Link
@@ -377,24 +377,8 @@ class Router:
 
     def _tell_end(self, holding: Holding, sent: Frame) -> None:
         seconds = time.monotonic() - holding.first_at
-        if sent.kind == Kind.COMPLETE:
-            self._on_event(RunEnded(holding.run, holding.task, ok=True, seconds=seconds))
-        elif sent.kind == Kind.FAIL:
-            fail = msgspec.msgpack.decode(sent.body, type=Fail)
-            error = f"{fail.error.type}: {fail.error.message}"
-            self._on_event(
-                RunEnded(
-                    holding.run,
-                    holding.task,
-                    ok=False,
-                    seconds=seconds,
-                    error=error,
-                    retry_in=fail.retry_in,
-                    kind=fail.error.kind,
-                    line=fail.error.line,
-                    attempt=holding.attempt,
-                )
-            )
+        if (event := ended(sent, holding.task, holding.attempt, seconds)) is not None:
+            self._on_event(event)
 
 
 def _drop_frame(holding: Holding) -> Frame:
