@@ -17,6 +17,7 @@ from outlast.cli import (
     schedules,
     server,
     trigger,
+    users,
     worker,
 )
 from outlast.cli.terminal import Stop, warn
@@ -56,6 +57,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(queues.app, name="queues")
 app.add_typer(projects.app, name="projects")
 app.add_typer(keys.app, name="keys")
+app.add_typer(users.app, name="users")
 app.command("doctor")(doctor.doctor)
 
 

@@ -2,8 +2,12 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
+from markupsafe import Markup
+from msgspec.structs import replace
 
 from outlast.dashboard.words import clock, span
 from outlast.protocol.bodies import RunDetail
@@ -23,8 +27,7 @@ _LEAST = 0.15  # percent: what took no time is still to be seen
 _DEEPEST = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """One row. `start` and `width` are percent of the axis; a `width` of 0 is a moment."""
 
     id: str
@@ -41,6 +44,15 @@ class Bar:
     token: str | None = None
     """The waitpoint token that it waits for, while it does."""
     is_open: bool = False
+
+    @property
+    def shape(self) -> Markup:
+        """What is drawn: numbers only, and thousands of them, so no template takes part."""
+        if self.width:
+            place = f'<rect x="{self.start}%" y="22%" width="{self.width}%" height="56%" rx="2"/>'
+        else:
+            place = f'<circle cx="{self.start}%" cy="50%" r="3.5"/>'
+        return Markup(place)  # noqa: S704 - two floats
 
 
 @dataclass(frozen=True, kw_only=True)

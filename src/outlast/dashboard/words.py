@@ -51,7 +51,7 @@ def exact(moment: datetime) -> str:
 
 def clock(moment: datetime) -> str:
     """Return the time of day with milliseconds, for lines of one run."""
-    return moment.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[11:23]
 
 
 def pretty(value: JsonValue) -> str:
