@@ -46,7 +46,7 @@ const count = (form) => {
   const boxes = [...document.querySelectorAll("input[type=checkbox][name]")].filter((box) => box.form === form);
   const checked = boxes.filter((box) => box.checked).length;
   form.dataset.count = String(checked);
-  const output = form.querySelector("output");
+  const output = [...form.elements].find((element) => element.tagName === "OUTPUT");
   if (output) output.textContent = checked ? `${checked} selected` : "";
 };
 
