@@ -9,6 +9,7 @@ from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.filters import RunFilters
+from outlast.protocol.messages import NewToken
 from outlast.protocol.triggers import Trigger
 
 BELONGING = """
@@ -160,3 +161,24 @@ async def test_days_have_limits(engine: Engine, place: Platform) -> None:
         await engine.retention.keep(place.environment.id, 0)
     with pytest.raises(NotFound):
         await engine.retention.keep("env_unknown", 3)
+
+
+async def test_waitpoints_that_are_done_and_keys_that_hold_no_more_go(
+    engine: Engine, place: Platform
+) -> None:
+    done, _ = await engine.waitpoints.create(place.environment.id, NewToken())
+    open_, _ = await engine.waitpoints.create(place.environment.id, NewToken())
+    await engine.waitpoints.complete(place.environment.id, done.id, "1")
+    for key, age in (("old", -1), ("young", 1)):
+        await place.sql(
+            "insert into outlast.wait_key values ($1, $2, now(), now() + $3 * interval '1 day')",
+            place.environment.id,
+            key,
+            age,
+        )
+    await engine.retention.keep(place.environment.id, 30)
+
+    await prune(engine, place)
+
+    assert [row["id"] for row in await place.sql("select id from outlast.waitpoint")] == [open_.id]
+    assert [row["key"] for row in await place.sql("select key from outlast.wait_key")] == ["young"]

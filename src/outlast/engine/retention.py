@@ -72,6 +72,7 @@ class Retention:
             await self._batches(environment, before or environment.before)
         await self._requests()
         await self._keys()
+        await self._database.execute(RETENTION.prune_wait_keys, portion=_PORTION)
         return gone
 
     async def _runs(self, environment: _Environment, before: int) -> int:
@@ -98,6 +99,7 @@ class Retention:
         for statement, floor in (
             (RETENTION.prune_batches, id_floor("batch", before)),
             (RETENTION.prune_bulk_actions, id_floor("bulk", before)),
+            (RETENTION.prune_waitpoints, id_floor("waitpoint", before)),
         ):
             while (  # noqa: ASYNC110 - a pause between portions of work, not a wait for something
                 await self._database.execute(

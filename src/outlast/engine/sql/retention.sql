@@ -32,6 +32,18 @@ with gone as (
 )
 delete from outlast.bulk_action b using gone g where b.id = g.id
 
+-- name: prune_waitpoints
+-- One that is waited for stays: its time-out ends it.
+delete from outlast.waitpoint where id = any (array(
+  select id from outlast.waitpoint
+  where environment_id = :environment::text and id < :before::text and status <> 'waiting'
+  order by environment_id, id limit :portion::int))
+
+-- name: prune_wait_keys
+delete from outlast.wait_key where (environment_id, key) in (
+  select environment_id, key from outlast.wait_key
+  where expires_at < clock_timestamp() limit :portion::int)
+
 -- name: prune_requests
 -- A walk through the table in its own order, a portion at a time: an index on time would cost every trigger.
 with looked as (
