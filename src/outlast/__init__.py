@@ -3,6 +3,7 @@
 from outlast.client.clients import aclose
 from outlast.protocol.schedules import ScheduledPayload
 from outlast.sdk import (
+    auth,
     batch,
     heartbeats,
     locals,
@@ -17,6 +18,7 @@ from outlast.sdk import (
 )
 from outlast.sdk import idempotency as idempotency_keys
 from outlast.sdk import retrying as retry
+from outlast.sdk.auth import Client, SyncClient
 from outlast.sdk.background import wait_until
 from outlast.sdk.batches import BatchItem, TaskItem
 from outlast.sdk.calls import Call
@@ -90,6 +92,7 @@ __all__ = [
     "BlockingCallWarning",
     "Call",
     "CancelSignal",
+    "Client",
     "CompleteTaskWithOutput",
     "Completion",
     "ConflictError",
@@ -124,6 +127,7 @@ __all__ = [
     "ServerError",
     "SettingsError",
     "StepError",
+    "SyncClient",
     "Task",
     "TaskItem",
     "TaskRef",
@@ -140,6 +144,7 @@ __all__ = [
     "WaitpointTimeoutError",
     "WaitpointToken",
     "aclose",
+    "auth",
     "batch",
     "heartbeats",
     "idempotency_keys",
