@@ -1,19 +1,22 @@
 # The verbs of daily work. Each sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check fix bench lock
+.PHONY: help demo test test-browser dev check fix bench lock
 PY := .venv/bin/python
 # Processes and tests start several times faster with bytecode on disk, which some images switch off.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: ## run the invoice export, kill its worker, watch it go on (ROWS=50000, ONCE=1)
 	@tools/venv run && $(PY) examples/saas/demo.py
 
 test: ## run every test, each with what it needs (ARGS="tests/unit -x")
 	@tools/venv all && $(PY) -m pytest -n 2 --dist loadscope $(ARGS)
+
+test-browser: ## look at the dashboard in headless Chromium; needs chromium and npm
+	@tools/venv all && $(PY) -m pytest $(or $(ARGS),tests/browser)
 
 dev: ## start everything here with the smallest example (DIR=my/project, ARGS="--port 4000")
 	@tools/venv run && $(PY) -m outlast dev --dir $(or $(DIR),examples/hello) $(ARGS)
