@@ -182,7 +182,7 @@ class Town:
         async with self.api.with_bearer(credential) as client:
             return await client.request(
                 method,
-                self.fill(call.path),
+                str(self.fill(call.path)),
                 params=call.query,
                 json=self.fill(call.json),
                 content=call.content,

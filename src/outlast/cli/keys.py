@@ -82,7 +82,7 @@ async def _create(
 async def _revoke(project: str, env: str, key: str, database_url: str | None) -> None:
     from outlast.cli.tenants import tenants
 
-    async with tenants(database_url) as (tenancy, keys):
+    async with tenants(database_url) as (tenancy, keys, _):
         environment = await tenancy.environment(project, env)
         await keys.revoke(environment.id, key)
     say(f"{key} is revoked")
@@ -93,7 +93,7 @@ async def _limit(
 ) -> None:
     from outlast.cli.tenants import tenants
 
-    async with tenants(database_url) as (tenancy, _):
+    async with tenants(database_url) as (tenancy, _, _):
         environment = await tenancy.environment(project, env)
         await tenancy.limit_rate(environment.id, per_minute or None, burst)
     say(f"{per_minute} requests a minute" if per_minute else "the limit of the server counts")
