@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from outlast.protocol.frames import Kind
-from outlast.protocol.messages import MetadataOperation
+from outlast.protocol.frames import Kind, frame
+from outlast.protocol.messages import Empty, MetadataOperation
 from outlast.sdk import runtime
 from outlast.sdk.errors import (
     AbortTaskRunError,
@@ -204,6 +204,32 @@ async def test_a_cancel_unwinds_and_ends_as_canceled(server: Server) -> None:
     assert (failed.error.kind, failed.error.message) == ("canceled", "somebody asked")
     assert failed.retry_in is None
     assert cleaned == ["up"]
+
+
+async def test_a_drop_of_an_earlier_claim_says_nothing_about_the_latest(server: Server) -> None:
+    """It was sent before the server heard that the run goes on here."""
+    unwound: list[bool] = []
+
+    async def job(ctx: Any) -> str:
+        try:
+            await sleep()
+            await sleep()
+        finally:
+            unwound.append(True)
+        return "fine"
+
+    server.claim(server.task(job))
+    await server.suspended()
+    server.finish("wait:for#0")
+    await server.called("wait:for#1")
+    await server.suspended()
+
+    server.executor.receive([frame(Kind.DROP, Empty(), run="run_1", token=1)])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert unwound == []
+    server.finish("wait:for#1")
+    assert await server.end() == "fine"
 
 
 async def test_a_parked_run_that_something_outside_moves_asks_for_its_slot(

@@ -169,7 +169,7 @@ class Executor:
             case Kind.CANCEL if run is not None:
                 cancel = msgspec.msgpack.decode(each.body, type=Cancel)
                 (run.exceed if cancel.overtime else run.cancel)(cancel.reason)
-            case Kind.DROP if run is not None:
+            case Kind.DROP if run is not None and run.token <= each.token:
                 run.drop()
             case _:
                 pass
