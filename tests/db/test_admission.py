@@ -134,7 +134,7 @@ async def test_a_pinned_trigger_needs_its_version(desk: Desk) -> None:
 
     assert run.route == f"{offer.version.id}/shared"
     assert run.version_pin == offer.version.id
-    assert (refusal.status, refusal.code) == (404, "unknown_version")
+    assert (refusal.status, refusal.code) == (422, "unknown_version")
 
 
 async def test_an_unknown_task_names_the_nearest(desk: Desk) -> None:

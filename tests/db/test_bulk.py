@@ -1,12 +1,13 @@
 """Bulk actions: what they take, what they count, and that nobody acts twice on a run."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
+from outlast.engine.agents import Agents, Work
 from outlast.engine.bulk import BULK, BulkAction
 from outlast.engine.engine import Engine
 from outlast.engine.errors import Conflict, InvalidRequest, NotFound
@@ -16,18 +17,22 @@ from outlast.protocol.triggers import Trigger
 
 
 @pytest.fixture
-async def place(fresh_url: str) -> AsyncIterator[Platform]:
+async def place(fresh_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Platform]:
+    """Give servers none of which works on an action by itself: the tests say when."""
+    repeat = Agents.repeat
+
+    def repeat_others(agents: Agents, name: str, step: Callable[[], Work], seconds: float) -> None:
+        if name != "bulk":
+            repeat(agents, name, step, seconds)
+
+    monkeypatch.setattr(Agents, "repeat", repeat_others)
     async with platform(fresh_url) as made:
         yield made
 
 
 @pytest.fixture
 async def engine(place: Platform) -> AsyncIterator[Engine]:
-    """Give a server whose agent does nothing by itself: the tests say when."""
     engine = await place.server()
-    for task in tuple(engine._agents._tasks):
-        if task.get_name() == "bulk":
-            task.cancel()
     await FakeWorker.open(engine, place.environment, manifest("job", "other"), shared=0)
     yield engine
     assert await engine._audit.environment(place.environment.id) == []

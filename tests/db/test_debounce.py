@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from engines import KEY, Platform, platform
+from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
-from outlast.engine.engine import Engine, EngineSettings
+from outlast.engine.engine import Engine
 from outlast.protocol.triggers import Debounce, Trigger, Triggered
 
 
@@ -58,20 +58,11 @@ class Desk:
 @pytest.fixture
 async def desk(fresh_url: str) -> AsyncIterator[Desk]:
     clock = Clock()
-    async with platform(fresh_url, "prod") as place:
-        engine = await Engine.open(
-            EngineSettings(
-                database_url=fresh_url,
-                server_id="server-timed",
-                encryption_keys=(KEY,),
-                migrate=False,
-                clock=clock,
-            )
-        )
+    async with platform(fresh_url, "prod", clock) as place:
+        engine = await place.server()
         await engine.catalogue.register(place.environment.id, manifest("hello"))
         yield Desk(place, engine, clock)
         assert await engine._audit.environment(place.environment.id) == []
-        await engine.close()
 
 
 async def test_a_trigger_with_the_key_pushes_the_run_back(desk: Desk) -> None:

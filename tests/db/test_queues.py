@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from engines import KEY, Platform, platform
+from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
-from outlast.engine.engine import Engine, EngineSettings
+from outlast.engine.engine import Engine
 from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.queues import QUEUES, Queue
 from outlast.engine.statistics import BOUNDS, Minute, percentile
@@ -64,18 +64,10 @@ class Desk:
 @pytest.fixture
 async def desk(fresh_url: str) -> AsyncIterator[Desk]:
     clock = Clock()
-    async with platform(fresh_url) as place:
-        settings = EngineSettings(
-            database_url=fresh_url,
-            server_id="server-timed",
-            encryption_keys=(KEY,),
-            migrate=False,
-            clock=clock,
-        )
-        engine = await Engine.open(settings)
+    async with platform(fresh_url, clock=clock) as place:
+        engine = await place.server()
         yield Desk(place, engine, clock)
         assert await engine._audit.environment(place.environment.id) == []
-        await engine.close()
 
 
 async def test_a_paused_queue_starts_nothing_and_leaves_what_runs_alone(desk: Desk) -> None:
