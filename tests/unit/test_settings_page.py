@@ -97,7 +97,7 @@ def test_the_workers_table_has_the_keys_and_their_defaults() -> None:
 
 
 def test_the_workers_options_are_those_of_the_command() -> None:
-    command = typer.main.get_command(app).get_command(None, "worker")  # type: ignore[attr-defined,arg-type]
+    command = typer.main.get_command(app).get_command(None, "worker")  # type: ignore[attr-defined]
     told = {name: row for row in rows("Worker: options") for name in names(row[0])}
     there = {max(option.opts, key=len): option for option in command.params}
 
