@@ -1,7 +1,7 @@
 # The verbs of daily work. Each sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser dev check fix bench lock
+.PHONY: help demo test test-browser test-compat dev check fix bench lock
 PY := .venv/bin/python
 # Processes and tests start several times faster with bytecode on disk, which some images switch off.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,6 +17,10 @@ test: ## run every test, each with what it needs (ARGS="tests/unit -x")
 
 test-browser: ## look at the dashboard in headless Chromium; needs chromium and npm
 	@tools/venv all && $(PY) -m pytest $(or $(ARGS),tests/browser)
+
+test-compat: ## drive a server with the official npm clients; needs Node (ARGS="4.8.3 runs")
+	@tools/venv all && npm ci --ignore-scripts --no-audit --no-fund --prefix tests/compat \
+		&& $(PY) tests/compat/prove.py $(ARGS)
 
 dev: ## start everything here with the smallest example (DIR=my/project, ARGS="--port 4000")
 	@tools/venv run && $(PY) -m outlast dev --dir $(or $(DIR),examples/hello) $(ARGS)

@@ -1,0 +1,42 @@
+// Every call of an official SDK, against the server of TRIGGER_API_URL. Usage: node drive.mjs VERSION PART...
+import { createRequire } from "node:module";
+import { realpathSync } from "node:fs";
+import { end } from "./proof.mjs";
+
+const version = process.argv[2];
+const sdk = await import(`sdk-${version}`);
+const home = createRequire(realpathSync(new URL(`node_modules/sdk-${version}/package.json`, import.meta.url)));
+const load = async (path) => {
+  const found = home.resolve(path).replace("/dist/commonjs/", "/dist/esm/");
+  return import(found);
+};
+const core = await load("@trigger.dev/core/v3");
+
+const url = process.env.TRIGGER_API_URL;
+const key = process.env.TRIGGER_SECRET_KEY;
+const world = {
+  version,
+  newer: version === "4.8.3",
+  sdk,
+  core,
+  url,
+  key,
+  additional: process.env.COMPAT_ADDITIONAL_KEY,
+  project: "proj_fleet",
+  client: new core.ApiClient(url, key),
+  /** Ask without a client of theirs: the rows that only a worker or a third party calls. */
+  ask: async (method, path, body, headers = {}) => {
+    const answer = await fetch(url + path, {
+      method,
+      headers: { authorization: `Bearer ${key}`, "content-type": "application/json", ...headers },
+      body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
+    });
+    const text = await answer.text();
+    let json;
+    try { json = JSON.parse(text); } catch { json = text; }
+    return { status: answer.status, headers: answer.headers, body: json };
+  },
+};
+
+for (const part of process.argv.slice(3)) await (await import(`./${part}.mjs`)).prove(world);
+end();

@@ -1,0 +1,80 @@
+// Calls that the SDK makes only inside a task, made here by its own client or by hand.
+import assert from "node:assert/strict";
+import { row, until } from "./proof.mjs";
+
+export async function prove({ sdk, client, ask }) {
+  const { runs, streams, tasks, wait } = sdk;
+  const orders = streams.input({ id: "orders" });
+  const { id } = await tasks.trigger("tells", 0);
+  const base = `/realtime/v1/streams/${id}`;
+  await until(async () => (await runs.retrieve(id)).status !== "QUEUED");
+
+  await row("PUT /api/v1/runs/{id}/metadata", "ApiClient.updateRunMetadata", async () => {
+    const operations = [
+      { type: "set", key: "a", value: 1 },
+      { type: "increment", key: "$.n.m", value: 2 },
+      { type: "append", key: "list", value: "x" },
+    ];
+    const { metadata } = await client.updateRunMetadata(id, { operations });
+    assert.deepEqual(metadata, { a: 1, n: { m: 2 }, list: ["x"] });
+  });
+  await row("GET /api/v1/runs/{id}/metadata", "ApiClient.getRunMetadata", async () => {
+    assert.equal((await client.getRunMetadata(id)).metadata.a, 1);
+  });
+  await row("POST /api/v1/runs/{id}/tags", "ApiClient.addTags", async () => {
+    assert.ok((await client.addTags(id, { tags: ["late"] })).message);
+    assert.deepEqual((await runs.retrieve(id)).tags, ["late"]);
+    const many = Array.from({ length: 11 }, (_, number) => `t${number}`);
+    await assert.rejects(client.addTags(id, { tags: many }).then((one) => one), { status: 422 });
+  });
+  await row("PUT /realtime/v1/streams/{runId}/{target}/{key}", "ApiClient.createStream", async () => {
+    const made = await client.createStream(id, "self", "outside");
+    assert.equal(made.version, "v1");
+  });
+  await row("POST /realtime/v1/streams/{runId}/{target}/{key}", "the stream writer", async () => {
+    const answer = await ask("POST", `${base}/self/outside`, '{"n":1}\n"two"\n', { "x-client-id": "c", "x-resume-from-chunk": "0", "x-stream-version": "v1" });
+    assert.equal(answer.status, 200);
+  });
+  await row("HEAD /realtime/v1/streams/{runId}/{target}/{key}", "the stream writer resuming", async () => {
+    const answer = await ask("HEAD", `${base}/self/outside`, undefined, { "x-client-id": "c" });
+    assert.deepEqual([answer.status, answer.headers.get("x-last-chunk-index")], [200, "1"]);
+  });
+  await row("POST /realtime/v1/streams/{runId}/{target}/{key}/append", "streams.append", async () => {
+    for (const part of ["p1", "p1"]) {
+      const answer = await ask("POST", `${base}/self/outside/append`, '"three"', { "x-part-id": part });
+      assert.deepEqual([answer.status, answer.body], [200, { ok: true }]);
+    }
+    const all = [];
+    for await (const chunk of await streams.read(id, "outside")) {
+      all.push(chunk);
+      if (all.length === 3) break;
+    }
+    assert.deepEqual(all, [{ n: 1 }, "two", "three"]);
+  });
+  await row("GET /realtime/v1/streams/{runId}/input/{key}", "an input stream read", async () => {
+    await orders.send(id, { dish: "bill" });
+    const stop = new AbortController();
+    const answer = await fetch(`${process.env.TRIGGER_API_URL}${base}/input/orders`, {
+      headers: { authorization: `Bearer ${process.env.TRIGGER_SECRET_KEY}`, accept: "text/event-stream" },
+      signal: stop.signal,
+    });
+    let text = "";
+    const decoder = new TextDecoder();
+    const reader = answer.body.getReader();
+    while (!text.includes("bill")) {
+      const { value, done } = await reader.read();
+      assert.ok(!done, `the stream ended: ${text}`);
+      text += decoder.decode(value);
+    }
+    stop.abort();
+  });
+  await row("POST /engine/v1/runs/{id}/wait/duration", "ApiClient.waitForDuration", async () => {
+    const found = await client.waitForDuration(id, { date: new Date(Date.now() + 1000) });
+    assert.ok(found.waitpoint.id);
+  });
+  await row("POST /engine/v1/runs/{id}/waitpoints/tokens/{token}/wait", "ApiClient.waitForWaitpointToken", async () => {
+    const token = await wait.createToken();
+    const found = await client.waitForWaitpointToken({ runFriendlyId: id, waitpointFriendlyId: token.id });
+    assert.equal(found.success, true);
+  });
+}

@@ -1,0 +1,89 @@
+"""Proof that the official npm clients work unmodified: a server, a worker and Node on top.
+
+Usage: python tests/compat/prove.py [VERSION ...] [PART ...].
+The packages come from `npm ci` beside this file.
+"""
+
+import asyncio
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+VERSIONS = ("4.8.3", "4.5.12")
+PARTS = ("runs", "things", "live", "inside", "hooks", "absent")
+DEADLINE = 240  # s per version
+sys.path.insert(0, str(HERE.parent))
+
+from fleet import Fleet, fleet  # noqa: E402  (a folder of tests, not a package)
+from outlast.engine.database import Database, DatabaseSettings  # noqa: E402
+from outlast.engine.keys import KeyRing, Keys  # noqa: E402
+
+
+async def prove(versions: tuple[str, ...], parts: tuple[str, ...]) -> int:
+    """Drive every call in every version; return how many failed."""
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix="outlast-compat-") as folder:
+        tasks = (HERE / "trigger_tasks.py").read_text()
+        async with fleet(Path(folder), tasks) as made:
+            await made.server()
+            await made.worker()
+            additional = await _additional_key(made)
+            for version in versions:
+                text = await _drive(made, version, additional, parts)
+                found = re.search(r"^(\d+) passed, (\d+) failed$", text, re.MULTILINE)
+                passed += int(found[1]) if found else 0
+                failed += int(found[2]) if found else 1
+            if failed:
+                sys.stderr.write(made.logs() if "-v" in sys.argv else "")
+    print(f"{passed} passed, {failed} failed")  # noqa: T201  (what this program is for)
+    return failed
+
+
+async def _additional_key(made: Fleet) -> str:
+    settings = DatabaseSettings(url=made.url, pool_size=1)
+    async with await Database.open(settings) as opened:
+        keys = Keys(opened, KeyRing((made._environ["OUTLAST_ENCRYPTION_KEYS"],)))
+        [row] = await made.sql("select id from outlast.environment where slug = 'dev'")
+        return (await keys.create(row["id"], "compat")).secret
+
+
+async def _drive(made: Fleet, version: str, additional: str, parts: tuple[str, ...]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        "drive.mjs",
+        version,
+        *parts,
+        cwd=HERE,
+        env={
+            **os.environ,
+            "TRIGGER_API_URL": made.apis[0],
+            "TRIGGER_SECRET_KEY": made.key,
+            "COMPAT_ADDITIONAL_KEY": additional,
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    lines = []
+    try:
+        async with asyncio.timeout(DEADLINE):
+            async for line in process.stdout:
+                lines.append(line.decode())
+                sys.stdout.write(f"{version}  {lines[-1]}")
+                sys.stdout.flush()
+            await process.wait()
+    except TimeoutError:
+        print(f"{version}  not done after {DEADLINE} s")  # noqa: T201
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    chosen = tuple(one for one in sys.argv[1:] if one in VERSIONS)
+    named = tuple(one for one in sys.argv[1:] if one in PARTS)
+    raise SystemExit(min(1, asyncio.run(prove(chosen or VERSIONS, named or PARTS))))
