@@ -145,6 +145,8 @@ async def test_a_trace_nests_spans_lines_and_entries(api: Api) -> None:
 
     root = trace["rootSpan"]
     assert (root["data"]["message"], root["data"]["isPartial"]) == ("hello", True)
+    assert "parentId" not in root
+    assert "properties" not in root["data"]
     outer, opened, step = root["children"]
     assert (outer["data"]["duration"], outer["data"]["properties"]) == (3_000, {"n": 1})
     assert opened["data"]["isPartial"]
@@ -153,6 +155,7 @@ async def test_a_trace_nests_spans_lines_and_entries(api: Api) -> None:
     assert (inner["data"]["duration"], inner["data"]["isError"]) == (1_000, True)
     assert [each["data"]["message"] for each in inner["children"]] == ["inside"]
     assert (flat["spanId"], flat["parentId"], flat["message"]) == ("bb", "aa", "inner")
+    assert flat["durationMs"] == 1_000
     assert (await api.client.get(f"{url}/spans/zz")).status_code == 404
     logs = (await api.client.get(f"/api/outlast/v1/runs/{claimed.run}/logs")).json()["lines"]
     assert logs[0]["attributes"] == {"n": 1}

@@ -26,7 +26,7 @@ class Data(msgspec.Struct, rename="camel"):
     is_cancelled: bool = False
     level: str = "TRACE"
     attempt: int | None = None
-    properties: dict[str, object] | None = None
+    properties: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
 
     def end(self, at: datetime | None) -> None:
         """Note the end; None: it is still open."""
@@ -35,10 +35,10 @@ class Data(msgspec.Struct, rename="camel"):
 
 
 class Span(msgspec.Struct, rename="camel"):
-    """One span with those inside it."""
+    """One span with those inside it. What is not there is left out: null is no id to clients."""
 
     id: str
-    parent_id: str | None
+    parent_id: str | msgspec.UnsetType
     run_id: str
     data: Data
     children: list["Span"]
@@ -59,8 +59,9 @@ class Trace(msgspec.Struct, rename="camel"):
                 data: dict[str, object] = msgspec.to_builtins(span.data)
                 return {
                     "spanId": span.id,
-                    "parentId": span.parent_id,
+                    "parentId": span.parent_id or None,
                     "runId": span.run_id,
+                    "durationMs": span.data.duration,
                     **data,
                 }
             waiting += span.children
@@ -86,7 +87,7 @@ def _root(run: Run) -> Span:
         is_cancelled=run.status is Status.CANCELED,
     )
     data.end(run.finished_at)
-    parent = None if run.parent_id is None else _digest(run.parent_id)
+    parent = msgspec.UNSET if run.parent_id is None else _digest(run.parent_id)
     return Span(_digest(run.id), parent, run.id, data, [])
 
 
@@ -107,7 +108,9 @@ def _add_lines(root: Span, known: dict[str, Span], lines: Sequence[Line]) -> Non
             attempt=line.attempt,
             is_error=line.level == "ERROR",
             is_partial=begins,
-            properties=None if line.attributes is None else msgspec.json.decode(line.attributes),
+            properties=msgspec.UNSET
+            if line.attributes is None
+            else msgspec.json.decode(line.attributes),
         )
         made = Span(own, parent.id, root.run_id, data, [])
         parent.children.append(made)
