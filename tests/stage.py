@@ -182,9 +182,9 @@ class Server:
         run: str = "run_1",
         resume: str = "fresh",
         attempts: int = 3,
+        *,
         payload: str | None = None,
         cancel: str | None = None,
-        *,
         policy: RetryPolicy = POLICY,
     ) -> None:
         self.task_of[run] = task

@@ -1,4 +1,4 @@
-"""What the guide about queues and the reference of trigger options show works as it stands there."""
+"""What the guide about queues and the page of trigger options show works as it stands there."""
 
 import re
 import shlex

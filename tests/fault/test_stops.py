@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fleet import Fleet, fleet
@@ -23,6 +24,13 @@ async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
         yield made
 
 
+async def unready(api: str) -> None:
+    """Wait until a server has noticed that its database is away."""
+    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        while (await client.get(f"{api}/readyz")).is_success:  # noqa: ASYNC110 - asked over HTTP
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("how", ["refuses", "does not answer"])
 async def test_a_server_told_to_stop_ends_though_the_database_is_away(
     town: Fleet, how: str
@@ -35,7 +43,7 @@ async def test_a_server_told_to_stop_ends_though_the_database_is_away(
 
     away = town.stopped_database if how == "refuses" else town.frozen_database
     async with away():
-        await asyncio.sleep(1)
+        await unready(town.apis[0])
         os.kill(server.pid, signal.SIGTERM)
         await until(
             lambda: server.poll() is not None, seconds=STOP_SECONDS, what=f"the end\n{town.logs()}"
