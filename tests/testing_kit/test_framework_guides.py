@@ -1,5 +1,7 @@
-"""What the guides for web frameworks and for people from Celery show works as it stands there."""
+"""What the README and the guides to frameworks and from Celery show works as it stands there."""
 
+import ast
+import asyncio
 import importlib
 import re
 import sys
@@ -98,3 +100,21 @@ async def test_the_task_of_the_celery_guide_works() -> None:
 
         assert result.output == "charge of a book"
         assert (env.now - began).days == 14
+
+
+async def test_the_ten_lines_of_the_readme_work() -> None:
+    readme = (GUIDES.parents[1] / "README.md").read_text()
+    declared, called = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    first, second = called.splitlines()
+    scope: dict[str, Any] = {"__name__": __name__}
+    with registry.isolated():
+        exec(compile(declared, "README.md", "exec"), scope)
+
+    async with Platform(tasks=[scope["welcome"]]) as env:
+        began = env.now
+        await eval(compile(first, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), scope)
+        result = await env.result(scope["handle"])
+        assert (result.output, (env.now - began).days) == ("tips sent to account of Ada", 3)
+
+        await asyncio.to_thread(exec, second, scope)
+        assert (await env.result(scope["handle"])).output == "tips sent to account of Ada"

@@ -3,6 +3,10 @@
 import re
 from pathlib import Path
 
+import typer
+
+from outlast.cli.main import app
+from outlast.sdk.registry import registry
 from outlast.worker.findings import find
 from outlast.worker.settings import load_settings
 
@@ -24,8 +28,21 @@ async def test_the_readmes_task_is_discovered(tmp_path: Path) -> None:
     assert [task.id for task in found.manifest.tasks] == ["welcome"]
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    """Relative ones, that is."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+def test_the_readme_calls_its_task_by_what_it_has() -> None:
+    """The block that follows names the task of the first, and is Python."""
+    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    scope: dict[str, object] = {}
+    with registry.isolated():
+        exec(compile(first, "README.md", "exec"), scope)
+    calls = re.findall(r"(\w+)\.(\w+)\(", second)
 
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [name for name, _ in calls] == ["welcome", "welcome"]
+    assert all(callable(getattr(scope[name], method)) for name, method in calls)
+
+
+def test_the_readmes_commands_are_there() -> None:
+    """Each that the text or its tables write out."""
+    written = set(re.findall(r"`outlast ([a-z]+)", README))
+    command = typer.main.get_command(app)
+
+    assert written == set(command.commands)  # type: ignore[attr-defined]
