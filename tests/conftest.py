@@ -1,5 +1,6 @@
 """Fixtures for every test: a PostgreSQL per session, a fresh database per test."""
 
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from outlast.engine.database import Database, DatabaseSettings
+from outlast.testing import databases
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not, and tests share helpers
 
@@ -18,6 +20,19 @@ def database_url() -> Iterator[str]:
     """Return the URL of a PostgreSQL server; its own database is nobody's."""
     with running_postgres() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def databases_of_testing(database_url: str) -> Iterator[str]:
+    """Return the server that `outlast.testing` uses; its databases go before the server does."""
+    yield database_url
+    databases.close()
+
+
+@pytest.fixture
+def testing_server(databases_of_testing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `outlast.testing` use the PostgreSQL of the other tests."""
+    monkeypatch.setitem(os.environ, databases.VARIABLES[0], databases_of_testing)
 
 
 @pytest.fixture(scope="session")

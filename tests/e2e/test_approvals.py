@@ -6,14 +6,18 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from fleet import Fleet, fleet
-from outlast import RunFailed, aclose, tasks, wait
+from imported import tasks_of
+from outlast import aclose, tasks, wait
+from outlast.protocol.statuses import Status
 from outlast.protocol.waitpoints import is_callback
+from outlast.testing import Platform
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "approvals"
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(150)]
@@ -108,20 +112,39 @@ async def test_a_post_is_published_by_its_editor_after_the_worker_was_killed(tow
     assert (detail.status, json.loads(detail.output or "")["approved"]) == ("COMPLETED", True)
 
 
-async def test_a_large_refund_waits_for_a_colleague_and_a_small_one_does_not(town: Fleet) -> None:
-    await town.worker()
+@pytest.fixture
+async def desk(testing_server: None) -> AsyncIterator[Platform]:
+    """Give a platform in this process, whose days pass at once."""
+    async with Platform(tasks=tasks_of((EXAMPLE / "trigger").glob("*.py")).values()) as made:
+        yield made
+
+
+async def test_a_large_refund_waits_for_a_colleague_and_a_small_one_does_not(
+    desk: Platform,
+) -> None:
     small = await tasks.trigger("refund-order", {"order": "o1", "amount": 5})
     large = await tasks.trigger("refund-order", {"order": "o2", "amount": 500})
-    late = await tasks.trigger("refund-order", {"order": "o3", "amount": 500})
+    await desk.until_waiting(large)
+    assert desk.status(small) is Status.COMPLETED
+    [token] = [found.id async for found in wait.list_tokens(status="WAITING", tags="refund")]
 
-    await decide(await waits(town, large.id), "no")
-    await waits(town, late.id)
-    await town.sql("update outlast.timer set due_at = now() where kind = 'token'")
+    await decide(token, "no")
 
-    assert await small.result(timeout=60) == "5 paid back, approved by the rules"
-    assert await large.result(timeout=60) == "refused by editor"
-    with pytest.raises(RunFailed, match="nobody decided about o3 in a day"):
-        await late.result(timeout=60)
+    assert (await desk.result(small)).output == "5 paid back, approved by the rules"
+    assert (await desk.result(large)).output == "refused by editor"
+
+
+async def test_what_nobody_decides_about_is_given_up_in_time(desk: Platform) -> None:
+    """A refund after a day, a post after a week."""
+    begin = desk.now
+    refund = await tasks.trigger("refund-order", {"order": "o3", "amount": 500})
+    post = await tasks.trigger("publish-post", "durable tasks")
+
+    result = await desk.result(refund)
+    assert "nobody decided about o3 in a day" in str(result.error)
+    assert desk.now - begin == timedelta(days=1)
+    assert (await desk.result(post)).output == "nobody decided within a week"
+    assert desk.now - begin == timedelta(days=7)
 
 
 async def test_a_partner_calls_back_after_the_worker_was_killed(

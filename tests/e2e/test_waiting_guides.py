@@ -1,18 +1,19 @@
 """What the guides about waiting show works as it stands there, cold at every wait."""
 
-import asyncio
 import json
 import re
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from outlast import aclose, runs, tasks, wait
-from programs import Program, outlast
+from imported import tasks_of
+from outlast import Task, wait
+from outlast.testing import Platform
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.usefixtures("testing_server")
 
 GUIDES = Path(__file__).parents[2] / "docs" / "guides"
 
@@ -23,56 +24,51 @@ def blocks(name: str) -> list[str]:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """Return a project with every task of the guides."""
-    (tmp_path / "trigger").mkdir()
-    (tmp_path / "pyproject.toml").write_text('[tool.outlast]\nproject = "proj_guides"\n')
-    shown = [block for name in ("waits.md", "human-approval.md") for block in blocks(name)]
-    for number, block in enumerate(block for block in shown if "@task" in block):
-        (tmp_path / "trigger" / f"shown_{number}.py").write_text(block)
-    return tmp_path
+def shown(tmp_path: Path) -> dict[str, Task[Any, Any]]:
+    """Return every task of the guides, by id."""
+    sources = [block for name in ("waits.md", "human-approval.md") for block in blocks(name)]
+    files = []
+    for number, source in enumerate(source for source in sources if "@task" in source):
+        files.append(tmp_path / f"shown_{number}.py")
+        files[-1].write_text(source)
+    return tasks_of(files)
 
 
-@pytest.fixture
-def dev(project: Path, fresh_url: str) -> Iterator[Program]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    with outlast(
-        "dev", "--port", port, "--replay-always", cwd=project, OUTLAST_DATABASE_URL=fresh_url
-    ) as program:
-        yield program
+async def test_the_tasks_of_the_guides_wait_as_they_say(shown: dict[str, Task[Any, Any]]) -> None:
+    async with Platform(tasks=shown.values()) as env:
+        remind = await shown["remind"].trigger("Ada")
+        patient = [await shown["patient"].trigger(seconds) for seconds in (0, 60)]
+        launch = [await shown["after-launch"].trigger(name) for name in "ab"]
+        publish = await shown["publish"].trigger("a post")
+        await env.settle()
+        await env.kill_worker()
+
+        await approval()(await open_token())
+
+        assert (await env.result(publish)).output == "published"
+        assert (await env.result(remind)).output == ["a word to Ada", "last call for Ada"]
+        assert [(await env.result(run)).output for run in patient] == ["waited", "too long"]
+        assert [(await env.result(run)).output for run in launch] == ["a", "b"]
 
 
-@pytest.fixture
-async def app(
-    project: Path, dev: Program, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Program]:
-    await dev.says("Waiting for tasks")
-    for name in ("OUTLAST", "TRIGGER"):
-        for rest in ("API_URL", "SECRET_KEY"):
-            monkeypatch.delenv(f"{name}_{rest}", raising=False)
-    monkeypatch.chdir(project)
-    yield dev
-    await aclose()
+async def test_three_years_pass_and_every_worker_dies(shown: dict[str, Task[Any, Any]]) -> None:
+    async with Platform(tasks=shown.values(), start=datetime(2028, 1, 1, tzinfo=UTC)) as env:
+        run = await shown["onboard"].trigger("Ada")
+        for duration in ("1d", "1h30m", "1094d"):
+            await env.until_waiting(run)
+            await env.kill_worker()
+            await env.advance(duration)
+
+        await env.until_waiting(run)
+        assert (await env.result(run)).output == "Ada is an old friend"
+        assert env.now == datetime(2031, 1, 1, tzinfo=UTC)
 
 
-async def test_the_guides_about_waiting_work(app: Program) -> None:
-    onboard = await tasks.trigger("onboard", "Ada")
-    remind = await tasks.trigger("remind", "Ada")
-    patient = [await tasks.trigger("patient", seconds) for seconds in (0, 60)]
-    launch = [await tasks.trigger("after-launch", name) for name in "ab"]
-    publish = await tasks.trigger("publish", "a post")
+async def test_nobody_answers_for_a_week(shown: dict[str, Task[Any, Any]]) -> None:
+    async with Platform(tasks=shown.values()) as env:
+        result = await env.run(shown["publish"], "a post")
 
-    approve = approval()
-    await approve(await open_token())
-
-    assert await remind.result(timeout=60) == ["a word to Ada", "last call for Ada"]
-    assert [await handle.result(timeout=60) for handle in patient] == ["waited", "too long"]
-    assert [await handle.result(timeout=60) for handle in launch] == ["a", "b"]
-    assert await publish.result(timeout=60) == "published"
-    detail = await runs.retrieve(onboard.id)
-    assert (detail.status, detail.reason) == ("WAITING", "waits for wait:for#0")
-    assert "NonDeterministicReplayError" not in app.output
+        assert "WaitpointTimeoutError" in str(result.error)
 
 
 def approval() -> Callable[[str], Awaitable[None]]:
@@ -84,10 +80,8 @@ def approval() -> Callable[[str], Awaitable[None]]:
 
 
 async def open_token() -> str:
-    async with asyncio.timeout(30):
-        while True:
-            async for token in wait.list_tokens(status="WAITING", tags="approval", period="1h"):
-                assert token.url.startswith("http://")
-                assert json.loads(token.model_dump_json())["status"] == "WAITING"
-                return token.id
-            await asyncio.sleep(0.1)
+    """Return the one token that somebody has to decide about."""
+    [token] = [found async for found in wait.list_tokens(status="WAITING", tags="approval")]
+    assert token.url.startswith("http://")
+    assert json.loads(token.model_dump_json())["status"] == "WAITING"
+    return token.id

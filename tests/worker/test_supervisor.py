@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fake_server import FakeServer, claim
+from outlast.clock import boot_seconds
 from outlast.protocol.frames import Kind, frame
 from outlast.protocol.messages import Empty
 from outlast.protocol.triggers import Refusal
@@ -250,10 +251,9 @@ async def test_a_stopped_supervisor_ends_its_executors_when_it_goes_on(tmp_path:
         supervisor = Supervisor(server, tmp_path)
         async with supervisor.busy() as pids:
             supervisor.process.send_signal(signal.SIGSTOP)
-            beats = len(server.heartbeats)
-            await until(lambda: server.heartbeats[beats:] == [])
+            over = boot_seconds() + server.lease
             await server.push(claim("run_3", "quick"))
-            await asyncio.sleep(1.5)  # the lease itself: nothing to poll for
+            await until(lambda: boot_seconds() > over, what="the end of the lease")
             supervisor.process.send_signal(signal.SIGCONT)
 
             await until(lambda: not any(map(alive, pids)))

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,6 @@ from outlast.protocol.frames import Frame, Kind
 from outlast.protocol.messages import Crash
 from outlast.worker import watchdog
 from outlast.worker.watchdog import BLOCKED_STATUS, Watchdog
-from polling import until
 
 
 class Pipe:
@@ -30,14 +28,18 @@ async def test_a_loop_that_stays_blocked_ends_its_process(
 ) -> None:
     caplog.set_level(logging.WARNING)
     statuses: list[int] = []
+    ended = threading.Event()
 
-    monkeypatch.setattr(watchdog, "os", SimpleNamespace(_exit=statuses.append))
+    def end(status: int) -> None:
+        statuses.append(status)
+        ended.set()
+
+    monkeypatch.setattr(watchdog, "os", SimpleNamespace(_exit=end))
     pipe, executor = Pipe(), SimpleNamespace(runs={})
     loop = asyncio.get_running_loop()
     dog = Watchdog(executor, loop, pipe, threading.get_ident(), slow=0.05, fatal=0.2)
     dog.start()
-    time.sleep(0.6)  # noqa: ASYNC251 - the very thing it is to see
-    await until(lambda: statuses)
+    assert ended.wait(10)  # blocks the loop: the very thing it is to see
     assert statuses[0] == BLOCKED_STATUS
     assert "test_watchdog.py" in caplog.text
     told = pipe.sent[0]
