@@ -44,6 +44,22 @@ async def test_metrics_keys_and_the_pause_of_the_environment(api: Api) -> None:
     assert [(row["key"], row["fairnessGroup"]) for row in keys.json()["data"]] == [("k", "g")]
 
 
+async def test_how_long_an_environment_keeps_its_runs_is_set_and_shown(api: Api) -> None:
+    limits = "/api/outlast/v1/environment/limits"
+
+    before = await api.client.get(limits)
+    kept = await api.client.post(limits, json={"retentionDays": 30})
+    untouched = await api.client.post(limits, json={"burstFactor": 3})
+    shown = await api.client.get(limits)
+    refused = await api.client.post(limits, json={"retentionDays": 0})
+    forever = await api.client.post(limits, json={"retentionDays": None})
+
+    replies = (before, kept, untouched, shown, forever)
+    assert [reply.json()["retentionDays"] for reply in replies] == [None, 30, 30, 30, None]
+    assert refused.status_code == 400
+    assert "retentionDays" in refused.text
+
+
 async def test_an_unknown_queue_is_a_404(api: Api) -> None:
     reply = await api.client.get("/api/v1/queues/nothing?type=custom")
 

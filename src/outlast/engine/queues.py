@@ -56,7 +56,10 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stand(msgspec.Struct, frozen=True):
-    """An environment's limits and what counts towards them."""
+    """An environment's limits and what counts towards them.
+
+    Ended runs are kept for `retention_days`; None: for ever.
+    """
 
     id: str
     concurrency_limit: int
@@ -64,6 +67,7 @@ class Stand(msgspec.Struct, frozen=True):
     paused: bool
     running: int
     queued: int
+    retention_days: int | None
 
 
 class _Oldest(msgspec.Struct, frozen=True):

@@ -126,8 +126,11 @@ class QueueKeys(Nullable):
     next: str | None
 
 
-class EnvironmentStand(Body):
-    """An environment's limits, and what counts towards them."""
+class EnvironmentStand(Nullable):
+    """An environment's limits, and what counts towards them.
+
+    Ended runs are deleted after `retention_days`; null: never.
+    """
 
     id: str
     paused: bool
@@ -135,14 +138,19 @@ class EnvironmentStand(Body):
     burst_factor: float
     running: int
     queued: int
+    retention_days: int | None = None
 
 
 class EnvironmentChange(Body):
-    """`POST /api/outlast/v1/environment/limits`: what is not given stays as it is."""
+    """`POST /api/outlast/v1/environment/limits`: what is not given stays as it is.
+
+    `retention_days` as null keeps ended runs for ever.
+    """
 
     paused: bool | None = None
     concurrency_limit: int | None = Field(default=None, ge=0, le=1_000_000)
     burst_factor: float | None = Field(default=None, ge=1, le=10)
+    retention_days: int | None = Field(default=None, ge=1, le=3_650)
 
 
 class KeyReset(Body):

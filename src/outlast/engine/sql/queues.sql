@@ -131,5 +131,6 @@ returning run_id
 -- name: environment
 select id, concurrency_limit, burst_factor, paused,
   (select coalesce(sum(q.running), 0) from outlast.queue q where q.environment_id = e.id)::int as running,
-  (select coalesce(sum(q.queued), 0) from outlast.queue q where q.environment_id = e.id)::int as queued
+  (select coalesce(sum(q.queued), 0) from outlast.queue q where q.environment_id = e.id)::int as queued,
+  retention_days
 from outlast.environment e where id = :environment_id::text

@@ -187,9 +187,12 @@ async def stand(request: Request) -> Response:
 async def change_environment(
     request: Request, wanted: Annotated[EnvironmentChange, Body()]
 ) -> Response:
-    """Change the limits of the key's environment, pause it or let it go on."""
+    """Change limits and retention of the key's environment, pause it or let it go on."""
     caller = await _whole(request)
-    changed = await services(request).engine.queues.change_environment(
+    engine = services(request).engine
+    if "retention_days" in wanted.model_fields_set:  # null says for ever
+        await engine.retention.keep(caller.environment.id, wanted.retention_days)
+    changed = await engine.queues.change_environment(
         caller.environment.id,
         paused=wanted.paused,
         concurrency_limit=wanted.concurrency_limit,
@@ -267,6 +270,7 @@ def _stand(stand: Stand) -> EnvironmentStand:
         burst_factor=stand.burst_factor,
         running=stand.running,
         queued=stand.queued,
+        retention_days=stand.retention_days,
     )
 
 
