@@ -10,6 +10,11 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+BESIDE = [
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("examples/*/README.md")),
+]
 LINK = re.compile(r"\]\((?!\w+:)([^)\s]+)\)")
 
 
@@ -35,7 +40,7 @@ def test_every_page_is_in_the_tables_of_the_index_once() -> None:
     assert sorted(listed) == sorted(named(page) for page in PAGES[1:] if page != INDEX)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
+@pytest.mark.parametrize("page", [*PAGES, *BESIDE], ids=named)
 def test_every_link_leads_somewhere(page: Path) -> None:
     """To a file or folder of the repository, and to a heading that is there."""
     lost = []
