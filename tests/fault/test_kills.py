@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from fleet import Fleet, fleet
+from outlast.protocol.frames import LEASE_SECONDS
 from polling import until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
 MANY = 500
 RUNS = 30
+OUTAGE = 2 * LEASE_SECONDS
+"""Long enough for every lease to run out, if the outage did not excuse the silence."""
 
 
 @pytest.fixture
@@ -195,7 +198,7 @@ async def test_after_an_outage_of_the_database_nothing_is_rescued_that_lives(tow
     runs = await in_the_middle(town)
 
     async with town.frozen_database():
-        await asyncio.sleep(30.0)
+        await asyncio.sleep(OUTAGE)
 
     await town.assert_whole(runs, seconds=90)
     [row] = await town.sql("select count(*) from outlast.event where kind = 'rescued'")

@@ -15,6 +15,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
+LONG_SLEEP = 0.5
 BANNED = {"utils", "util", "common", "helpers", "core", "models", "types", "misc", "base"}
 
 
@@ -48,6 +49,22 @@ def test_each_module_opens_with_a_sentence() -> None:
     silent = [_place(path) for path in MODULES if not _opening(path)]
 
     assert silent == []
+
+
+def test_no_test_sleeps_for_time_to_pass() -> None:
+    """Tests await moments, or own the clock. Functions inside of them may be the code of tasks."""
+    sleeps = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for function in _functions(path)
+        if function.name.startswith("test_")
+        for call in _calls(function)
+        if ast.unparse(call.func) in {"asyncio.sleep", "time.sleep"}
+        and isinstance(call.args[0], ast.Constant)
+        and float(ast.unparse(call.args[0])) >= LONG_SLEEP
+    ]
+
+    assert sleeps == []
 
 
 def test_every_path_of_the_map_exists() -> None:
@@ -106,6 +123,15 @@ def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
+
+
+def _calls(node: ast.AST) -> Iterator[ast.Call]:
+    """Yield the calls that a function makes itself, not those of functions inside of it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call):
+            yield child
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _calls(child)
 
 
 def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
