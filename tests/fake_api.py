@@ -79,7 +79,7 @@ def handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
 
-        do_GET = do_POST = handle_one  # noqa: N815
+        do_GET = do_POST = do_PUT = do_DELETE = handle_one  # noqa: N815
 
         def log_message(self, *args: object) -> None:
             pass
