@@ -207,3 +207,32 @@ async def test_a_token_needs_every_task_of_the_batch(api: Api) -> None:
         )
 
     assert [r.status_code for r in (allowed, both, unnamed, smuggled)] == [202, 403, 403, 403]
+
+
+async def test_older_clients_send_a_batch_with_all_its_items_at_once(api: Api) -> None:
+    item = {"task": "hello", "payload": '{"json":7}'}
+    options = {"payloadType": "application/super+json"}
+    wrong = {"tags": [f"t{n}" for n in range(11)]}
+    items = [{**item, "options": options}, {**item, "options": wrong}]
+
+    reply = await api.client.post("/api/v2/tasks/batch", json={"items": items})
+
+    assert reply.status_code == 202, reply.text
+    assert reply.json()["runCount"] == 2
+    assert reply.headers["x-trigger-jwt"]
+    found = (await api.client.get(f"/api/v2/batches/{reply.json()['id']}")).json()
+    assert (found["status"], len(found["runs"])) == ("PARTIAL_FAILED", 1)
+    claim = (await api.worker.claim(found["runs"][0])).claim
+    assert (claim.payload, claim.payload_type) == ('{"json":7}', "application/super+json")
+
+
+async def test_a_batch_sent_at_once_is_held_to_the_same_bounds(api: Api) -> None:
+    for items in ([], [{"task": "hello"}] * 1001, [{"payload": 1}], [{"task": 1}], None):
+        reply = await api.client.post("/api/v2/tasks/batch", json={"items": items})
+        assert reply.status_code == 400, reply.text
+    deep = b'{"items":[{"task":"hello","payload":' + b"[" * 3000
+    assert (await api.client.post("/api/v2/tasks/batch", content=deep)).status_code == 400
+    token = await api.engine.tokens.mint(api.platform.environment, ("batchTrigger:tasks:other",))
+    async with api.with_bearer(token) as client:
+        reply = await client.post("/api/v2/tasks/batch", json={"items": [{"task": "hello"}]})
+        assert reply.status_code == 403

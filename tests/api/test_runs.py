@@ -362,3 +362,16 @@ def test_stored_text_is_shown_as_the_value_it_stands_for(
     shown = plain(text, media_type)
 
     assert (shown if isinstance(shown, str) else json.loads(bytes(shown))) == value
+
+
+async def test_the_runs_of_a_project_are_those_of_the_environment_of_the_key(api: Api) -> None:
+    run = await api.trigger()
+    project = (await api.client.get("/api/outlast/v1/environment")).json()["project"]
+    url = f"/api/v1/projects/{project}/runs"
+
+    for query in ("", "?filter[env]=dev", "?filter[taskIdentifier]=hello"):
+        found = (await api.client.get(url + query)).json()
+        assert [each["id"] for each in found["data"]] == [run], query
+    assert (await api.client.get(f"{url}?filter[env]=dev,staging")).status_code == 422
+    assert (await api.client.get(f"{url}?filter[other]=1")).status_code == 400
+    assert (await api.client.get("/api/v1/projects/proj_other/runs")).status_code == 404

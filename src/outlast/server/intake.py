@@ -44,11 +44,16 @@ class Envelope(msgspec.Struct, frozen=True):
     options: msgspec.Raw = _OPAQUE
 
 
-class ItemEnvelope(Envelope, frozen=True, kw_only=True):
+class TaskEnvelope(Envelope, frozen=True, kw_only=True):
+    """One that says for which task."""
+
+    task: str
+
+
+class ItemEnvelope(TaskEnvelope, frozen=True, kw_only=True):
     """A line of a batch, likewise."""
 
     index: int
-    task: str
 
 
 _envelopes = msgspec.json.Decoder(Envelope)

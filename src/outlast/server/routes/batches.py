@@ -23,7 +23,7 @@ from outlast.protocol.results import BatchResults
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 from outlast.server.auth import authenticate
 from outlast.server.gate import MAX_BODY_BYTES
-from outlast.server.intake import hashed, make_trigger, read_item
+from outlast.server.intake import TaskEnvelope, decode, hashed, make_trigger, read_item
 from outlast.server.lines import read_lines
 from outlast.server.problems import Problem
 from outlast.server.run_bodies import result
@@ -36,6 +36,12 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 
 router = APIRouter(tags=["batches"])
 
+
+class _Whole(msgspec.Struct, frozen=True):
+    items: tuple[TaskEnvelope, ...]
+
+
+_wholes = msgspec.json.Decoder(_Whole)
 _refusals = msgspec.json.Decoder(Refusal)
 
 
@@ -118,6 +124,28 @@ async def add_items(request: Request, batch_id: str) -> Response:
     return Response(reply.to_json(), media_type="application/json")
 
 
+@router.post("/api/v2/tasks/batch", status_code=202, response_model=BatchCreated)
+async def create_whole(request: Request) -> Response:
+    """Make a batch with all its items in one request, as clients before 4.3 do."""
+    caller, engine = await authenticate(request), services(request).engine
+    given = decode(_wholes, await request.body())
+    if not 1 <= len(given.items) <= MAX_ITEMS:
+        raise Problem(400, "too_many", f"a batch has 1 to {MAX_ITEMS} items", param="items")
+    caller.require_every("batchTrigger", "tasks", tuple({item.task for item in given.items}))
+    batch, _ = await engine.batches.create(
+        caller.environment.id, len(given.items), spend=partial(caller.spend, request, engine)
+    )
+    filling = _Filling(engine, caller.environment, batch)
+    for index, item in enumerate(given.items):
+        filling.take_item(index, item)
+        if filling.is_full:
+            await filling.flush()
+    await filling.flush()
+    reply = BatchCreated(id=batch.id, run_count=batch.size, is_cached=False)
+    headers = await caller.token_headers(engine, (f"read:batch:{batch.id}",), TOKEN_SECONDS)
+    return Response(reply.to_json(), 202, media_type="application/json", headers=headers)
+
+
 @router.get("/api/v2/batches/{batch_id}", response_model=BatchBody)
 async def retrieve(request: Request, batch_id: str) -> Response:
     """Return a batch with the ids of its runs."""
@@ -176,23 +204,27 @@ class _Filling:
             self._failed[number] = ("", Refusal(413, "payload_too_large", message, "payload"))
             return None
         item = read_item(line)
-        if item.index >= self._batch.size:
+        self.take_item(item.index, item)
+        return item.task
+
+    def take_item(self, index: int, item: TaskEnvelope) -> None:
+        """Take one item in; what is wrong with its options becomes its failure."""
+        if index >= self._batch.size:
             raise Problem(
                 422,
                 "invalid_index",
-                f"item {item.index} is beyond the batch's {self._batch.size} items",
+                f"item {index} is beyond the batch's {self._batch.size} items",
                 param="index",
             )
-        if item.index in self._items:
+        if index in self._items:
             self.deduplicated += 1
-            return item.task
-        self._bytes += len(line)
+            return
+        self._bytes += len(item.payload)
         try:
-            self._items[item.index] = make_trigger(item.task, item, {})
+            self._items[index] = make_trigger(item.task, item, {})
         except Problem as problem:
             refusal = Refusal(problem.status, problem.code, problem.message, problem.param)
-            self._failed[item.index] = (item.task, refusal)
-        return item.task
+            self._failed[index] = (item.task, refusal)
 
     async def flush(self) -> None:
         """Hand over what has gathered."""

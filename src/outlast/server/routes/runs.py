@@ -1,6 +1,7 @@
 """Runs: read, list, cancel, resume, and wait for their end."""
 
 import asyncio
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
@@ -27,6 +28,7 @@ from outlast.server.services import services
 LONGEST_WAIT = 60.0
 _DEFAULT_WAIT = 20.0
 _JSON = "application/json"
+_SLUGS = {"staging": "stg"}
 
 router = APIRouter(tags=["runs"])
 
@@ -43,16 +45,36 @@ async def retrieve(request: Request, run_id: str) -> Response:
 @router.get("/api/v1/runs", response_model=RunPage)
 async def list_runs(request: Request) -> Response:
     """Return a page of runs, newest first."""
-    caller, engine = await authenticate(request), services(request).engine
+    return await _page(request, await authenticate(request), request.query_params)
+
+
+@router.get("/api/v1/projects/{ref}/runs", response_model=RunPage)
+async def list_of_project(request: Request, ref: str) -> Response:
+    """Return a page of a project's runs: those of the key's environment, which is all it sees."""
+    caller = await authenticate(request)
+    if ref != caller.environment.project_ref:
+        raise not_found("Project")
+    query = dict(request.query_params)
+    wanted = {_SLUGS.get(name, name) for name in query.pop("filter[env]", "").split(",") if name}
+    if wanted - {caller.environment.slug}:
+        raise Problem(
+            422,
+            "other_environment",
+            f"this key sees the runs of {caller.environment.slug}; use a key of each environment",
+            param="filter[env]",
+        )
+    return await _page(request, caller, query)
+
+
+async def _page(request: Request, caller: Caller, query: Mapping[str, str]) -> Response:
+    engine = services(request).engine
     try:
-        filters = read_filters(request.query_params)
+        filters = read_filters(query)
         if filters.tasks:
             _require_tasks(caller, filters.tasks)
         else:
             caller.require("read", runs=None)
-        page = await engine.runs.page(
-            caller.environment.id, filters, read_page(request.query_params)
-        )
+        page = await engine.runs.page(caller.environment.id, filters, read_page(query))
     except InvalidRequest as error:
         raise Problem(400, "invalid_query", str(error), param=error.param) from None
     legacy = is_legacy(request)
