@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from outlast.dashboard.pages import ROUTES
+from outlast.dashboard.visit import Shown
+
 
 @dataclass(frozen=True)
 class Section:
@@ -22,7 +25,7 @@ class Problem:
     message: str
 
 
-SECTIONS = (
+_PLAN = (
     Section("Tasks", "tasks", "t", "task", "Work"),
     Section("Runs", "runs", "r", "run", "Work"),
     Section("Batches", "batches", "b", "batch", "Work"),
@@ -37,6 +40,11 @@ SECTIONS = (
     Section("API keys", "keys", "k", "key", "Settings"),
     Section("Settings", "settings", "x", "settings", "Settings"),
 )
+
+_THERE = frozenset(route.path for route in ROUTES if isinstance(route, Shown))
+
+SECTIONS = tuple(section for section in _PLAN if f"/{section.path}" in _THERE)
+"""The menu: a section whose page is not there is not shown."""
 
 HOME = "runs"
 """Where the address without a path leads."""

@@ -50,6 +50,7 @@ def templates() -> Environment:
         pretty=words.pretty,
         ago=words.ago,
         exact=words.exact,
+        zoned=words.zoned,
         clock=words.clock,
         span=words.span,
         coarse=words.coarse,

@@ -2,7 +2,9 @@
 
 import json
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
+import msgspec
 from pydantic import JsonValue
 
 _SHOWN_CHARS = 100_000
@@ -49,6 +51,11 @@ def exact(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def zoned(moment: datetime, zone: str) -> str:
+    """Return a moment as a clock in a time zone shows it."""
+    return moment.astimezone(ZoneInfo(zone)).strftime("%a %Y-%m-%d %H:%M %Z")
+
+
 def clock(moment: datetime) -> str:
     """Return the time of day with milliseconds, for lines of one run."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")[11:23]
@@ -60,6 +67,15 @@ def pretty(value: JsonValue) -> str:
     if len(text) > _SHOWN_CHARS:
         return f"{text[:_SHOWN_CHARS]}\n… {len(text) - _SHOWN_CHARS:,} more characters"
     return text
+
+
+def is_json(text: str) -> bool:
+    """Return whether a text that somebody typed is JSON."""
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def status(name: str) -> str:

@@ -1,9 +1,13 @@
 """The pages of the dashboard: one module each, and the list of all their routes."""
 
-from outlast.dashboard.pages import run, runs, search
+from outlast.dashboard.pages import queues, run, runs, schedules, search, versions, waitpoints
 
 ROUTES = (
     *runs.ROUTES,
     *run.ROUTES,
+    *schedules.ROUTES,
+    *queues.ROUTES,
+    *waitpoints.ROUTES,
+    *versions.ROUTES,
     *search.ROUTES,
 )

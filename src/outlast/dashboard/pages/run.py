@@ -3,13 +3,11 @@
 import json
 from dataclasses import dataclass
 
-import msgspec
-
 from outlast.client import replays, runs, waitpoints
 from outlast.client.errors import ApiError
 from outlast.dashboard.visit import Done, Moved, Page, Shown, Visit
 from outlast.dashboard.waterfall import Waterfall, waterfall
-from outlast.dashboard.words import pretty
+from outlast.dashboard.words import is_json, pretty
 from outlast.protocol.bodies import RunDetail
 from outlast.protocol.timeline import EventBody, LogLineBody
 from outlast.protocol.triggers import Trigger
@@ -117,7 +115,7 @@ async def complete_token(visit: Visit) -> Moved:
     """Complete a token that the run waits for."""
     run_id, token = visit.path("run_id"), visit.path("token")
     data = visit.form.get("data").strip()
-    if data and not _is_json(data):
+    if data and not is_json(data):
         return Moved(f"runs/{run_id}", "the value is not JSON; a text needs quotes", failed=True)
     await visit.ask(waitpoints.complete(token, data or None))
     return Moved(f"runs/{run_id}", f"{token} is completed")
@@ -130,7 +128,7 @@ class _Mistyped(Exception):  # noqa: N818 - said beside the form
 def _changes(run: RunDetail, typed: dict[str, str]) -> Trigger:
     """Return what a form changes. Raises `_Mistyped`."""
     for name in ("payload", "metadata"):
-        if typed[name] and not _is_json(typed[name]):
+        if typed[name] and not is_json(typed[name]):
             raise _Mistyped(f"the {name} is not JSON")
     tags = tuple(filter(None, (tag.strip() for tag in typed["tags"].split(","))))
     queue = typed["queue"] if typed["queue"] != (run.queue or "") else ""
@@ -143,14 +141,6 @@ def _changes(run: RunDetail, typed: dict[str, str]) -> Trigger:
         concurrency_key=typed["concurrency_key"] or None,
         version=typed["version"] or None,
     )
-
-
-def _is_json(text: str) -> bool:
-    try:
-        msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True
 
 
 async def _lines(visit: Visit, run_id: str) -> tuple[list[LogLineBody], bool]:

@@ -1,12 +1,13 @@
 """Deployments: the versions that workers have brought, which is current, and going back to one."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from outlast.engine.catalogue import Version
-from outlast.protocol.bodies import Body, Moment, Pagination
+from outlast.protocol.bodies import Pagination
+from outlast.protocol.deployments import DEPLOYMENTS_PATH, Deployment, DeploymentPage
 from outlast.server.auth import authenticate
 from outlast.server.problems import not_found
 from outlast.server.services import services
@@ -16,28 +17,7 @@ _SHORT = 8
 _DEFAULT_PAGE = 20
 MAX_PAGE = 100
 
-router = APIRouter(prefix="/api/v1/deployments", tags=["deployments"])
-
-
-class Deployment(Body):
-    """A version as a deployment: it is there once a worker has brought it."""
-
-    id: str
-    short_code: str
-    version: str
-    status: Literal["DEPLOYED"] = "DEPLOYED"
-    runtime: str | None = None
-    runtime_version: str | None = None
-    is_current: bool
-    created_at: Moment
-    deployed_at: Moment
-
-
-class DeploymentPage(Body):
-    """`GET /api/v1/deployments`, newest first."""
-
-    data: tuple[Deployment, ...]
-    pagination: Pagination
+router = APIRouter(prefix=DEPLOYMENTS_PATH, tags=["deployments"])
 
 
 @router.get("", response_model=DeploymentPage)

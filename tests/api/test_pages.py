@@ -1,0 +1,140 @@
+"""The dashboard without scripts, as a browser with JavaScript off meets it: links and forms."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from api_server import Api
+from outlast.cli.pages import dashboard
+from outlast.dashboard.navigation import SECTIONS
+from outlast.server.app import create_app
+from outlast.server.settings import ServerSettings
+
+NASTY = "<script>alert(1)</script>"
+HARMLESS = "&lt;script&gt;alert(1)&lt;/script&gt;"
+_PROOF = re.compile(r'name="csrf" value="(\w+)"')
+
+
+@dataclass
+class Reader:
+    """Somebody who reads pages and sends their forms."""
+
+    client: httpx.AsyncClient
+    base: str
+    api: Api
+
+    async def read(self, path: str) -> str:
+        """Return a page."""
+        reply = await self.client.get(self.base + path)
+        assert reply.status_code == 200, f"{path}: {reply.status_code}"
+        return reply.text
+
+    async def send(self, path: str, page: str, **fields: str) -> str:
+        """Send a form of a page; return the page that it leads to."""
+        proof = _PROOF.search(await self.read(page))
+        assert proof is not None, f"{page} has no form"
+        reply = await self.client.post(
+            self.base + path, data={"csrf": proof[1], **fields}, follow_redirects=True
+        )
+        assert reply.history, f"{path} leads nowhere: {reply.status_code}"
+        assert reply.status_code == 200, reply.text
+        return reply.text
+
+
+@pytest.fixture
+async def reader(api: Api, fresh_url: str) -> AsyncIterator[Reader]:
+    """Return a reader of an open dashboard."""
+    settings = ServerSettings(database_url=fresh_url, encryption_keys=())
+    app = create_app(settings, api.engine, pages=dashboard(is_open=True, is_secure=False))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://localhost",
+        headers={"sec-fetch-site": "same-origin"},
+    ) as client:
+        yield Reader(client, f"/env/{api.platform.environment.project_ref}/dev/", api)
+
+
+async def test_the_menu_leads_only_to_pages_that_are_there(reader: Reader) -> None:
+    page = await reader.read("runs")
+
+    linked = re.findall(r'href="([^"]+)" data-go', page)
+    assert linked == [section.path for section in SECTIONS]
+    for path in linked:
+        await reader.read(path)
+
+
+async def test_what_people_type_is_never_markup(reader: Reader) -> None:
+    """Whatever a run says about itself is shown, and none of it is run."""
+    run = await reader.api.trigger(
+        payload={"n": NASTY},
+        options={
+            "tags": [NASTY],
+            "metadata": {NASTY: NASTY},
+            "concurrencyKey": NASTY,
+        },
+    )
+    claim = await reader.api.worker.claim(run)
+    await claim.step(f"/step:{NASTY}#0", f'"{NASTY}"')
+    claim.fail(NASTY)
+    await reader.api.ended(run)
+    made = await reader.api.client.post("/api/v1/waitpoints/tokens", json={"tags": [NASTY]})
+    assert made.status_code == 200
+
+    for path in ("runs", f"runs/{run}", f"runs/{run}/replay", *(one.path for one in SECTIONS)):
+        page = await reader.read(path)
+        assert NASTY not in page, path
+        if path.startswith("runs"):
+            assert HARMLESS in page or "&lt;script&gt;" in page, path
+    for query in ("task", "tag", "queue", "version", "batch"):
+        page = (await reader.client.get(reader.base + "runs", params={query: NASTY})).text
+        assert NASTY not in page, query
+
+
+async def test_a_run_is_canceled_and_replayed_by_plain_forms(reader: Reader) -> None:
+    run = await reader.api.trigger(payload={"n": 1}, options={"delay": "1h"})
+
+    canceled = await reader.send(f"runs/{run}/cancel", f"runs/{run}")
+    await reader.api.ended(run)
+    replayed = await reader.send(
+        f"runs/{run}/replay", f"runs/{run}/replay", edited="1", payload='{"n": 2}'
+    )
+
+    assert "the run is being canceled" in canceled
+    assert f"a replay of {run} with changes" in replayed
+
+
+async def test_a_live_page_reloads_itself_where_no_script_runs(reader: Reader) -> None:
+    assert '<noscript><meta http-equiv="refresh"' in await reader.read("runs")
+
+
+async def test_a_form_of_somebody_else_is_refused(reader: Reader) -> None:
+    run = await reader.api.trigger(options={"delay": "1h"})
+    await reader.read("runs")
+
+    reply = await reader.client.post(f"{reader.base}runs/{run}/cancel", data={"csrf": "0" * 32})
+
+    assert reply.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../app.py", "..%2Fapp.py", "%2e%2e/app.py", "..%5Capp.py", "%2Fetc%2Fpasswd", "", "x.css"],
+)
+async def test_files_are_given_by_their_name_only(reader: Reader, path: str) -> None:
+    reply = await reader.client.get(f"/static/{path}")
+    assert reply.status_code in {303, 404}
+    assert "import" not in reply.text
+
+
+async def test_a_file_is_kept_until_its_content_changes(reader: Reader) -> None:
+    found = re.search(r'"(/static/dashboard\.css\?v=\w+)"', await reader.read("runs"))
+    assert found is not None
+
+    reply = await reader.client.get(found[1])
+    again = await reader.client.get(found[1], headers={"if-none-match": reply.headers["etag"]})
+
+    assert "immutable" in reply.headers["cache-control"]
+    assert again.status_code == 304
