@@ -10,6 +10,7 @@ import pytest
 from api_server import Api
 from outlast.cli.pages import dashboard
 from outlast.dashboard.navigation import SECTIONS
+from outlast.protocol.roles import Role
 from outlast.server.app import create_app
 from outlast.server.settings import ServerSettings
 
@@ -104,6 +105,34 @@ async def test_a_run_is_canceled_and_replayed_by_plain_forms(reader: Reader) -> 
 
     assert "the run is being canceled" in canceled
     assert f"a replay of {run} with changes" in replayed
+
+
+async def test_a_viewer_sees_no_form_and_sends_none(api: Api, fresh_url: str) -> None:
+    await api.engine.users.add("vic", Role.VIEWER, "correct horse battery")
+    secret = await api.engine.users.log_in("vic", "correct horse battery")
+    assert secret is not None
+    token = (await api.client.post("/api/v1/waitpoints/tokens", json={})).json()["id"]
+    [queue, *_] = (await api.client.get("/api/v1/queues")).json()["data"]
+    settings = ServerSettings(database_url=fresh_url, encryption_keys=())
+    app = create_app(settings, api.engine, pages=dashboard(is_open=False, is_secure=False))
+    base = f"/env/{api.platform.environment.project_ref}/dev/"
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://localhost",
+        headers={"sec-fetch-site": "same-origin"},
+        cookies={"outlast": secret},
+    ) as client:
+        for path in ("queues", f"queues/{queue['id']}", "schedules", f"waitpoints/{token}"):
+            page = await client.get(base + path)
+            assert page.status_code == 200, path
+            forms = re.findall(r'<form[^>]* method="post" action="([^"]+)"', page.text)
+            assert forms == ["/logout"], path
+        proof = _PROOF.search(page.text)
+        assert proof is not None
+        for path in (f"queues/{queue['id']}/pause", "schedules/new", f"waitpoints/{token}"):
+            reply = await client.post(base + path, data={"csrf": proof[1]})
+            assert reply.status_code == 403, path
+            assert "this needs the role operator" in reply.text
 
 
 async def test_a_live_page_reloads_itself_where_no_script_runs(reader: Reader) -> None:

@@ -47,6 +47,6 @@ async def test_the_delay_is_drawn_with_its_numbers_in_a_table(stage: Stage) -> N
     await stage.browser.call("click", "#live_queues a:text('hello')")
 
     await stage.browser.sees("Delay until a run starts", "#live_tab")
-    rows = "document.querySelectorAll('#live_tab figure:first-of-type tbody tr').length"
-    assert await stage.browser.call("evaluate", rows) == 120
+    rows = "document.querySelectorAll('#live_tab section:first-of-type tbody tr').length"
+    assert await stage.browser.call("evaluate", rows) == 60
     await stage.browser.assert_clean()
