@@ -51,7 +51,7 @@ async def test_an_unknown_path_and_a_wrong_method_have_the_same_kind_of_body(api
 async def test_a_fault_of_ours_tells_nothing_about_itself(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def trigger(*_: object) -> None:
+    async def trigger(*_: object, **__: object) -> None:
         raise ValueError("hunter2-secret")
 
     monkeypatch.setattr(api.engine, "trigger", trigger)
@@ -72,7 +72,7 @@ async def test_a_fault_of_ours_tells_nothing_about_itself(
 async def test_a_database_fault_does_not_show_its_message(
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def trigger(*_: object) -> None:
+    async def trigger(*_: object, **__: object) -> None:
         raise EngineError("insert into run values ('hunter2')")
 
     monkeypatch.setattr(api.engine, "trigger", trigger)
@@ -89,7 +89,7 @@ async def test_a_database_fault_does_not_show_its_message(
 async def test_a_full_server_says_when_to_come_back(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def trigger(*_: object) -> None:
+    async def trigger(*_: object, **__: object) -> None:
         raise Overloaded("too many", retry_after=2.0)
 
     monkeypatch.setattr(api.engine, "trigger", trigger)

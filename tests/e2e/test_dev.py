@@ -217,7 +217,7 @@ async def test_a_page_of_another_name_or_origin_gets_nothing(project: Path, dev:
     address = json.loads((project / ".outlast" / "dev.json").read_text())
     url, key = address["api_url"], address["secret_key"]
 
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, follow_redirects=True) as client:
         rebound = await client.get("/runs", headers={"host": "evil.example"})
         posted = await client.post("/runs", headers={"origin": "http://evil.example"})
         shown = await client.get("/runs")

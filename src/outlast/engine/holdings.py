@@ -16,6 +16,7 @@ from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.messages import Cancel, Held, Result
 
 logger = logging.getLogger(__name__)
+_SETTLED_SECONDS = 5.0
 _PAUSE = 0.1
 
 
@@ -92,7 +93,9 @@ class Holdings:
         ]
         for row in stored:
             is_lost = row.is_executing and mine.get(row.run_id) != row.token
-            if is_lost and (arrives or row.is_settled):
+            # By the database's clock a claim of before an outage is old, but told just now.
+            told = session.expects(row.run_id, row.token, _SETTLED_SECONDS)
+            if is_lost and (arrives or (row.is_settled and not told)):
                 session.release(row.run_id, row.token)
                 lost = Gone if arrives else Rescue
                 self._submit(session.place.environment, lost(run=row.run_id, token=row.token))

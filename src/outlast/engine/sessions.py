@@ -5,6 +5,7 @@ memory here is only a picture: the truth is `run_state`, and `reconcile` brings 
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -30,6 +31,8 @@ class Holding(msgspec.Struct):
     attempt: int
     retry: str  # RetryPolicy as JSON
     machine: str | None = None
+    since: float = msgspec.field(default_factory=time.monotonic)
+    """When this server took it into its picture, by the machine's clock."""
 
 
 class Session:
@@ -108,6 +111,13 @@ class Session:
         """Hear that a run is suspended and its coroutine parked."""
         self.release(run, token)
         self.parked[run] = token
+
+    def expects(self, run: str, token: int, seconds: float) -> bool:
+        """Say whether a claim was told so lately that the worker may not have listed it yet."""
+        holding = self.executing.get(run)
+        if holding is None or holding.token != token:
+            return False
+        return time.monotonic() - holding.since < seconds
 
     def digest(self) -> str:
         """Return the digest of held runs that the worker's heartbeat is compared with."""

@@ -278,7 +278,7 @@ class Result(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
-class Cancel(msgspec.Struct, frozen=True):
+class Cancel(msgspec.Struct, frozen=True, omit_defaults=True):
     """Stop the run: unwind, then end. After `seconds` the cycle ends it and kills the process."""
 
     reason: str

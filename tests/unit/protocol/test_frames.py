@@ -63,4 +63,4 @@ def test_a_frame_is_an_array_of_five_on_the_wire() -> None:
     assert pack([sent]).hex() == ONE_CANCEL
 
 
-ONE_CANCEL = "919517a172010082a6726561736f6ea473746f70a77365636f6e6473cb403e000000000000"
+ONE_CANCEL = "919517a172010081a6726561736f6ea473746f70"
