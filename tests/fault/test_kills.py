@@ -201,5 +201,9 @@ async def test_after_an_outage_of_the_database_nothing_is_rescued_that_lives(tow
         await asyncio.sleep(OUTAGE)
 
     await town.assert_whole(runs, seconds=90)
-    rescued = await town.sql("select run_id, at, detail from outlast.event where kind = 'rescued'")
+    rescued = await town.sql(
+        # what the worker itself hands back, because it did not begin it, lives nowhere
+        "select run_id, at, detail from outlast.event"
+        " where kind = 'rescued' and detail <> 'handed back'"
+    )
     assert rescued == []
