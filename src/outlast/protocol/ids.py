@@ -5,7 +5,16 @@ from functools import lru_cache
 from typing import Literal
 
 Prefix = Literal[
-    "run", "batch", "waitpoint", "sched", "proj", "env", "session", "version", "key", "bulk",
+    "run",
+    "batch",
+    "waitpoint",
+    "sched",
+    "proj",
+    "env",
+    "session",
+    "version",
+    "key",
+    "bulk",
     "user",
 ]
 
