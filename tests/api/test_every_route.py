@@ -69,6 +69,10 @@ ROUTES: dict[str, Call] = {
     "POST /api/v1/bulk-actions/{bulk_id}/abort": Call("/api/v1/bulk-actions/{bulk}/abort"),
     "GET /api/v3/runs/{run_id}": Call("/api/v3/runs/{run}"),
     "GET /api/v1/runs": Call("/api/v1/runs", shared=True),
+    "GET /api/v1/projects/{ref}/runs": Call("/api/v1/projects/proj_test/runs", shared=True),
+    "POST /api/v2/tasks/batch": Call(
+        "/api/v2/tasks/batch", {"items": [{"task": "hello"}]}, shared=True
+    ),
     "POST /api/v2/runs/{run_id}/cancel": Call("/api/v2/runs/{run}/cancel"),
     "POST /api/outlast/v1/runs/{run_id}/resume": Call("/api/outlast/v1/runs/{run}/resume"),
     "GET /api/v1/runs/{run_id}/result": Call(f"{RUN}/result"),

@@ -329,4 +329,4 @@ def test_a_hostile_payload_is_measured_in_linear_time() -> None:
     for data in (b'"' + b"\\" * 3_000_000, b"[" * 200 + b'"' * 2_000_001, b'{"' * 1_000_000):
         is_too_deep(data)
 
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 20  # quadratic would take hours
