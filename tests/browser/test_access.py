@@ -5,9 +5,9 @@ import re
 
 import httpx
 import pytest
-from scene import Stage
 
 from outlast.protocol.roles import Role
+from scene import Stage
 
 PASSWORD = "correct horse battery"
 

@@ -1,10 +1,8 @@
 """Attempts in the engine: what failed is kept, machines change, each attempt has its own clock."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from engines import Platform, platform
+from engines import Platform
 from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.protocol.frames import Kind, frame
@@ -16,19 +14,6 @@ from outlast.protocol.triggers import Trigger
 
 AT_ONCE = RetryPolicy(min_timeout=0, out_of_memory="large-1x")
 NO_MEMORY = RunError("out_of_memory", "OutOfMemory", "too big", line="job.py:3 in job")
-
-
-@pytest.fixture
-async def place(fresh_url: str) -> AsyncIterator[Platform]:
-    async with platform(fresh_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def engine(place: Platform) -> AsyncIterator[Engine]:
-    engine = await place.server()
-    yield engine
-    assert await engine._audit.environment(place.environment.id) == []
 
 
 async def claimed(place: Platform, engine: Engine, policy: RetryPolicy = AT_ONCE) -> Claimed:

@@ -39,13 +39,6 @@ async def place(fresh_url: str, clock: Clock) -> AsyncIterator[Platform]:
         yield made
 
 
-@pytest.fixture
-async def engine(place: Platform) -> AsyncIterator[Engine]:
-    engine = await place.server()
-    yield engine
-    assert await engine._audit.environment(place.environment.id) == []
-
-
 async def test_a_queued_run_goes_to_a_worker_for_its_hooks_though_its_lane_is_full(
     place: Platform, engine: Engine
 ) -> None:

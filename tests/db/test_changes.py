@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from engines import Platform, platform
+from engines import Platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine import changes
 from outlast.engine.changes import Changes, InBatch, Newest, Only, Tagged, Watch
@@ -19,12 +18,6 @@ from outlast.protocol.triggers import Trigger
 from polling import until
 
 PATIENCE = 10.0
-
-
-@pytest.fixture
-async def place(fresh_url: str) -> AsyncIterator[Platform]:
-    async with platform(fresh_url) as made:
-        yield made
 
 
 @pytest.fixture

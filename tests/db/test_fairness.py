@@ -5,19 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from engines import Platform, platform
+from engines import Platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.protocol.manifests import QueueManifest
 from outlast.protocol.triggers import Trigger
 
 OFFERED = manifest("job", queue="q", queues=(QueueManifest("q"),))
-
-
-@pytest.fixture
-async def place(fresh_url: str) -> AsyncIterator[Platform]:
-    async with platform(fresh_url) as made:
-        yield made
 
 
 @pytest.fixture

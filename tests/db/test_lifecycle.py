@@ -1,7 +1,6 @@
 """Runs from trigger to end, through the real engine and a worker made of frames."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -16,19 +15,6 @@ from outlast.protocol.manifests import QueueManifest
 from outlast.protocol.messages import Crash, Held, Step
 from outlast.protocol.outcomes import Outcome, RunError
 from outlast.protocol.triggers import Trigger
-
-
-@pytest.fixture
-async def place(fresh_url: str) -> AsyncIterator[Platform]:
-    async with platform(fresh_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def engine(place: Platform) -> AsyncIterator[Engine]:
-    engine = await place.server()
-    yield engine
-    assert await engine._audit.environment(place.environment.id) == []
 
 
 async def test_a_run_is_triggered_claimed_and_completed(place: Platform, engine: Engine) -> None:

@@ -1,10 +1,8 @@
 """Runs that the code at hand cannot replay: parked with the difference until code fits again."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from engines import Platform, platform
+from engines import Platform
 from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.engine.errors import Conflict
@@ -14,19 +12,6 @@ from outlast.protocol.outcomes import RunError
 from outlast.protocol.triggers import Trigger
 
 WHY = "call 1 of the task was step:a#0 when it ran before, the code now makes it step:b#0"
-
-
-@pytest.fixture
-async def place(fresh_url: str) -> AsyncIterator[Platform]:
-    async with platform(fresh_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def engine(place: Platform) -> AsyncIterator[Engine]:
-    engine = await place.server()
-    yield engine
-    assert await engine._audit.environment(place.environment.id) == []
 
 
 async def test_a_parked_run_goes_on_when_older_code_comes_back(

@@ -1,10 +1,8 @@
 """What is old goes with everything that is its own, and nothing else does."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from engines import Platform, platform
+from engines import Platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.engine.errors import InvalidRequest, NotFound
@@ -17,19 +15,6 @@ select c.table_name from information_schema.columns c
 join information_schema.tables t using (table_schema, table_name)
 where c.table_schema = 'outlast' and c.column_name = 'run_id' and t.table_type = 'BASE TABLE'
 """
-
-
-@pytest.fixture
-async def place(fresh_url: str) -> AsyncIterator[Platform]:
-    async with platform(fresh_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def engine(place: Platform) -> AsyncIterator[Engine]:
-    engine = await place.server()
-    yield engine
-    assert await engine._audit.environment(place.environment.id) == []
 
 
 async def age(place: Platform, days: int) -> None:

@@ -1,11 +1,10 @@
 """Streams in the engine: chunks that count once, readers that are woken, messages in order."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from engines import Platform, platform
+from engines import Platform
 from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.engine.errors import Conflict, InvalidRequest, NotFound
@@ -15,19 +14,6 @@ from outlast.protocol.outcomes import Outcome
 from outlast.protocol.streams import Append, Appended, Chunk
 from outlast.protocol.triggers import Trigger
 from polling import until
-
-
-@pytest.fixture
-async def place(fresh_url: str) -> AsyncIterator[Platform]:
-    async with platform(fresh_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def engine(place: Platform) -> AsyncIterator[Engine]:
-    engine = await place.server()
-    yield engine
-    assert await engine._audit.environment(place.environment.id) == []
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """Waits and waitpoint tokens in the turn: who completes first, who is told, and what time ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
 
-from engines import Platform, platform
+from engines import Platform
 from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.cycle import Asked
 from outlast.engine.engine import Engine
@@ -20,19 +19,6 @@ from outlast.protocol.triggers import Trigger
 
 SLEEPERS = 3_000
 PORTION = 500
-
-
-@pytest.fixture
-async def place(fresh_url: str) -> AsyncIterator[Platform]:
-    async with platform(fresh_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def engine(place: Platform) -> AsyncIterator[Engine]:
-    engine = await place.server()
-    yield engine
-    assert await engine._audit.environment(place.environment.id) == []
 
 
 @pytest.fixture

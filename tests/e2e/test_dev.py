@@ -14,7 +14,7 @@ import pytest
 from outlast.cli.folder import Folder
 from outlast.engine.embedded import EmbeddedServer
 from polling import until
-from programs import Program, outlast, run_outlast
+from programs import Program, free_port, outlast, run_outlast
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
@@ -67,7 +67,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def dev(project: Path, fresh_url: str) -> Iterator[Program]:
     """Start `outlast dev` on the test's own database."""
-    with outlast("dev", "--port", _port(), cwd=project, OUTLAST_DATABASE_URL=fresh_url) as dev:
+    with outlast("dev", "--port", free_port(), cwd=project, OUTLAST_DATABASE_URL=fresh_url) as dev:
         yield dev
 
 
@@ -182,14 +182,14 @@ async def test_unfinished_runs_go_on_after_everything_was_killed(
     """Server, worker and executors at once; the second start needs no hint."""
     _write(project, wait=2)
     environment = {"OUTLAST_DATABASE_URL": fresh_url}
-    with outlast("dev", "--port", _port(), cwd=project, **environment) as first:
+    with outlast("dev", "--port", free_port(), cwd=project, **environment) as first:
         await first.says("Waiting for tasks")
         key = json.loads((project / ".outlast" / "dev.json").read_text())["secret_key"]
         await run_outlast("trigger", "patient", "-p", '{"name": "Ada"}', cwd=project)
         await until(lambda: _trace(project) == ["first"], seconds=20, what=first.output)
         first.kill()
 
-    with outlast("dev", "--port", _port(), cwd=project, **environment) as second:
+    with outlast("dev", "--port", free_port(), cwd=project, **environment) as second:
         await second.says("✔ patient", seconds=60)
 
         kept = json.loads((project / ".outlast" / "dev.json").read_text())["secret_key"]
@@ -200,10 +200,10 @@ async def test_unfinished_runs_go_on_after_everything_was_killed(
 async def test_it_brings_its_own_postgresql_even_after_a_kill(project: Path) -> None:
     """Twice, because the second start finds the data of the first."""
     try:
-        with outlast("dev", "--port", _port(), cwd=project) as first:
+        with outlast("dev", "--port", free_port(), cwd=project) as first:
             await first.says("Waiting for tasks", seconds=90)
             first.kill()
-        with outlast("dev", "--port", _port(), cwd=project) as second:
+        with outlast("dev", "--port", free_port(), cwd=project) as second:
             await second.says("Waiting for tasks", seconds=60)
             second.interrupt()
             assert await second.ended(seconds=30) == 0, second.output
@@ -236,11 +236,6 @@ def _write(root: Path, *, wait: float = 0.1, version: str = "one") -> None:
 def _trace(root: Path) -> list[str]:
     file = root / "trace.txt"
     return file.read_text().split() if file.exists() else []
-
-
-def _port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return str(free.getsockname()[1])
 
 
 def _modes(project: Path) -> dict[str, int]:

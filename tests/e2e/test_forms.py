@@ -2,16 +2,13 @@
 
 import asyncio
 import shutil
-import socket
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from outlast import RunCanceled, RunFailed, aclose, runs, tasks
-from outlast.cli.folder import Folder
-from programs import Program, outlast
+from outlast import RunCanceled, RunFailed, runs, tasks
+from programs import Program
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
@@ -28,28 +25,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dev(project: Path, fresh_url: str) -> Iterator[Program]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    with outlast(
-        "dev", "--port", port, "--replay-always", cwd=project, OUTLAST_DATABASE_URL=fresh_url
-    ) as program:
-        yield program
-
-
-@pytest.fixture
-async def app(
-    project: Path, dev: Program, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Program]:
-    """Be an application beside the project: no settings, `dev.json` is found."""
-    await dev.says("Waiting for tasks")
-    for name in ("OUTLAST", "TRIGGER"):
-        for rest in ("API_URL", "SECRET_KEY"):
-            monkeypatch.delenv(f"{name}_{rest}", raising=False)
-    monkeypatch.chdir(project)
-    assert (Folder(project).path / "dev.json").exists()
-    yield dev
-    await aclose()
+def dev_options() -> tuple[str, ...]:
+    """Go cold at every wait."""
+    return ("--replay-always",)
 
 
 async def test_every_form_gives_on_replay_what_it_gave_live(app: Program) -> None:

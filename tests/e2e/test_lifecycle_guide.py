@@ -5,16 +5,14 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from outlast import RunFailed, aclose, tasks
+from outlast import RunFailed, tasks
 from polling import until
-from programs import Program, outlast
+from programs import Program
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
@@ -51,27 +49,6 @@ def project(tmp_path: Path) -> Path:
     for name, source in [*shown, ("trigger/killed.py", KILLED)]:
         (tmp_path / name).write_text(source)
     return tmp_path
-
-
-@pytest.fixture
-def dev(project: Path, fresh_url: str) -> Iterator[Program]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    with outlast("dev", "--port", port, cwd=project, OUTLAST_DATABASE_URL=fresh_url) as program:
-        yield program
-
-
-@pytest.fixture
-async def app(
-    project: Path, dev: Program, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Program]:
-    await dev.says("Waiting for tasks")
-    for name in ("OUTLAST", "TRIGGER"):
-        for rest in ("API_URL", "SECRET_KEY"):
-            monkeypatch.delenv(f"{name}_{rest}", raising=False)
-    monkeypatch.chdir(project)
-    yield dev
-    await aclose()
 
 
 async def test_the_guide_about_a_runs_life_works(app: Program, project: Path) -> None:

@@ -2,14 +2,12 @@
 
 import importlib.util
 import re
-import socket
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from outlast import aclose, runs, tasks
-from programs import Program, outlast, run_outlast
+from outlast import runs, tasks
+from programs import Program, run_outlast
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
@@ -26,27 +24,6 @@ def project(tmp_path: Path) -> Path:
     for number, block in enumerate(BLOCKS):
         (tmp_path / "trigger" / f"shown_{number}.py").write_text(block)
     return tmp_path
-
-
-@pytest.fixture
-def dev(project: Path, fresh_url: str) -> Iterator[Program]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    with outlast("dev", "--port", port, cwd=project, OUTLAST_DATABASE_URL=fresh_url) as program:
-        yield program
-
-
-@pytest.fixture
-async def app(
-    project: Path, dev: Program, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Program]:
-    await dev.says("Waiting for tasks")
-    for name in ("OUTLAST", "TRIGGER"):
-        for rest in ("API_URL", "SECRET_KEY"):
-            monkeypatch.delenv(f"{name}_{rest}", raising=False)
-    monkeypatch.chdir(project)
-    yield dev
-    await aclose()
 
 
 async def test_the_guide_about_metadata_and_logs_works(app: Program, project: Path) -> None:

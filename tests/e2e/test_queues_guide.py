@@ -2,15 +2,14 @@
 
 import re
 import shlex
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from outlast import aclose, queues, runs
-from programs import outlast, run_outlast
+from outlast import queues, runs
+from programs import Program, run_outlast
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
@@ -32,25 +31,14 @@ async def index_document(text: str) -> str:
 
 
 @pytest.fixture
-async def project(
-    tmp_path: Path, fresh_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Path]:
-    """Start a project with every task of the guide, and those that the reference speaks of."""
+def project(tmp_path: Path) -> Path:
+    """Return a project with every task of the guide, and those that the reference speaks of."""
     (tmp_path / "trigger").mkdir()
     (tmp_path / "pyproject.toml").write_text('[tool.outlast]\nproject = "proj_guides"\n')
     [declared] = [block for block in BLOCKS if "@task" in block]
     (tmp_path / "trigger" / "shown.py").write_text(declared)
     (tmp_path / "trigger" / "others.py").write_text(TASKS)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    with outlast("dev", "--port", port, cwd=tmp_path, OUTLAST_DATABASE_URL=fresh_url) as program:
-        await program.says("Waiting for tasks")
-        for name in ("OUTLAST", "TRIGGER"):
-            for rest in ("API_URL", "SECRET_KEY", "VERSION"):
-                monkeypatch.delenv(f"{name}_{rest}", raising=False)
-        monkeypatch.chdir(tmp_path)
-        yield tmp_path
-        await aclose()
+    return tmp_path
 
 
 def function(name: str) -> Callable[..., Awaitable[Any]]:
@@ -62,7 +50,7 @@ def function(name: str) -> Callable[..., Awaitable[Any]]:
     return found
 
 
-async def test_the_guide_about_queues_works(project: Path) -> None:
+async def test_the_guide_about_queues_works(project: Path, app: Program) -> None:
     export, maintenance = function("export"), function("maintenance")
 
     assert await maintenance(begins=True) == 0
@@ -78,7 +66,7 @@ async def test_the_guide_about_queues_works(project: Path) -> None:
     assert (stripe.rate.interval, stripe.rate.burst, stripe.rate.per) == (0.6, 20, "queue")
 
 
-async def test_the_commands_of_the_guide_work(project: Path) -> None:
+async def test_the_commands_of_the_guide_work(project: Path, app: Program) -> None:
     [shown] = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
     commands = [shlex.split(line, comments=True)[1:] for line in shown.splitlines()]
 
@@ -89,7 +77,7 @@ async def test_the_commands_of_the_guide_work(project: Path) -> None:
     assert (await queues.retrieve("export")).concurrency.override == 5
 
 
-async def test_the_examples_of_the_trigger_options_work(project: Path) -> None:
+async def test_the_examples_of_the_trigger_options_work(project: Path, app: Program) -> None:
     remind, saved, forget = function("remind"), function("saved"), function("forget")
 
     first = await remind("ada")

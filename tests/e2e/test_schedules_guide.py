@@ -1,17 +1,16 @@
 """What the guide about schedules shows works: declared by `outlast dev`, made by an app, fired."""
 
 import re
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from outlast import aclose, runs, schedules
+from outlast import runs, schedules
 from outlast.protocol.bodies import RunDetail
 from outlast.protocol.schedules import ScheduleBody
-from programs import outlast
+from programs import Program
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
@@ -20,24 +19,13 @@ BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
 
 @pytest.fixture
-async def app(
-    tmp_path: Path, fresh_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[None]:
-    """Start a project with every task of the guide."""
+def project(tmp_path: Path) -> Path:
+    """Return a project with every task of the guide."""
     (tmp_path / "trigger").mkdir()
     (tmp_path / "pyproject.toml").write_text('[tool.outlast]\nproject = "proj_guides"\n')
     for number, block in enumerate(BLOCKS):
         (tmp_path / "trigger" / f"shown_{number}.py").write_text(block)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    with outlast("dev", "--port", port, cwd=tmp_path, OUTLAST_DATABASE_URL=fresh_url) as program:
-        await program.says("Waiting for tasks")
-        for name in ("OUTLAST", "TRIGGER"):
-            for rest in ("API_URL", "SECRET_KEY"):
-                monkeypatch.delenv(f"{name}_{rest}", raising=False)
-        monkeypatch.chdir(tmp_path)
-        yield
-        await aclose()
+    return tmp_path
 
 
 def function(name: str) -> Callable[..., Awaitable[str]]:
@@ -49,7 +37,7 @@ def function(name: str) -> Callable[..., Awaitable[str]]:
     return scope[name]
 
 
-async def test_the_guide_about_schedules_works(app: None, fresh_url: str) -> None:
+async def test_the_guide_about_schedules_works(app: Program, fresh_url: str) -> None:
     """Two that were due an hour ago fire once each, with what the payload promises."""
     set_digest_time = function("set_digest_time")
     made = await set_digest_time("org_1", 7, "Europe/Berlin")

@@ -2,15 +2,14 @@
 
 import asyncio
 import re
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from outlast import aclose, streams, tasks
-from programs import Program, outlast
+from outlast import streams, tasks
+from programs import Program
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
@@ -61,26 +60,9 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def dev(project: Path, fresh_url: str) -> Iterator[Program]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    with outlast(
-        "dev", "--port", port, "--replay-always", cwd=project, OUTLAST_DATABASE_URL=fresh_url
-    ) as program:
-        yield program
-
-
-@pytest.fixture
-async def app(
-    project: Path, dev: Program, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Program]:
-    await dev.says("Waiting for tasks")
-    for name in ("OUTLAST", "TRIGGER"):
-        for rest in ("API_URL", "SECRET_KEY"):
-            monkeypatch.delenv(f"{name}_{rest}", raising=False)
-    monkeypatch.chdir(project)
-    yield dev
-    await aclose()
+def dev_options() -> tuple[str, ...]:
+    """Go cold at every wait."""
+    return ("--replay-always",)
 
 
 async def test_the_guides_to_streams_and_agents_work(app: Program) -> None:

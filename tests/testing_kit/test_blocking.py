@@ -1,8 +1,8 @@
 """The platform in tests that are plain functions."""
 
 import pytest
-from kit_tasks import TASKS, Decision, Post, fails, mail, plain, publish
 
+from kit_tasks import TASKS, Decision, Post, fails, mail, plain, publish
 from outlast import RunFailed, wait
 from outlast.testing import SyncPlatform
 

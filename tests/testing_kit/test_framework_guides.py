@@ -29,6 +29,9 @@ def shown(guide: str, folder: Path, *names: str) -> Iterator[list[ModuleType]]:
     ):
         (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text(source)
+    for package in {Path(name.replace(".", "/")).parent for name in names} - {Path()}:
+        # a folder without it yields to a package of its name anywhere on the path
+        (folder / package / "__init__.py").touch()
     with registry.isolated(), pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         for module in _of(names):  # other tests have modules of these names too
