@@ -1,5 +1,6 @@
 """The engine as servers and tests see it: composes its parts and holds no rule of its own."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Self
@@ -7,6 +8,7 @@ from typing import Self
 import msgspec
 
 from outlast.engine.access import Access
+from outlast.engine.activity import Activity
 from outlast.engine.admission import Admission
 from outlast.engine.agents import Agents
 from outlast.engine.arrivals import Arrivals
@@ -18,7 +20,8 @@ from outlast.engine.changes import Changes
 from outlast.engine.cycles import Cycles
 from outlast.engine.database import Database, DatabaseSettings
 from outlast.engine.ends import Ends
-from outlast.engine.errors import Conflict
+from outlast.engine.errors import Conflict, EngineError
+from outlast.engine.failures import Failures
 from outlast.engine.gateway import Gateway
 from outlast.engine.ids import Ids
 from outlast.engine.journal import JournalWriter
@@ -123,9 +126,12 @@ class Engine:
             database, ids=self.ids, ring=self._ring, tokens=self.tokens, cycles=self.cycles
         )
         self.streams = Streams(database, cycles=self.cycles)
+        clock = settings.clock or _no_clock
         self.statistics = Statistics(
-            database, environments=self.cycles.environments, clock=settings.clock or _no_clock
+            database, environments=self.cycles.environments, clock=clock
         )
+        self.failures = Failures(database, clock=clock)
+        self.activity = Activity(database, failures=self.failures, clock=clock)
         self._workers = self.cycles.workers = Workers(
             database,
             sessions=self.sessions,
@@ -234,6 +240,8 @@ class Engine:
         await self.cycles.close(_SETTLE_SECONDS)
         await self._journal.close(_SETTLE_SECONDS)
         await self.streams.close(_SETTLE_SECONDS)
+        with contextlib.suppress(EngineError):  # statistics: not worth a wait
+            await self.activity.flush()
         await self._notices.close()
         await self.database.close()
 
@@ -297,10 +305,13 @@ class Engine:
         self._agents.repeat("bulk", self.bulk.run_once, _POLL_SECONDS)
         self._agents.repeat("statistics", self.statistics.flush, _STATISTICS_SECONDS)
         self._agents.repeat("prune statistics", self.statistics.prune, _PRUNE_SECONDS)
+        self._agents.repeat("activity", self.activity.flush, _STATISTICS_SECONDS)
+        self._agents.repeat("prune activity", self.activity.prune, _PRUNE_SECONDS)
         self._agents.repeat("audit", self._audit.run_once, _AUDIT_SECONDS)
 
-    def _ended(self, environment: str, run: str) -> None:
+    def _ended(self, environment: str, run: str, status: str) -> None:
         self.ends.ended(run)
+        self.activity.ended(environment, run, status)
         self.changes.ended(environment, run)
 
     async def _poll(self) -> None:

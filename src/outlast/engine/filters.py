@@ -31,6 +31,7 @@ _TAGGED = "join outlast.tag t on t.run_id = r.id and t.environment_id = $1"
 _WITH_TAG = """exists (
   select from outlast.tag x where x.run_id = r.id and x.tag = any (?::text[]))"""
 _OF_BULK = "join outlast.bulk_run b on b.result_id = r.id"
+_OF_ERROR = "join outlast.error_run f on f.run_id = r.id and f.environment_id = $1"
 _OF_KIND = {
     has_ended: "(s.status in ("
     + ", ".join(f"'{status.value}'" for status in Status if (status in FINAL) is has_ended)
@@ -53,6 +54,9 @@ class RunFilters(msgspec.Struct, frozen=True, kw_only=True):
     bulk: str | None = None
     """A bulk action: the runs that it canceled or made."""
     schedule: str | None = None
+    error: str | None = None
+    """The fingerprint of failures: the runs that failed so."""
+    replay_of: str | None = None
     parent: str | None = None
     root_only: bool = False
     is_test: bool | None = None
@@ -196,12 +200,17 @@ def _add_facts(composer: _Composer, filters: RunFilters) -> None:
     if filters.bulk is not None:
         composer.join(_OF_BULK, "b.result_id")
         composer.add("b.bulk_id = ?::text", filters.bulk)
+    if filters.error is not None:
+        composer.join(_OF_ERROR, "f.run_id")
+        composer.add("f.fingerprint = ?::text", filters.error)
     if filters.queues:
         _add_queues(composer, filters.queues)
     if filters.batch is not None:
         composer.add("r.batch_id = ?::text", filters.batch)
     if filters.schedule is not None:
         composer.add("r.schedule_id = ?::text", filters.schedule)
+    if filters.replay_of is not None:
+        composer.add("r.replayed_from = ?::text", filters.replay_of)
     if filters.parent is not None:
         composer.add("r.parent_id = ?::text", filters.parent)
     if filters.root_only:
@@ -253,6 +262,8 @@ def check(filters: RunFilters, page: Page) -> None:
         ("filter[batch]", (filters.batch or "",)),
         ("filter[bulkAction]", (filters.bulk or "",)),
         ("filter[schedule]", (filters.schedule or "",)),
+        ("filter[error]", (filters.error or "",)),
+        ("filter[replayOf]", (filters.replay_of or "",)),
         ("filter[parent]", (filters.parent or "",)),
     ):
         _check_values(param, values)

@@ -50,7 +50,7 @@ class Workers:
         sessions: Sessions,
         submit: Callable[[str, Item], None],
         remote: Callable[[str], None],
-        ended: Callable[[str, str], None],
+        ended: Callable[[str, str, str], None],
         started: Callable[[str, Sequence[Telling], Mapping[str, Claimed]], None],
         reveal: Callable[[Place, Sequence[Entry]], Awaitable[list[Entry]]],
     ) -> None:
@@ -78,7 +78,7 @@ class Workers:
                 claims.append(telling)
                 self._reserve(telling)
             elif telling.kind == "ended":
-                self._ended(environment, telling.run or "")
+                self._ended(environment, telling.run or "", telling.data or "")
             elif telling is not MISSED:
                 self._frame(environment, telling, boxes)
         self._deliver(boxes)

@@ -20,6 +20,8 @@ _KNOWN = frozenset(
         "filter[bulkAction]",
         "filter[region]",  # there is one region; every run is in it
         "filter[schedule]",
+        "filter[error]",
+        "filter[replayOf]",
         "filter[parent]",
         "filter[rootOnly]",
         "filter[isTest]",
@@ -53,6 +55,8 @@ def read_filters(query: Mapping[str, str]) -> RunFilters:
         batch=query.get("filter[batch]") or None,
         bulk=query.get("filter[bulkAction]") or None,
         schedule=query.get("filter[schedule]") or None,
+        error=query.get("filter[error]") or None,
+        replay_of=query.get("filter[replayOf]") or None,
         parent=query.get("filter[parent]") or None,
         root_only=_boolean(query, "filter[rootOnly]") or False,
         is_test=_boolean(query, "filter[isTest]"),
