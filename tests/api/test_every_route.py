@@ -125,6 +125,20 @@ ROUTES: dict[str, Call] = {
     "POST /api/outlast/v1/environment/{action}": Call(
         "/api/outlast/v1/environment/resume", shared=True
     ),
+    "GET /api/outlast/v1/tasks": Call("/api/outlast/v1/tasks", shared=True),
+    "GET /api/outlast/v1/tasks/{task_id:path}": Call("/api/outlast/v1/tasks/{task}"),
+    "GET /api/outlast/v1/usage": Call("/api/outlast/v1/usage", shared=True),
+    "GET /api/outlast/v1/errors": Call("/api/outlast/v1/errors", shared=True),
+    "GET /api/outlast/v1/errors/{error_id}": Call("/api/outlast/v1/errors/{error}"),
+    "POST /api/outlast/v1/errors/{error_id}": Call(
+        "/api/outlast/v1/errors/{error}", {"status": "open"}
+    ),
+    "GET /api/outlast/v1/batches": Call("/api/outlast/v1/batches", shared=True),
+    "GET /api/outlast/v1/keys": Call("/api/outlast/v1/keys", shared=True),
+    "POST /api/outlast/v1/keys": Call("/api/outlast/v1/keys", {"name": "x"}, shared=True),
+    "POST /api/outlast/v1/keys/rotate": Call("/api/outlast/v1/keys/rotate", {}, shared=True),
+    "DELETE /api/outlast/v1/keys/{key_id}": Call("/api/outlast/v1/keys/{made_key}"),
+    "GET /api/outlast/v1/deeds": Call("/api/outlast/v1/deeds", shared=True),
     "GET /api/v1/queues": Call("/api/v1/queues", shared=True),
     "GET /api/v1/queues/{queue:path}": Call("/api/v1/queues/{queue}", query={"type": "task"}),
     "POST /api/v1/queues/{queue:path}/pause": Call(
@@ -258,7 +272,15 @@ async def town(api: Api) -> Town:
     )
     other = await api.engine.tenancy.create_project("other", ref="proj_other")
     version = (await api.client.get("/api/v1/deployments/current")).json()["version"]
+    failing = await api.trigger()
+    (await api.worker.claim(failing)).fail(SECRET)
+    await api.ended(failing)
+    await api.engine.activity.flush()
+    [error] = await api.engine.failures.groups(api.platform.environment.id)
+    key = await api.engine.keys.create(api.platform.environment.id, SECRET)
     objects = {
+        "error": error.fingerprint,
+        "made_key": key.id,
         "run": run,
         "batch": batch,
         "schedule": schedule,

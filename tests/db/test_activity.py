@@ -24,7 +24,13 @@ async def worker(place: Platform, engine: Engine) -> FakeWorker:
 
 
 async def end(
-    place: Platform, engine: Engine, worker: FakeWorker, task: str, error: str = "", key: str = ""
+    place: Platform,
+    engine: Engine,
+    worker: FakeWorker,
+    task: str,
+    *,
+    error: str = "",
+    key: str = "",
 ) -> str:
     """Let a run end, well or of an error."""
     wanted = Trigger(task=task, payload="null", idempotency_key=key or None)

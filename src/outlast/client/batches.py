@@ -6,7 +6,7 @@ from urllib.parse import quote
 import msgspec
 
 from outlast.client.requests import Request, model
-from outlast.protocol.bodies import BatchBody, BatchCreated, BatchItemsReply
+from outlast.protocol.bodies import BatchBody, BatchCreated, BatchItemsReply, BatchPage
 from outlast.protocol.durations import iso, whole_seconds
 from outlast.protocol.triggers import Debounce, Trigger
 
@@ -37,6 +37,14 @@ def send_items(batch_id: str, items: Sequence[Trigger]) -> Request[BatchItemsRep
         body=b"\n".join(lines) + b"\n",
         content_type="application/x-ndjson",
     )
+
+
+def list_page(*, size: int = 25, after: str | None = None) -> Request[BatchPage]:
+    """Return the request for a page of batches, newest first."""
+    query = [("limit", str(size))]
+    if after is not None:
+        query.append(("after", after))
+    return Request("GET", "/api/outlast/v1/batches", model(BatchPage), query=tuple(query))
 
 
 def retrieve(batch_id: str) -> Request[BatchBody]:

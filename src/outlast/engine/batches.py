@@ -33,6 +33,19 @@ class Batch(msgspec.Struct, frozen=True):
     created: int
 
 
+class ListedBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch of a list; `refused` of its items became no run."""
+
+    id: str
+    size: int
+    sealed: bool
+    parent_id: str | None
+    created_at: datetime
+    updated_at: datetime
+    created: int
+    refused: int
+
+
 class BatchItem(msgspec.Struct, frozen=True):
     """One item: its run, or why there is none (`error` is a Refusal as JSON)."""
 
@@ -132,6 +145,14 @@ class Batches:
         if found is None:
             raise NotFound(f"there is no batch {batch!r} in this environment")
         return found
+
+    async def page(
+        self, environment: str, *, limit: int, after: str | None = None
+    ) -> list[ListedBatch]:
+        """Return batches, newest first; `after` is the last one of a page."""
+        return await self._database.fetch(
+            ListedBatch, BATCHES.list_batches, environment=environment, limit=limit, after=after
+        )
 
     async def items(self, environment: str, batch: str) -> list[BatchItem]:
         """Return a batch's items in order, with the end of each run that has ended."""

@@ -127,9 +127,7 @@ class Engine:
         )
         self.streams = Streams(database, cycles=self.cycles)
         clock = settings.clock or _no_clock
-        self.statistics = Statistics(
-            database, environments=self.cycles.environments, clock=clock
-        )
+        self.statistics = Statistics(database, environments=self.cycles.environments, clock=clock)
         self.failures = Failures(database, clock=clock)
         self.activity = Activity(database, failures=self.failures, clock=clock)
         self._workers = self.cycles.workers = Workers(

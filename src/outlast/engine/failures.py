@@ -155,7 +155,7 @@ class Failures:
 def fingerprint(task: str, error: RunError) -> str:
     """Return the same text for failures that differ in ids, numbers and quoted values only."""
     shape = _VARYING.sub("*", error.message.partition("\n")[0])
-    text = "\0".join((task, error.kind, error.type, shape))
+    text = f"{task}\0{error.kind}\0{error.type}\0{shape}"
     return f"error_{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:24]}"
 
 

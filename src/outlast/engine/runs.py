@@ -149,6 +149,11 @@ class _Count(msgspec.Struct, frozen=True):
     count: int
 
 
+class _Executing(msgspec.Struct, frozen=True):
+    task: str
+    count: int
+
+
 class Runs:
     """The runs of all environments; every read names the environment it may see."""
 
@@ -275,6 +280,13 @@ class Runs:
             Standing, RUNS.stand, environment_id=environment_id, id=run_id
         )
         return None if found is None else explain(found)
+
+    async def executing(self, environment_id: str) -> dict[str, int]:
+        """Return how many runs of each task execute now."""
+        rows = await self._database.fetch(
+            _Executing, RUNS.count_executing, environment_id=environment_id
+        )
+        return {row.task: row.count for row in rows}
 
     async def journal(
         self, environment_id: str, run_id: str, limit: int = _MAX_LINES

@@ -184,6 +184,26 @@ class BatchBody(Body):
     processing: BatchProcessing
 
 
+class ListedBatch(Body):
+    """A batch in a list. `created` counts its items so far, `refused` those that became no run."""
+
+    id: str
+    status: BatchStatus
+    run_count: int
+    created: int
+    refused: int
+    parent_run_id: str | None = None
+    created_at: Moment
+    updated_at: Moment
+
+
+class BatchPage(Body):
+    """`GET /api/outlast/v1/batches`, newest first."""
+
+    data: tuple[ListedBatch, ...]
+    pagination: "Pagination"
+
+
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────
 
 TriggerFunction = Literal["trigger", "triggerAndWait", "batchTrigger", "batchTriggerAndWait"]
@@ -281,6 +301,10 @@ class RunDetail(RelatedRun):
     output: JsonValue = None
     error: RunErrorBody | None = None
     failed_attempts: tuple[FailedAttempt, ...] | None = None
+    machine: str | None = None
+    max_duration_seconds: float | None = None
+    priority: float | None = None
+    replayed_from: str | None = None
 
 
 class Pagination(Body):

@@ -20,6 +20,7 @@ from outlast.server.routes import (
     environment,
     gateway,
     health,
+    keys,
     packets,
     queues,
     realtime,
@@ -28,9 +29,11 @@ from outlast.server.routes import (
     runs,
     schedules,
     streams,
+    tasks,
     timeline,
     triggers,
     unsupported,
+    usage,
     waitpoints,
 )
 from outlast.server.services import Services
@@ -84,6 +87,9 @@ def create_app(
         streams,
         auth,
         environment,
+        tasks,
+        usage,
+        keys,
         queues,
         realtime,
     ):

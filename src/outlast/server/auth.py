@@ -28,10 +28,20 @@ class Caller:
     token: Token | None = None
     key_id: str | None = None
     """The secret key, by its id; None with a token."""
+    is_root: bool = False
+    """Whether the secret key is the environment's root key."""
 
     def require_secret(self) -> None:
         """Let nobody pass but secret keys. Raises `Problem`."""
         if self.token is not None:
+            raise forbidden()
+
+    def require_admin(self) -> None:
+        """Let pass root keys and tokens of admins: others must not make themselves keys.
+
+        Raises `Problem`.
+        """
+        if not (self.is_root if self.token is None else "admin" in self.token.scopes):
             raise forbidden()
 
     def may(self, action: str, **resources: Collection[str] | None) -> bool:
@@ -110,7 +120,11 @@ async def authenticate(connection: HTTPConnection) -> Caller:
         opened = await engine.tenancy.open_key(credential)
         if opened is None:
             raise unauthorized()
-        caller = Caller(environment=opened.environment, key_id=opened.key_id)
+        caller = Caller(
+            environment=opened.environment,
+            key_id=opened.key_id,
+            is_root=opened.kind == "root",
+        )
     _count(connection, caller)
     return caller
 

@@ -46,3 +46,15 @@ on conflict do nothing
 update outlast.batch b set sealed = true, updated_at = clock_timestamp()
 where b.id = :batch::text and not b.sealed
   and b.size <= (select count(*) from outlast.batch_item i where i.batch_id = b.id)
+
+-- name: list_batches
+-- Newest first; the counts are of the page only.
+select b.id, b.size, b.sealed, b.parent_id, b.created_at, b.updated_at, i.created, i.refused
+from (
+  select * from outlast.batch
+  where environment_id = :environment::text and (:after::text is null or id < :after::text)
+  order by environment_id desc, id desc limit :limit::int) b
+cross join lateral (
+  select count(*)::int as created, count(error)::int as refused
+  from outlast.batch_item i where i.batch_id = b.id) i
+order by b.id desc

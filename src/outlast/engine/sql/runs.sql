@@ -104,3 +104,14 @@ join outlast.lane l on l.id = s.lane_id
 left join outlast.queue q on q.environment_id = r.environment_id and q.name = r.queue
 join outlast.environment n on n.id = r.environment_id
 where r.environment_id = :environment_id::text and r.id = :id::text
+
+-- name: count_executing
+-- Limits bound how many there are; by the index of what has not ended, and by the key of their table.
+select r.task, count(*)::int as count
+from (
+  select run_id from outlast.run_state
+  where environment_id = :environment_id::text and status in ('dequeued', 'executing')
+    and (status in ('delayed', 'pending_version', 'queued', 'dequeued', 'executing', 'waiting', 'retrying')) is true
+  limit 20000) s
+join outlast.run r on r.environment_id = :environment_id::text and r.id = s.run_id
+group by r.task

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from outlast.engine.batches import Batch, BatchItem
 from outlast.engine.engine import Engine
@@ -16,8 +16,11 @@ from outlast.protocol.bodies import (
     BatchCreated,
     BatchError,
     BatchItemsReply,
+    BatchPage,
     BatchProcessing,
     BatchStatus,
+    ListedBatch,
+    Pagination,
 )
 from outlast.protocol.results import BatchResults
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
@@ -30,6 +33,7 @@ from outlast.server.run_bodies import result
 from outlast.server.services import services
 
 MAX_ITEMS = 1000
+MAX_PAGE = 100
 TOKEN_SECONDS = 3600.0
 _CHUNK_ITEMS = 250
 _CHUNK_BYTES = 4 * 1024 * 1024
@@ -146,6 +150,37 @@ async def create_whole(request: Request) -> Response:
     return Response(reply.to_json(), 202, media_type="application/json", headers=headers)
 
 
+@router.get("/api/outlast/v1/batches", response_model=BatchPage)
+async def list_batches(
+    request: Request,
+    after: Annotated[str | None, Query(max_length=128)] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 25,
+) -> Response:
+    """List the batches, newest first."""
+    caller = await authenticate(request)
+    caller.require_whole("read")
+    rows = await services(request).engine.batches.page(
+        caller.environment.id, limit=limit, after=after
+    )
+    body = BatchPage(
+        data=tuple(
+            ListedBatch(
+                id=row.id,
+                status=_status(sealed=row.sealed, created=row.created, refused=row.refused),
+                run_count=row.size,
+                created=row.created,
+                refused=row.refused,
+                parent_run_id=row.parent_id,
+                created_at=row.created_at,
+                updated_at=row.updated_at,
+            )
+            for row in rows
+        ),
+        pagination=Pagination(next=rows[-1].id if len(rows) == limit else None),
+    )
+    return Response(body.to_json(), media_type="application/json")
+
+
 @router.get("/api/v2/batches/{batch_id}", response_model=BatchBody)
 async def retrieve(request: Request, batch_id: str) -> Response:
     """Return a batch with the ids of its runs."""
@@ -252,7 +287,7 @@ def _body(batch: Batch, items: Sequence[BatchItem]) -> BatchBody:
     errors = tuple(_error(item) for item in items if item.error is not None)
     return BatchBody(
         id=batch.id,
-        status=_status(batch, bool(errors)),
+        status=_status(sealed=batch.sealed, created=batch.created, refused=len(errors)),
         idempotency_key=batch.idempotency_key,
         created_at=batch.created_at,
         updated_at=batch.updated_at,
@@ -264,11 +299,11 @@ def _body(batch: Batch, items: Sequence[BatchItem]) -> BatchBody:
     )
 
 
-def _status(batch: Batch, has_errors: bool) -> BatchStatus:
+def _status(*, sealed: bool, created: int, refused: int) -> BatchStatus:
     """Say how far the making of the runs is; how the runs end is not a batch's matter."""
-    if not batch.sealed:
-        return "PENDING" if batch.created == 0 else "PROCESSING"
-    return "PARTIAL_FAILED" if has_errors else "COMPLETED"
+    if not sealed:
+        return "PENDING" if created == 0 else "PROCESSING"
+    return "PARTIAL_FAILED" if refused else "COMPLETED"
 
 
 def _error(item: BatchItem) -> BatchError:
