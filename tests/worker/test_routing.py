@@ -9,7 +9,7 @@ import pytest
 from fake_server import FakeServer, claim
 from outlast.protocol.frames import Kind, frame
 from outlast.protocol.messages import Crash, Empty, Fail, held_digest
-from outlast.worker import events, pool, routing
+from outlast.worker import events, pool, prefetch, routing
 from outlast.worker.findings import Findings
 from polling import until
 from worker_rig import SECRET, Rig, alive, capacity_is, manifest
@@ -193,6 +193,53 @@ async def test_no_more_than_processes_execute(dedicated: Rig) -> None:
     assert dedicated.notes("CANCEL", "run_0")
 
 
+async def test_short_runs_are_claimed_ahead_and_follow_before_ends_are_acknowledged(
+    dedicated: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch, "WORTH", 60.0)  # however slow the machine, the run was short
+    await dedicated.server.push(claim("run_0", "quick", executor="dedicated"))
+    await dedicated.server.heard(Kind.COMPLETE, "run_0")
+    await capacity_is(dedicated.server, dedicated=2 * (1 + prefetch.MOST))
+    dedicated.server.acknowledges = False
+
+    names = [f"run_{number}" for number in range(1, 9)]
+    await dedicated.server.push(*(claim(run, "quick", executor="dedicated") for run in names))
+
+    for run in names:
+        await dedicated.server.heard(Kind.COMPLETE, run)
+
+
+async def test_what_was_claimed_ahead_goes_back_when_a_long_run_is_in_its_way(
+    dedicated: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch, "WORTH", 60.0)  # however slow the machine, the run was short
+    await dedicated.server.push(claim("run_0", "quick", executor="dedicated"))
+    await dedicated.server.heard(Kind.COMPLETE, "run_0")
+    names = [f"run_{number}" for number in range(1, 4)]
+    await dedicated.server.push(*(claim(run, "hang", executor="dedicated") for run in names))
+
+    await dedicated.server.heard(Kind.GONE, "run_3")
+
+    await capacity_is(dedicated.server, dedicated=2)
+    kinds = [(each.kind, each.run) for each in dedicated.server.frames]
+    assert kinds.index((Kind.GONE, "run_3")) > max(
+        place for place, (kind, _) in enumerate(kinds) if kind == Kind.CAPACITY
+    )
+    assert not dedicated.notes("CLAIM", "run_3")
+
+
+async def test_a_process_that_dies_after_an_end_is_blamed_on_nobody_else(dedicated: Rig) -> None:
+    """The end is kept until it is acknowledged; the run after it is the one that crashed."""
+    dedicated.server.acknowledges = False
+    await dedicated.server.push(claim("run_0", "quick", executor="dedicated"))
+    await dedicated.server.heard(Kind.COMPLETE, "run_0")
+    await dedicated.server.push(claim("run_1", "crash", executor="dedicated"))
+
+    crash = msgspec.msgpack.decode((await dedicated.server.heard(Kind.CRASH)).body, type=Crash)
+
+    assert (crash.guilty, [each.run for each in crash.runs]) == ("run_1", ["run_1"])
+
+
 async def test_a_parked_dedicated_run_keeps_its_process_and_gives_its_place(
     dedicated: Rig,
 ) -> None:
@@ -209,7 +256,10 @@ async def test_a_parked_dedicated_run_keeps_its_process_and_gives_its_place(
     assert len({each["pid"] for each in dedicated.notes("CLAIM")}) == 4
 
 
-async def test_the_longest_parked_process_leaves_first(dedicated: Rig) -> None:
+async def test_the_longest_parked_process_leaves_first(
+    dedicated: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "PARKED_PROCESSES", 1)
     for number in range(3):
         await dedicated.server.push(claim(f"run_{number}", "wait", executor="dedicated"))
         await dedicated.noted("ACK", f"run_{number}", count=2)

@@ -1,7 +1,8 @@
 """Which workers live: heartbeats on disk, and the rescue of what dead sessions held.
 
 Silence counts only while the database took heartbeats the whole time: after an outage, a failover,
-a pause of this server or its start, no session is declared dead before one full lease.
+a pause of this server or its start, no session is declared dead before one full lease. A socket
+that was seen to close since then is no silence: its worker had a server to come back to.
 """
 
 import asyncio
@@ -93,16 +94,15 @@ class Sweep:
         now = clock.boot_seconds()
         if now - self._last_good > _GAP_SECONDS:
             self._good_since = now
-        if now - self._good_since >= LEASE_SECONDS:
-            await self._lose()
+        await self._lose(now - self._good_since)
         count = await self._rescue()
         await self._database.execute(SESSIONS.bury)
         self._last_good = clock.boot_seconds()
         return count
 
-    async def _lose(self) -> None:
+    async def _lose(self, good: float) -> None:
         lost = await self._database.fetch(
-            _Lost, SESSIONS.lose_silent, lease=LEASE_SECONDS, grace=SOCKET_GRACE_SECONDS
+            _Lost, SESSIONS.lose, good=good, lease=LEASE_SECONDS, grace=SOCKET_GRACE_SECONDS
         )
         for session in lost:
             logger.warning("session lost", extra={"session": session.id})

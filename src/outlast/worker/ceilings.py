@@ -35,7 +35,9 @@ class Ceilings:
         executing = [
             each
             for each in holdings
-            if each.place is not None and not each.parked and each.place.blame is None
+            if each.place is not None
+            and not (each.parked or each.over)
+            and each.place.blame is None
         ]
         now = time.monotonic()
         for holding in executing:

@@ -21,6 +21,7 @@ class Holding:
     task: str = ""
     place: Place | None = None  # None: it waits for one
     parked: bool = False
+    over: bool = False  # its executor has said how it ended, and is free for others
     moved: bool = False  # its claim was given to a second executor already
     number: int = 0  # the highest its executor used under this token
     backlog: list[Frame] = field(default_factory=list)  # what came while it had no place

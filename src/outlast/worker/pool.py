@@ -15,6 +15,7 @@ from pathlib import Path
 from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.manifests import ExecutorKind
 from outlast.protocol.messages import Crash, Goodbye
+from outlast.worker.prefetch import PATIENCE, Prefetch
 from outlast.worker.processes import Launch, Process
 
 REUSES = 1_000
@@ -24,6 +25,10 @@ GROWN_BYTES = 512 * 1024 * 1024
 PARKED_RUNS = 10_000
 PARKED_BYTES = 256 * 1024 * 1024
 """What runs parked past `warm_wait` may cost before their executor retires."""
+PARKED_PROCESSES = 4
+"""Dedicated executors that only park a run, per process that may execute one."""
+UNPLACED = 5.0
+"""Seconds that a claim may wait for an executor to start."""
 
 _PAGE = 4096
 _MOST_START_DELAY = 10.0
@@ -127,20 +132,21 @@ class Pool:
         self._retry: asyncio.TimerHandle | None = None
         self._closing = False
         self.places: list[Place] = []
+        self.prefetch = Prefetch()
         self._empty = asyncio.Event()
         self._empty.set()
 
     # What the server may send
 
     def capacity(self) -> dict[str, int]:
-        """Return how many runs could execute at once, by executor kind."""
+        """Return how many runs may be claimed for this worker at once, by executor kind."""
         if self._closing:
             return {"shared": 0, "dedicated": 0}
         shared = sum(self._takes(place) for place in self._of("shared"))
         works = any(place.ready for place in self.places)
         return {
             "shared": shared * self._limits.shared_concurrency,
-            "dedicated": self._limits.processes if works else 0,
+            "dedicated": self._limits.processes * (1 + self.prefetch.depth) if works else 0,
         }
 
     # Runs come and go
@@ -182,11 +188,23 @@ class Pool:
             self._make_room()
         self._settle(place)
 
-    def release(self, run: str, place: Place) -> None:
-        """Free the place of a run that is over, here at least."""
+    def release(self, run: str, place: Place, *, took: float | None = None) -> None:
+        """Free the place of a run that is over, here at least; it took so many seconds."""
         place.executing.discard(run)
         place.parked.pop(run, None)
+        if took is not None and place.kind == "dedicated" and self.prefetch.ended(took):
+            self._on_capacity()
         self._settle(place)
+
+    def patience(self, kind: ExecutorKind) -> float:
+        """Return how many seconds a claim may wait here: not long, if a long run is in its way."""
+        is_behind = kind == "dedicated" and self._executing(kind) >= self._limits.processes
+        return PATIENCE if is_behind and self.prefetch.depth else UNPLACED
+
+    def stop_prefetching(self) -> None:
+        """Take no claims ahead until short runs are seen again."""
+        self.prefetch.stop()
+        self._on_capacity()
 
     # Its executors come and go
 
@@ -338,7 +356,7 @@ class Pool:
             for place in self._of("dedicated")
             if place.parked and not place.executing and not place.leaving
         ]
-        if len(parked) > self._limits.processes:
+        if len(parked) > PARKED_PROCESSES * self._limits.processes:
             place = min(parked, key=lambda each: min(each.parked.values()))
             place.leaving = True
             self._settle(place)

@@ -24,8 +24,6 @@ from outlast.worker.link import Link
 from outlast.worker.pool import Limits, Place, Pool
 from outlast.worker.processes import Launch, death, describe_exit
 
-_UNPLACED = 5.0
-"""Seconds after which a claim that found no executor is handed back."""
 _STUCK = 1.0
 """Seconds after which an executor that does not begin a claim is taken for blocked."""
 _FRESH_BEAT = 3.0  # seconds for which a beat is still passed on to a new executor
@@ -127,13 +125,11 @@ class Router:
         """Do what only time brings about. Call every second."""
         now = time.monotonic()
         stuck: set[Place] = set()
+        self._hand_back_unplaced(now)
         for holding in self.holdings:
-            if holding.claim is None or holding.parked or holding.warm:
+            if holding.claim is None or holding.parked or holding.warm or holding.place is None:
                 continue
-            if holding.place is None:
-                if now - holding.claimed_at > _UNPLACED:
-                    self._hand_back(holding)
-            elif now - holding.claimed_at > _STUCK and now - self._beaten_at < _FRESH_BEAT:
+            if now - holding.claimed_at > _STUCK and now - self._beaten_at < _FRESH_BEAT:
                 stuck.add(holding.place)
         self.pool.avoid(stuck)
         self.pool.retire_overdue()
@@ -142,6 +138,17 @@ class Router:
             self._paused = False
             for place in self.pool.places:
                 place.read()
+
+    def _hand_back_unplaced(self, now: float) -> None:
+        """Give back claims that found no executor; those taken ahead may be another worker's."""
+        waiting = [each for each in self.holdings if each.place is None]
+        late = [
+            each for each in waiting if now - each.claimed_at > self.pool.patience(each.executor)
+        ]
+        if any(each.executor == "dedicated" for each in late):
+            self.pool.stop_prefetching()  # first, so that they are not claimed for us again
+        for holding in late:
+            self._hand_back(holding)
 
     # From the server
 
@@ -195,16 +202,15 @@ class Router:
         holding = self.holdings.exactly(ack.run, ack.token)
         if sent is None or holding is None or holding.place is None:
             return
-        if ack.number > 0:  # else it is about lines, which no executor waits for
-            holding.place.send(ack)
-        if sent.kind == _SUSPEND:
-            if msgspec.msgpack.decode(ack.body, type=Suspended).held:
-                holding.parked = True
-                self.pool.park(holding.run, holding.place)
-        elif sent.kind in _LAST:
+        if sent.kind in _LAST:
             self.holdings.remove(holding.run)
             self._tell_end(holding, sent)
-            self.pool.release(holding.run, holding.place)
+            return
+        if ack.number > 0 and not holding.over:  # none of lines, which no executor waits for
+            holding.place.send(ack)
+        if sent.kind == _SUSPEND and msgspec.msgpack.decode(ack.body, type=Suspended).held:
+            holding.parked = True
+            self.pool.park(holding.run, holding.place)
 
     def _dropped(self, message: Frame) -> None:
         holding = self.holdings.get(message.run)
@@ -218,7 +224,8 @@ class Router:
         """Stop a run that belongs to somebody else."""
         self.holdings.remove(holding.run)
         self._link.outbox.forget(holding.run, holding.token)
-        self._stop(holding, message)
+        if not holding.over:
+            self._stop(holding, message)
 
     def _stop(self, holding: Holding, message: Frame) -> None:
         if holding.place is None:
@@ -261,11 +268,18 @@ class Router:
             ours.append(each)
             if each.kind == _STARTED:
                 self._on_event(RunStarted(holding.run, holding.task))
+            elif each.kind in _LAST:
+                self._is_over(holding, place)
         self._link.send(ours)
         if not self._paused and self._link.outbox.size > _MOST_UNSENT:
             self._paused = True
             for each_place in self.pool.places:
                 each_place.wait()
+
+    def _is_over(self, holding: Holding, place: Place) -> None:
+        """Give the place of a run to the next: its end is kept here until it is on disk."""
+        holding.over = True
+        self.pool.release(holding.run, place, took=time.monotonic() - holding.claimed_at)
 
     def _hear(self, place: Place, message: Frame) -> None:
         """Take what an executor says about itself."""

@@ -23,12 +23,15 @@ where id = :session::text and server_id = :server::text and lost_at is null
 -- name: lose_session
 update outlast.session set lost_at = clock_timestamp() where id = :session::text and lost_at is null
 
--- name: lose_silent
--- Only a server that saw the database accept heartbeats for a whole lease may call this.
+-- name: lose
+-- `good` seconds long this server saw the database accept heartbeats. What is older than that, nobody watched.
 update outlast.session set lost_at = clock_timestamp()
 where lost_at is null
   and (heartbeat_at < clock_timestamp() - make_interval(secs => :lease::double precision)
-       or closed_at < clock_timestamp() - make_interval(secs => :grace::double precision))
+       and :good::double precision >= :lease::double precision
+       or closed_at < clock_timestamp() - make_interval(secs => :grace::double precision)
+       and (closed_at > clock_timestamp() - make_interval(secs => :good::double precision)
+            or :good::double precision >= :lease::double precision))
 returning id, environment_id
 
 -- name: bury
