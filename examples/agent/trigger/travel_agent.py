@@ -49,7 +49,7 @@ async def think(ctx: Context, turn: int, messages: list[Message]) -> Message:
         async def heard(call: str, text: str) -> None:
             await writer.write(Said(turn=turn, call=call, text=text))
 
-        return await complete(messages, TOOLS, heard, key=ctx.step.token or "")
+        return await complete(messages, TOOLS, heard, key=ctx.step.token)
 
 
 async def use(call: ToolCall, turn: int) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from outlast.protocol.machines import PRESETS
 from outlast.protocol.messages import Facts
-from outlast.sdk.errors import RunInterrupted
+from outlast.sdk.errors import RunInterrupted, UsageError
 from outlast.sdk.hooks import Acting
 from outlast.sdk.signals import CancelSignal
 
@@ -130,12 +130,18 @@ class StepContext:
         self._source = source
 
     @property
-    def token(self) -> str | None:
-        """The same text however often this step is executed; None outside a step.
+    def token(self) -> str:
+        """The same text however often this step is executed.
 
-        Hand it to a vendor as its idempotency key, and the effect happens once.
+        Hand it to a vendor as its idempotency key, and the effect happens once. Raises `UsageError`
+        outside a step.
         """
-        return self._source.step_token()
+        token = self._source.step_token()
+        if token is None:
+            raise UsageError(
+                "ctx.step.token belongs to a step; read it in the function that you give to step()"
+            )
+        return token
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ async def test_a_plain_function_runs_in_a_thread_inside_the_run() -> None:
         seen = await step("look", look)
 
     assert seen == (True, "token-of-step:look#0", False)
-    assert run.context.step.token is None
+    with pytest.raises(UsageError, match="belongs to a step"):
+        _ = run.context.step.token
 
 
 async def test_its_place_is_taken_when_it_is_called() -> None:
