@@ -29,11 +29,13 @@ from local.mailbox import Mailbox
 from local.processes import Program
 from local.show import Show
 from local.stack import Databases, Stack
-from scripts.seed import email_of, organization, seed
+from scripts.seed import PASSWORD, email_of, organization, seed
 
 FOLDER = Path(__file__).resolve().parent / ".outlast"
 ORGANIZATION = organization("org_acme")
 USER = "user_ada"
+PORT = 3000
+"""Where the app is, unless something else is there."""
 POLL_SECONDS = 0.05
 PATIENCE = 120.0
 """Seconds without a finished page after which the demo gives up."""
@@ -105,8 +107,8 @@ async def main() -> None:
             await seed(databases.owner_url, rows=plan.rows)
             mailbox.empty()
         with show.working("server, mailbox and worker"):
-            running = Stack.running(databases, FOLDER, mailbox=mailbox, page_pause=plan.page_pause)
-            stack = await onward.enter_async_context(running)
+            stack = Stack(databases, FOLDER, mailbox, page_pause=plan.page_pause)
+            await onward.enter_async_context(stack.running(port=PORT))
             worker = await stack.start_worker()
         story = await _export(plan, show, stack, worker)
         await _check(plan, show, story, mailbox)
@@ -227,12 +229,15 @@ def _expected_numbers(rows: int) -> list[str]:
 async def _stay(show: Show, stack: Stack, mailbox: Mailbox) -> None:
     """Leave everything running until Ctrl-C, which is a good end here."""
     show.title("Running until Ctrl-C")
+    show.line(f"inspector {stack.app_url}", "bold")
+    show.line(f"          sign in as {email_of(USER)} with “{PASSWORD}”")
     show.line(f"platform  {stack.api_url}")
     show.line(f"mailbox   {stack.smtp_url}, mails in {mailbox.folder}")
     show.line(f"exports   {FOLDER / 'exports'}")
     show.line(f"logs      {FOLDER / 'logs'}")
-    with suppress(asyncio.CancelledError):
-        await asyncio.Event().wait()
+    async with stack.kept_alive():
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
 
 
 @contextmanager

@@ -1,13 +1,10 @@
-"""The example with real processes: whatever dies, an export ends in one file and one mail."""
+"""The example's export with real processes: whatever dies, it ends in one file and one mail."""
 
 import asyncio
-import csv
-import secrets
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from email.message import EmailMessage
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -18,22 +15,29 @@ from sqlalchemy.exc import ProgrammingError
 
 sys.path.append(str(Path(__file__).parents[2] / "examples" / "saas"))
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
 from app.exports.files import export_path
 from app.exports.record import note_request
-from app.exports.start import StartedExport, start_export
+from app.exports.start import start_export
 from app.queries.invoices import count_invoices, list_invoices
 from app.result import Err, Ok
-from app.runs import RunState, retrieve_run
-from app.schema import AuditLog, Export, Invoice
+from app.schema import Invoice
 from app.tenant import tenant_db
-from local.mailbox import Mailbox
-from local.stack import Databases, Stack
-from scripts.seed import SeedOrganization, email_of, organization, seed
+from scripts.seed import email_of
 
-from outlast import tasks
-from outlast.engine.audit import Audit, Finding
-from outlast.engine.database import Database, DatabaseSettings
+from outlast import runs, tasks
+from saas import (
+    ACME,
+    EMPTY,
+    GLOBEX,
+    INITECH,
+    Saas,
+    assert_one_whole_export,
+    audit_rows,
+    export_rows,
+    numbers_in,
+    running_saas,
+    started,
+)
 
 pytestmark = [
     pytest.mark.processes,
@@ -41,137 +45,12 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-PATIENCE = 60.0
-PAGE_PAUSE = 0.2
-ACME, GLOBEX = organization("org_acme"), organization("org_globex")
-INITECH, EMPTY = organization("org_initech"), organization("org_empty")
-
-
-@dataclass(frozen=True)
-class MoodyMailbox(Mailbox):
-    """A mailbox that can hold its answer back, or refuse a mail for now."""
-
-    refusals: list[str] = field(default_factory=list)
-    """Addresses to whom the next mail is refused, with a code that means "later"."""
-    held: dict[str, asyncio.Event] = field(default_factory=dict)
-    """Addresses whose next mail is stored but not answered until the event is set."""
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        [to] = envelope.rcpt_tos
-        if to in self.refusals:
-            self.refusals.remove(to)
-            return "451 try again later"
-        answer = await super().handle_DATA(server, session, envelope)
-        if (release := self.held.pop(to, None)) is not None:
-            await release.wait()
-        return answer
-
-    def to(self, user_id: str) -> list[EmailMessage]:
-        return [mail for mail in self.mails() if mail["To"] == email_of(user_id)]
-
-    def about(self, run_id: str) -> list[str]:
-        """Return to whom the result of a run was sent."""
-        bodies = ((mail["To"], mail.get_body(("plain",))) for mail in self.mails())
-        return [str(to) for to, body in bodies if body and f"{run_id}.csv" in body.get_content()]
-
-
-@dataclass(frozen=True)
-class Saas:
-    """A running example and its mailbox."""
-
-    stack: Stack
-    mailbox: MoodyMailbox
-
-    async def until(self, run_id: str, holds: Callable[[RunState], bool]) -> RunState:
-        """Poll the run until something holds, or the time is over."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            run = await retrieve_run(run_id)
-            if holds(run):
-                return run
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"it never came true for {run}\n{self.logs()}")
-
-    async def end(self, run_id: str) -> RunState:
-        return await self.until(run_id, lambda run: run.is_completed)
-
-    def logs(self) -> str:
-        return "\n".join(
-            f"{program.name} {program.pid}:\n{program.last_lines()}"
-            for program in self.stack.programs
-        )
-
-    async def audit(self) -> list[Finding]:
-        """Return what the platform's own invariants find wrong."""
-        settings = DatabaseSettings(url=self.stack.databases.platform_url, pool_size=1)
-        async with await Database.open(settings) as database:
-            return await Audit(database).run_once()
-
-    async def replace_worker(self) -> None:
-        """Kill the worker, as a power cut would, and start another."""
-        self.stack.programs[-1].kill()
-        await self.stack.start_worker()
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def saas(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Saas]:
     """Return the example, seeded, with one worker. Each test exports as another user."""
-    folder = tmp_path_factory.mktemp("saas")
-    name = f"saas_{secrets.token_hex(4)}"
-    databases = Databases(database_url, platform=f"{name}_platform", app=name)
-    try:
-        await databases.create()
-        await seed(databases.owner_url)
-        mailbox = MoodyMailbox(folder / "mail")
-        async with Stack.running(
-            databases, folder, mailbox=mailbox, page_pause=PAGE_PAUSE
-        ) as stack:
-            await stack.start_worker()
-            yield Saas(stack, mailbox)
-    finally:
-        await databases.drop()
-
-
-async def started(user_id: str, of: SeedOrganization, *, page_rows: int = 50) -> StartedExport:
-    answer = await start_export(user_id, of.id, page_rows=page_rows)
-    assert isinstance(answer, Ok), answer
-    return answer.value
-
-
-async def audit_rows(of: SeedOrganization, run_id: str) -> list[str]:
-    async with tenant_db(of.id) as session:
-        found = select(AuditLog.action).where(AuditLog.run_id == run_id)
-        return list(await session.scalars(found))
-
-
-async def export_rows(
-    of: SeedOrganization, user_id: str
-) -> list[tuple[str, str | None, int | None]]:
-    async with tenant_db(of.id) as session:
-        rows = await session.scalars(select(Export).where(Export.requested_by == user_id))
-        return [(row.status, row.run_id, row.row_count) for row in rows]
-
-
-def numbers_in(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row["number"] for row in csv.DictReader(file, strict=True)]
-
-
-async def assert_one_whole_export(
-    saas: Saas, run_id: str, of: SeedOrganization, user_id: str
-) -> RunState:
-    """Wait for the end, and check what must be there once and what must be there whole."""
-    run = await saas.end(run_id)
-
-    assert (run.status, run.error) == ("COMPLETED", None), saas.logs()
-    assert run.attempt_count == 1, "a lost worker costs no attempt"
-    expected = [f"INV-{number:06d}" for number in range(1, of.invoices + 1)]
-    assert numbers_in(export_path(run_id)) == expected
-    assert saas.mailbox.about(run_id) == [email_of(user_id)]
-    assert await audit_rows(of, run_id) == ["export.invoices.completed"]
-    assert await export_rows(of, user_id) == [("completed", run_id, of.invoices)]
-    assert await saas.audit() == []
-    return run
+    async with running_saas(database_url, tmp_path_factory.mktemp("saas")) as running:
+        yield running
 
 
 async def test_a_worker_killed_after_the_first_page_computes_no_page_again(saas: Saas) -> None:
@@ -290,3 +169,33 @@ async def test_the_database_hides_what_the_query_forgets_to_filter(saas: Saas) -
             await note_request(
                 session, organization_id=GLOBEX.id, user_id="user_ben", day="2025-01-01", key="k"
             )
+
+
+async def test_exports_of_an_organization_wait_for_each_other_and_for_no_one_else(
+    saas: Saas,
+) -> None:
+    """Three of each, as if asked for on three days: strictly one by one in each lane."""
+    today = datetime.now(UTC)
+    started_runs: dict[str, list[str]] = {}
+    for before in (1, 2, 3):
+        for of in (ACME, GLOBEX, INITECH):
+            answer = await start_export(
+                of.members[0], of.id, page_rows=100, moment=today - timedelta(days=before)
+            )
+            assert isinstance(answer, Ok)
+            started_runs.setdefault(of.slug, []).append(answer.value.run_id)
+
+    lanes: dict[str, list[tuple[datetime, datetime]]] = {}
+    for slug, run_ids in started_runs.items():
+        for run_id in run_ids:
+            await saas.end(run_id)
+            run = await runs.retrieve(run_id)
+            assert run.started_at is not None
+            assert run.finished_at is not None
+            lanes.setdefault(slug, []).append((run.started_at, run.finished_at))
+
+    for lane in lanes.values():
+        for (_, ended), (begun, _) in pairwise(lane):
+            assert ended <= begun, "the next one begins when the one before is done"
+    first_end = min(lane[0][1] for lane in lanes.values())
+    assert all(lane[0][0] < first_end for lane in lanes.values()), "three at once"

@@ -12,19 +12,22 @@ async def log_audit(
     session: AsyncSession,
     *,
     organization_id: UUID,
-    actor_id: str,
     action: str,
     subject: str,
-    run_id: str,
-    data: dict[str, object],
+    actor_id: str | None = None,
+    run_id: str | None = None,
+    data: dict[str, object] | None = None,
 ) -> None:
-    """Add a row. The same action of the same run is written once, however often it is asked for."""
+    """Add a row to the transaction of `session`.
+
+    The same action of the same run is written once, however often a step is repeated.
+    """
     row = insert(AuditLog).values(
         organization_id=organization_id,
         actor_id=actor_id,
         action=action,
         subject=subject,
         run_id=run_id,
-        data=data,
+        data=data or {},
     )
     await session.execute(row.on_conflict_do_nothing(constraint="audit_once_per_run"))

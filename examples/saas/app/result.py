@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 Value = TypeVar("Value")
-ErrorCode = Literal["forbidden", "unavailable"]
+ErrorCode = Literal["forbidden", "refused", "unavailable"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """The state of a run, read from the platform: what a progress bar and the inspector show."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from outlast import runs
 
@@ -29,11 +31,21 @@ class RunState:
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """One of an organization's exports, as a list shows it."""
+
+    id: str
+    has_begun: bool
+    is_completed: bool
+    pages_done: int
+    pages_total: int | None
+
+
 async def retrieve_run(run_id: str) -> RunState:
     """Return the state of a run. Raises `NotFoundError`, or `TransportError` without an answer."""
     run = await runs.retrieve(run_id)
-    progress = run.metadata or {}
-    done, total = progress.get("pagesDone"), progress.get("pagesTotal")
+    done, total = _progress(run.metadata)
     children = sorted(run.related_runs.children or (), key=lambda child: child.id)  # by time
     return RunState(
         id=run.id,
@@ -41,8 +53,8 @@ async def retrieve_run(run_id: str) -> RunState:
         is_completed=run.is_completed,
         is_success=run.is_success,
         attempt_count=run.attempt_count,
-        pages_done=done if isinstance(done, int) else 0,
-        pages_total=total if isinstance(total, int) else None,
+        pages_done=done,
+        pages_total=total,
         pages=tuple(
             PageRun(child.id, child.status)
             for child in children
@@ -50,3 +62,19 @@ async def retrieve_run(run_id: str) -> RunState:
         ),
         error=run.error.message if run.error else None,
     )
+
+
+async def list_runs(organization_id: UUID, *, limit: int = 20) -> list[ListedRun]:
+    """Return an organization's newest exports, newest first: the tag is what finds them."""
+    newest = await anext(
+        runs.pages(size=limit, task="export-invoices", tag=f"organization:{organization_id}")
+    )
+    return [
+        ListedRun(run.id, run.started_at is not None, run.is_completed, *_progress(run.metadata))
+        for run in newest.data
+    ]
+
+
+def _progress(metadata: Mapping[str, object] | None) -> tuple[int, int | None]:
+    done, total = ((metadata or {}).get(name) for name in ("pagesDone", "pagesTotal"))
+    return done if isinstance(done, int) else 0, total if isinstance(total, int) else None

@@ -42,6 +42,7 @@ class User(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     email: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
 
 
 class Member(Base):
@@ -105,18 +106,91 @@ class Export(Base):
 
 
 class AuditLog(Base):
-    """Who did what. Appended to, never changed; a run writes each of its actions once."""
+    """Who did what; nobody is the program itself. Appended to, never changed."""
 
     __tablename__ = "audit_logs"
-    __table_args__ = (UniqueConstraint("run_id", "action", name="audit_once_per_run"),)
+    __table_args__ = (
+        UniqueConstraint(
+            "organization_id", "run_id", "action", "subject", name="audit_once_per_run"
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
     organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
-    actor_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    actor_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))
     action: Mapped[str]
     subject: Mapped[str]
     run_id: Mapped[str | None]
     data: Mapped[dict[str, object]] = mapped_column(JSONB, server_default=text("'{}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PlanEntitlement(Base):
+    """What an organization may use: what the payment provider says, as far as we have heard."""
+
+    __tablename__ = "plan_entitlements"
+    __table_args__ = (
+        CheckConstraint(
+            "status in ('trialing', 'active', 'past_due', 'canceled')",
+            name="entitlement_status_is_known",
+        ),
+    )
+
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    customer_id: Mapped[str] = mapped_column(unique=True)
+    plan: Mapped[str]
+    status: Mapped[str]
+    trial_ends_at: Mapped[datetime | None]
+    last_event_at: Mapped[datetime]
+
+
+class Invitation(Base):
+    """Somebody who was asked to join. `sent_at` is empty when the mail did not go out."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (UniqueConstraint("organization_id", "email", name="invited_once"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
+    email: Mapped[str]
+    invited_by: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    sent_at: Mapped[datetime | None]
+
+
+class Refund(Base):
+    """Money that somebody wants back: one per invoice, decided by an owner."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        UniqueConstraint("organization_id", "invoice_number", name="refund_once_per_invoice"),
+        CheckConstraint(
+            "status in ('requested', 'refunded', 'refused', 'expired')",
+            name="refund_status_is_known",
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
+    invoice_number: Mapped[int]
+    amount_cents: Mapped[int] = mapped_column(BigInteger)
+    requested_by: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    status: Mapped[str] = mapped_column(server_default="requested")
+    token_id: Mapped[str | None]
+    decided_by: Mapped[str | None] = mapped_column(ForeignKey("users.id"))
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Notification(Base):
+    """An entry of somebody's inbox. An event reaches a person once, however often it is sent."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (UniqueConstraint("event_id", "user_id", name="notified_once_per_event"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
+    event_id: Mapped[UUID]
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    text: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -32,8 +32,15 @@ def _root_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _project_ref(ref: str) -> str:
+    if not ref.startswith("proj_"):
+        raise ValueError("must start with proj_")
+    return ref
+
+
 PostgresUrl = Annotated[str, _starts_with("postgresql", "postgres")]
 HttpUrl = Annotated[str, _starts_with("http", "https")]
+Secret = Annotated[SecretStr, Field(min_length=16)]
 
 
 class Settings(BaseModel):
@@ -45,17 +52,38 @@ class Settings(BaseModel):
     database_owner_url: PostgresUrl | None = None  # only scripts have it
     database_pool_size: int = Field(default=5, ge=1, le=100)
     trigger_secret_key: Annotated[SecretStr, AfterValidator(_root_key)] | None = None
+    trigger_project_ref: Annotated[str, AfterValidator(_project_ref)] | None = None
+    app_name: str = "Northwind Billing"
     app_url: HttpUrl = "http://localhost:3000"
+    session_secret: Secret
+    invitation_signing_secret: Secret
+    cron_secret: Secret
+    payments_url: HttpUrl = "http://127.0.0.1:4100/payments"
+    payments_secret_key: Secret
+    payments_webhook_secret: Secret
+    analytics_url: HttpUrl = "http://127.0.0.1:4100/analytics"
     smtp_url: Annotated[str, _starts_with("smtp")] = "smtp://127.0.0.1:2525"
     email_from: str = "Northwind Billing <billing@northwind.example>"
     email_reply_to: str = "support@northwind.example"
     export_dir: Path = Path(".outlast/exports")
     export_page_pause: float = Field(default=0.0, ge=0.0, le=60.0)
+    worker_pid_file: Path = Path(".outlast/worker.pid")
+    mailbox_dir: Path = Path(".outlast/mail")
 
     @property
     def export_folder(self) -> Path:
         """`export_dir`, absolute: a worker may be started from anywhere."""
         return ROOT / self.export_dir
+
+    @property
+    def mailbox_folder(self) -> Path:
+        """`mailbox_dir`, absolute."""
+        return ROOT / self.mailbox_dir
+
+    @property
+    def worker_pid_path(self) -> Path:
+        """`worker_pid_file`, absolute."""
+        return ROOT / self.worker_pid_file
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

@@ -49,9 +49,14 @@ class Program:
         """The process id."""
         return self.process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+        return self.process.poll() is not None
+
     def check(self) -> None:
         """Raise `ProcessError` if the process has ended."""
-        if self.process.poll() is not None:
+        if self.has_ended:
             code = self.process.returncode
             raise ProcessError(f"the {self.name} ended with code {code}:\n{self.last_lines()}")
 
@@ -69,7 +74,7 @@ class Program:
 
     async def stop(self) -> None:
         """Ask the process to end, and end it when it does not."""
-        if self.process.poll() is None:
+        if not self.has_ended:
             self.process.send_signal(signal.SIGTERM)
             try:
                 await asyncio.to_thread(self.process.wait, PATIENCE)

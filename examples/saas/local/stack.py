@@ -5,11 +5,12 @@ import base64
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -17,11 +18,18 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 import httpx
 
+from app.billing import provider
 from app.db import engine
 from app.settings import ROOT, settings
+from app.web.main import create_app
+from local import debug
 from local.mailbox import Mailbox, port_of, serve
+from local.payments import Payments
 from local.processes import Program, free_port, inherited
+from local.serving import listen, serving, url_of
+from local.vendors import Analytics, vendors_app
 from scripts.migrate import migrate
+from scripts.seed import paid_plans
 
 READY_SECONDS = 60.0
 # What the platform alone may know, and what would lead the SDK to another platform.
@@ -32,8 +40,18 @@ _NOT_FOR_TASKS = (
     "OUTLAST_SECRET_KEY",
     "DATABASE_OWNER_URL",
 )
-# The password of the app's role is as old as this process: migrating sets it.
+# The secrets of development are as old as this process; migrating sets the password.
 _PASSWORD = secrets.token_urlsafe(24)
+_SECRETS = {
+    name: secrets.token_urlsafe(24)
+    for name in (
+        "SESSION_SECRET",
+        "INVITATION_SIGNING_SECRET",
+        "CRON_SECRET",
+        "PAYMENTS_SECRET_KEY",
+        "PAYMENTS_WEBHOOK_SECRET",
+    )
+}
 
 
 class StackError(Exception):
@@ -96,47 +114,57 @@ class Databases:
 
 @dataclass
 class Stack:
-    """Mailbox, server and workers, over databases that exist. Workers come and go."""
+    """The app, its vendors, server and workers, over databases that exist. Workers come and go."""
 
     databases: Databases
     folder: Path
     mailbox: Mailbox
     page_pause: float = 0.0
+    payments: Payments = field(default_factory=lambda: Payments(paid_plans()))
+    analytics: Analytics = field(default_factory=Analytics)
     api_url: str = ""
+    app_url: str = ""
     smtp_url: str = ""
+    vendors_url: str = ""
     secret_key: str = field(default="", repr=False)
     programs: list[Program] = field(default_factory=list)
 
-    @classmethod
     @asynccontextmanager
-    async def running(
-        cls, databases: Databases, folder: Path, *, mailbox: Mailbox, page_pause: float = 0.0
-    ) -> AsyncIterator["Stack"]:
-        """Bring up the mailbox and the server; what the stack has started ends with the block."""
-        stack = cls(databases, folder, mailbox, page_pause)
-        mail_server = await serve(mailbox)
-        stack.smtp_url = f"smtp://127.0.0.1:{port_of(mail_server)}"
-        try:
-            await stack._start_server()
-            with _as_environment(stack.variables()):
-                try:
-                    yield stack
-                finally:
-                    await engine().dispose()
-        finally:
-            for program in reversed(stack.programs):
-                await program.stop()
-            mail_server.close()
+    async def running(self, *, port: int = 0) -> AsyncIterator["Stack"]:
+        """Bring everything up but a worker; what the stack has started ends with the block.
+
+        The app listens on `port`, on a free one if that is 0 or taken.
+        """
+        async with AsyncExitStack() as onward:
+            web, vendors = _listen(port), listen()
+            self.app_url, self.vendors_url = url_of(web), url_of(vendors)
+            self.payments.webhook_url = f"{self.app_url}/api/webhooks/payments"
+            mail_server = await serve(self.mailbox)
+            onward.callback(mail_server.close)
+            self.smtp_url = f"smtp://127.0.0.1:{port_of(mail_server)}"
+            onward.push_async_callback(self._stop_programs)
+            await self._start_server()
+            onward.enter_context(_as_environment(self.variables()))
+            onward.push_async_callback(_close_connections)
+            served = vendors_app(self.payments, self.analytics)
+            await onward.enter_async_context(serving(served, vendors))
+            await onward.enter_async_context(serving(create_app(debug.router), web))
+            yield self
 
     def variables(self) -> dict[str, str]:
         """Return what the app and its tasks are told: the variables of `.env.example`."""
-        return {
+        return _SECRETS | {
             "DATABASE_URL": self.databases.app_url,
             "TRIGGER_API_URL": self.api_url,
             "TRIGGER_SECRET_KEY": self.secret_key,
+            "APP_URL": self.app_url,
             "SMTP_URL": self.smtp_url,
+            "PAYMENTS_URL": f"{self.vendors_url}/payments",
+            "ANALYTICS_URL": f"{self.vendors_url}/analytics",
             "EXPORT_DIR": str(self.folder / "exports"),
             "EXPORT_PAGE_PAUSE": str(self.page_pause),
+            "WORKER_PID_FILE": str(self.folder / "worker.pid"),
+            "MAILBOX_DIR": str(self.mailbox.folder),
         }
 
     async def start_worker(self, *options: str) -> Program:
@@ -146,10 +174,33 @@ class Stack:
             ["worker", "--dir", str(ROOT), *options],
             {**inherited(*_NOT_FOR_TASKS), **self.variables()},
         )
+        (self.folder / "worker.pid").write_text(str(worker.pid))
         async for _ in _moments(worker):
             if "Waiting for tasks" in worker.last_lines():
                 return worker
         raise StackError(f"the worker did not get ready:\n{worker.last_lines()}")
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[None]:
+        """Start another worker whenever the newest one has ended, as a supervisor would."""
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(0.1)
+                if self.programs[-1].has_ended:
+                    await self.start_worker()
+
+        keeping = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+
+    async def _stop_programs(self) -> None:
+        for program in reversed(self.programs):
+            await program.stop()
 
     async def _start_server(self) -> None:
         port = free_port()
@@ -180,6 +231,19 @@ class Stack:
         program = Program.start(name, command, cwd=ROOT, env=env, log=log)
         self.programs.append(program)
         return program
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return listen(port)
+    except OSError:
+        return listen()
+
+
+async def _close_connections() -> None:
+    """End what the app in this process has opened."""
+    await engine().dispose()
+    await provider.client().aclose()
 
 
 async def _answers(client: httpx.AsyncClient) -> bool:
@@ -223,15 +287,18 @@ def _as_environment(variables: Mapping[str, str]) -> Iterator[None]:
     for name in _NOT_FOR_TASKS:
         os.environ.pop(name, None)
     os.environ.update(variables)
-    settings.cache_clear()
-    engine.cache_clear()
+    _forget()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        settings.cache_clear()
-        engine.cache_clear()
+        _forget()
+
+
+def _forget() -> None:
+    for made_once in (settings, engine, provider.client):
+        made_once.cache_clear()
 
 
 def _with_database(url: str, name: str) -> str:

@@ -9,18 +9,33 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db import connect
-from app.schema import Base, EmailSuppression, Invoice, Member, Organization, User
+from app.schema import (
+    Base,
+    EmailSuppression,
+    Invoice,
+    Member,
+    Organization,
+    PlanEntitlement,
+    User,
+)
 from app.settings import SettingsError, settings
 
 NAMESPACE = uuid5(NAMESPACE_DNS, "saas.outlast.example")
 FIRST_DAY = date(2025, 1, 2)
+LAST_EVENT = datetime(2025, 12, 1, tzinfo=UTC)
+PASSWORD = "correct horse"  # noqa: S105 - of everybody in the sample data, and of nobody else
+# Its hash, made once: the same data every time.
+_HASH = (
+    "$argon2id$v=19$m=65536,t=3,p=4$NcA3NKx9FfOWRak9X1kFbQ"
+    "$m1pAY2CnxgFju1L4jqfCQM8+GU9/QxMf9yynTuxCyeE"
+)
 CHUNK = 2_000
 
 
@@ -32,18 +47,37 @@ class SeedOrganization:
     name: str
     invoices: int
     members: tuple[str, ...]
+    plan: str = "team"
+    status: str = "active"
+    trial_ends_at: datetime | None = None
+    paid_plan: str = ""
+    """What the payment provider knows, if that is something else: a webhook got lost."""
 
     @property
     def id(self) -> UUID:
         """The id, made from the slug: the same on every machine."""
         return uuid5(NAMESPACE, self.slug)
 
+    @property
+    def customer_id(self) -> str:
+        """Its number at the payment provider."""
+        return f"cus_{self.slug}"
+
 
 ORGANIZATIONS = (
     SeedOrganization("org_acme", "Acme, Inc.", 200, ("user_ada", "user_ben")),
-    SeedOrganization("org_globex", 'Globex "Worldwide" GmbH', 220, ("user_cleo", "user_ben")),
-    SeedOrganization("org_initech", "Initech & Söhne", 240, ("user_dan", "user_eve")),
-    SeedOrganization("org_empty", "Empty Shelf Ltd", 0, ("user_fay",)),
+    SeedOrganization(
+        "org_globex", 'Globex "Worldwide" GmbH', 220, ("user_cleo", "user_ben"), paid_plan="scale"
+    ),
+    SeedOrganization(
+        "org_initech",
+        "Initech & Söhne",
+        240,
+        ("user_dan", "user_eve"),
+        status="trialing",
+        trial_ends_at=LAST_EVENT,
+    ),
+    SeedOrganization("org_empty", "Empty Shelf Ltd", 0, ("user_fay",), plan="solo"),
 )
 USERS = {
     "user_ada": "Ada Lindqvist",
@@ -84,14 +118,31 @@ def email_of(user_id: str) -> str:
     return f"{user_id.removeprefix('user_')}@example.com"
 
 
-async def seed(owner_url: str, *, rows: int | None = None) -> None:
+def crowd(size: int) -> tuple[SeedOrganization, ...]:
+    """Return organizations that have a plan and nothing else: what a reconciliation needs."""
+    return tuple(
+        SeedOrganization(f"org_{number:04d}", f"Customer {number}", 0, ())
+        for number in range(1, size + 1)
+    )
+
+
+def paid_plans(
+    known: tuple[SeedOrganization, ...] = ORGANIZATIONS,
+) -> dict[str, tuple[str, str]]:
+    """Return what the payment provider knows: each customer's plan and its status."""
+    return {one.customer_id: (one.paid_plan or one.plan, one.status) for one in known}
+
+
+async def seed(
+    owner_url: str, *, rows: int | None = None, more: tuple[SeedOrganization, ...] = ()
+) -> None:
     """Replace all data. `rows` gives `org_acme` that many invoices."""
     engine = connect(owner_url, pool_size=1)
     try:
         async with engine.begin() as connection:
             tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
             await connection.execute(text(f"truncate {tables}"))
-            await _insert_people(connection)
+            await _insert_people(connection, ORGANIZATIONS + more)
             for place, known in enumerate(ORGANIZATIONS):
                 count = rows if rows is not None and place == 0 else known.invoices
                 for chunk in _chunks(known, count):
@@ -100,14 +151,20 @@ async def seed(owner_url: str, *, rows: int | None = None) -> None:
         await engine.dispose()
 
 
-async def _insert_people(connection: AsyncConnection) -> None:
+async def _insert_people(
+    connection: AsyncConnection, organizations: tuple[SeedOrganization, ...]
+) -> None:
     await connection.execute(
         insert(Organization),
-        [{"id": known.id, "slug": known.slug, "name": known.name} for known in ORGANIZATIONS],
+        [{"id": known.id, "slug": known.slug, "name": known.name} for known in organizations],
     )
+    await connection.execute(insert(PlanEntitlement), [_entitlement(one) for one in organizations])
     await connection.execute(
         insert(User),
-        [{"id": key, "name": name, "email": email_of(key)} for key, name in USERS.items()],
+        [
+            {"id": key, "name": name, "email": email_of(key), "password_hash": _HASH}
+            for key, name in USERS.items()
+        ],
     )
     await connection.execute(
         insert(Member),
@@ -117,13 +174,24 @@ async def _insert_people(connection: AsyncConnection) -> None:
                 "user_id": user_id,
                 "role": "owner" if place == 0 else "member",
             }
-            for known in ORGANIZATIONS
+            for known in organizations
             for place, user_id in enumerate(known.members)
         ],
     )
     await connection.execute(
         insert(EmailSuppression), [{"email": email_of(SUPPRESSED), "reason": "hard bounce"}]
     )
+
+
+def _entitlement(known: SeedOrganization) -> dict[str, object]:
+    return {
+        "organization_id": known.id,
+        "customer_id": known.customer_id,
+        "plan": known.plan,
+        "status": known.status,
+        "trial_ends_at": known.trial_ends_at,
+        "last_event_at": LAST_EVENT,
+    }
 
 
 def _chunks(known: SeedOrganization, count: int) -> Iterator[list[dict[str, object]]]:

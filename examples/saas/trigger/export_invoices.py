@@ -1,9 +1,19 @@
 """The invoice export: one child run per page, one file, one mail, one audit row."""
 
 from math import ceil
+from typing import TypedDict
 from uuid import UUID
 
-from outlast import AbortTaskRunError, Context, Queue, Retry, idempotency_keys, metadata, step, task
+from outlast import (
+    AbortTaskRunError,
+    Context,
+    Queue,
+    Retry,
+    idempotency_keys,
+    metadata,
+    step,
+    task,
+)
 from pydantic import BaseModel
 
 from app.exports.csv_text import header_line
@@ -18,6 +28,14 @@ from trigger.send_export_email import ExportEmailPayload, send_export_email
 # One at a time per organization: the app triggers with the organization as concurrency key, which
 # gives each a lane of its own.
 exports = Queue("export", concurrency_limit=1)
+
+
+class Lane(TypedDict):
+    """Options of a trigger: where its run queues."""
+
+    queue: Queue
+    concurrency_key: str
+    priority: float
 
 
 class ExportResult(BaseModel):
@@ -62,6 +80,7 @@ async def export_invoices(payload: ExportPayload, ctx: Context) -> ExportResult:
             url=url,
         ),
         idempotency_key=idempotency_keys.create("export-email", scope="run"),
+        **in_lane(payload.organization_id),
     ).unwrap()
 
     await step(
@@ -74,6 +93,15 @@ async def export_invoices(payload: ExportPayload, ctx: Context) -> ExportResult:
         download_url=url,
     )
     return ExportResult(path=str(path), url=url, rows=rows, pages=len(pages), mailed=email.sent)
+
+
+def in_lane(organization_id: UUID) -> Lane:
+    """Return what puts a child into the organization's lane, in front of it.
+
+    A run that waits gives its place back. Here its own page takes it, so the next export of the
+    organization begins when this one is done, and not between two of its pages.
+    """
+    return {"queue": exports, "concurrency_key": str(organization_id), "priority": 3600}
 
 
 async def count(organization_id: UUID) -> InvoiceCount:
@@ -94,7 +122,8 @@ async def _read_pages(payload: ExportPayload, counted: InvoiceCount) -> tuple[li
                 after=after,
                 up_to=counted.last_number,
                 limit=payload.page_rows,
-            )
+            ),
+            **in_lane(payload.organization_id),
         ).unwrap()
         pages.append(page.csv)
         rows, after = rows + page.rows, page.last_number

@@ -5,10 +5,9 @@ from uuid import UUID
 from outlast import Context, Retry, step, task
 from pydantic import BaseModel
 
-from app.emails.export_ready import ExportReady
-from app.emails.send import is_suppressed, send_email
-from app.queries.members import find_member, find_organization
-from app.tenant import tenant_db
+from app.emails.export_ready import export_ready
+from app.emails.recipient import find_recipient
+from app.emails.send import send_email
 
 
 class ExportEmailPayload(BaseModel):
@@ -27,53 +26,22 @@ class ExportEmailResult(BaseModel):
     reason: str = ""
 
 
-class Recipient(BaseModel):
-    """Who the mail is for; without an address there is a reason for that."""
-
-    name: str = ""
-    organization: str = ""
-    address: str | None = None
-    reason: str = ""
-
-
 @task("send-export-email", retry=Retry(max_attempts=8, min_timeout="500ms"), max_duration="5m")
 async def send_export_email(payload: ExportEmailPayload, ctx: Context) -> ExportEmailResult:
     """Look the recipient up, respect suppressions, send.
 
     A step is recorded once but may run twice: killed after the server took the mail and before we
-    heard so, we send again. The step's token is the same both times, and it is the Message-ID, by
-    which the mail server knows that it has that mail.
+    heard so, we send again. The step's token is the same both times, and it goes out as the
+    Message-ID, by which the mail server knows that it has that mail.
     """
     recipient = await step(
         "find-recipient", find_recipient, payload.organization_id, payload.user_id
     )
     if recipient.address is None:
         return ExportEmailResult(sent=False, reason=recipient.reason)
-    address = recipient.address
-    mail = ExportReady(
+    letter = export_ready(
         name=recipient.name, organization=recipient.organization, rows=payload.rows, url=payload.url
     )
-
-    def send() -> None:
-        send_email(
-            to=address,
-            subject=mail.subject,
-            text=mail.as_text(),
-            html=mail.as_html(),
-            message_id=f"<{ctx.step.token}@northwind.example>",
-        )
-
-    await step("send-mail", send)
+    address = recipient.address
+    await step("send-mail", lambda: send_email(letter, to=address, key=ctx.step.token))
     return ExportEmailResult(sent=True)
-
-
-async def find_recipient(organization_id: UUID, user_id: str) -> Recipient:
-    """Return the member to write to, or why nobody is written to."""
-    async with tenant_db(organization_id) as session:
-        user = await find_member(session, organization_id, user_id)
-        organization = await find_organization(session, organization_id)
-        if user is None or organization is None:
-            return Recipient(reason="the user is no member of the organization")
-        if await is_suppressed(session, user.email):
-            return Recipient(reason="the address is suppressed")
-        return Recipient(name=user.name, organization=organization.name, address=user.email)

@@ -1,20 +1,36 @@
 from pathlib import Path
 
 import pytest
-from app.settings import ROOT, SettingsError, read_env_file, read_settings
+from app.settings import ROOT, Settings, SettingsError, read_env_file, read_settings
 
-DATABASE = {"DATABASE_URL": "postgresql://saas_app:secret@127.0.0.1/saas"}
+NEEDED = {
+    "DATABASE_URL": "postgresql://saas_app:secret@127.0.0.1/saas",
+    "SESSION_SECRET": "s" * 16,
+    "INVITATION_SIGNING_SECRET": "i" * 16,
+    "CRON_SECRET": "c" * 16,
+    "PAYMENTS_SECRET_KEY": "p" * 16,
+    "PAYMENTS_WEBHOOK_SECRET": "w" * 16,
+}
 
 
 def test_the_example_file_passes_as_it_is() -> None:
     settings = read_settings(read_env_file(ROOT / ".env.example"))
 
     assert settings.database_url == "postgresql://saas_app:saas_app@127.0.0.1:5432/saas"
+    assert settings.trigger_project_ref == "proj_saas"
     assert settings.email_from == "Northwind Billing <billing@northwind.example>"
 
 
+def test_the_example_file_names_every_variable_that_is_read() -> None:
+    beside = {"TRIGGER_API_URL"}  # read by the SDK itself
+
+    named = set(read_env_file(ROOT / ".env.example"))
+
+    assert named - beside == {name.upper() for name in Settings.model_fields}
+
+
 def test_what_is_not_set_has_a_default() -> None:
-    settings = read_settings(DATABASE)
+    settings = read_settings(NEEDED)
 
     assert settings.app_url == "http://localhost:3000"
     assert settings.trigger_secret_key is None
@@ -33,19 +49,32 @@ def test_every_fault_is_named_at_once() -> None:
 
 def test_a_wrong_key_is_refused_without_being_shown() -> None:
     with pytest.raises(SettingsError, match="TRIGGER_SECRET_KEY must start with tr_") as caught:
-        read_settings({**DATABASE, "TRIGGER_SECRET_KEY": "sk_hidden"})
+        read_settings({**NEEDED, "TRIGGER_SECRET_KEY": "sk_hidden"})
 
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TRIGGER_PROJECT_REF", "saas", "TRIGGER_PROJECT_REF must start with proj_"),
+        ("CRON_SECRET", "short", "CRON_SECRET"),
+        ("PAYMENTS_URL", "ftp://x", "PAYMENTS_URL must start with http://"),
+    ],
+)
+def test_a_value_of_the_wrong_shape_is_refused(name: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        read_settings({**NEEDED, name: value})
+
+
 def test_a_key_does_not_show_when_printed() -> None:
-    settings = read_settings({**DATABASE, "TRIGGER_SECRET_KEY": "tr_dev_hidden"})
+    settings = read_settings({**NEEDED, "TRIGGER_SECRET_KEY": "tr_dev_hidden"})
 
     assert "hidden" not in repr(settings)
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
-    assert read_settings({**DATABASE, "SMTP_URL": ""}).smtp_url == "smtp://127.0.0.1:2525"
+    assert read_settings({**NEEDED, "SMTP_URL": ""}).smtp_url == "smtp://127.0.0.1:2525"
 
 
 def test_an_env_file_may_hold_comments_quotes_and_equal_signs(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.emails.letter import Letter
 from app.schema import EmailSuppression
 from app.settings import settings
 
@@ -23,21 +24,21 @@ async def is_suppressed(session: AsyncSession, email: str) -> bool:
     return found is not None
 
 
-def send_email(*, to: str, subject: str, text: str, html: str, message_id: str) -> None:
+def send_email(letter: Letter, *, to: str, key: str) -> None:
     """Send one mail; blocks. Raises `OSError` (`SMTPException` is one) if it was not taken.
 
-    The caller makes up `message_id`: a mail that is sent again under the same id is the same mail,
-    and the server drops it.
+    `key` names the mail: sent again under the same key, it is the same mail, and the server that
+    has it drops the second one.
     """
     message = EmailMessage()
-    message["Message-ID"] = message_id
+    message["Message-ID"] = f"<{key}@northwind.example>"
     message["Date"] = formatdate(usegmt=True)
     message["From"] = settings().email_from
     message["Reply-To"] = settings().email_reply_to
     message["To"] = to
-    message["Subject"] = subject
-    message.set_content(text)
-    message.add_alternative(html, subtype="html")
+    message["Subject"] = letter.subject
+    message.set_content(letter.as_text())
+    message.add_alternative(letter.as_html(), subtype="html")
     server = urlsplit(settings().smtp_url)
     with smtplib.SMTP(server.hostname or "127.0.0.1", server.port or 25, timeout=TIMEOUT) as smtp:
         smtp.send_message(message)

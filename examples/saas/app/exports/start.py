@@ -23,7 +23,7 @@ class StartedExport:
 
 
 async def start_export(
-    user_id: str, organization_id: UUID, *, page_rows: int = 25
+    user_id: str, organization_id: UUID, *, page_rows: int = 25, moment: datetime | None = None
 ) -> Result[StartedExport]:
     """Start today's invoice export of the organization for this user, or return the one there is.
 
@@ -31,7 +31,7 @@ async def start_export(
     finds it. No transaction is open while we talk to the platform; if we die in between, the next
     click finds the row and the key, and ends up at the same run.
     """
-    day = day_bucket(datetime.now(UTC))
+    day = day_bucket(moment or datetime.now(UTC))
     key = f"export:{organization_id}:{user_id}:{day}"
     async with tenant_db(organization_id) as session:
         if await find_member(session, organization_id, user_id) is None:

@@ -1,0 +1,1 @@
+"""Money: the payment provider, what it tells us, and what we make of it."""

@@ -1,0 +1,1 @@
+"""One event, everybody who should hear of it, on every channel."""

@@ -1,0 +1,1 @@
+"""The app as people see it: pages, forms, and the doors for cron and webhooks."""
