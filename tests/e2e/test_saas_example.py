@@ -3,8 +3,6 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -19,12 +17,12 @@ from app.exports.files import export_path
 from app.exports.record import note_request
 from app.exports.start import start_export
 from app.queries.invoices import count_invoices, list_invoices
-from app.result import Err, Ok
+from app.result import Err
 from app.schema import Invoice
 from app.tenant import tenant_db
 from scripts.seed import email_of
 
-from outlast import runs, tasks
+from outlast import tasks
 from saas import (
     ACME,
     EMPTY,
@@ -169,33 +167,3 @@ async def test_the_database_hides_what_the_query_forgets_to_filter(saas: Saas) -
             await note_request(
                 session, organization_id=GLOBEX.id, user_id="user_ben", day="2025-01-01", key="k"
             )
-
-
-async def test_exports_of_an_organization_wait_for_each_other_and_for_no_one_else(
-    saas: Saas,
-) -> None:
-    """Three of each, as if asked for on three days: strictly one by one in each lane."""
-    today = datetime.now(UTC)
-    started_runs: dict[str, list[str]] = {}
-    for before in (1, 2, 3):
-        for of in (ACME, GLOBEX, INITECH):
-            answer = await start_export(
-                of.members[0], of.id, page_rows=100, moment=today - timedelta(days=before)
-            )
-            assert isinstance(answer, Ok)
-            started_runs.setdefault(of.slug, []).append(answer.value.run_id)
-
-    lanes: dict[str, list[tuple[datetime, datetime]]] = {}
-    for slug, run_ids in started_runs.items():
-        for run_id in run_ids:
-            await saas.end(run_id)
-            run = await runs.retrieve(run_id)
-            assert run.started_at is not None
-            assert run.finished_at is not None
-            lanes.setdefault(slug, []).append((run.started_at, run.finished_at))
-
-    for lane in lanes.values():
-        for (_, ended), (begun, _) in pairwise(lane):
-            assert ended <= begun, "the next one begins when the one before is done"
-    first_end = min(lane[0][1] for lane in lanes.values())
-    assert all(lane[0][0] < first_end for lane in lanes.values()), "three at once"

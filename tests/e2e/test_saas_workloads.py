@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,8 +18,10 @@ sys.path.append(str(Path(__file__).parents[2] / "examples" / "saas"))
 
 from app import checkout
 from app.billing.provider import credit, find_subscription
+from app.exports.start import start_export
 from app.invitations import read_signed, sign
 from app.notifications.notify import NotifyPayload, notify_event
+from app.result import Ok
 from app.schema import AuditLog, Invitation, Invoice, Notification, PlanEntitlement, Refund
 from app.settings import settings
 from app.tenant import tenant_db
@@ -65,13 +68,14 @@ async def actions_of(of: SeedOrganization) -> Counter[str]:
 
 
 async def test_an_invitation_is_mailed_before_the_answer(saas: Saas) -> None:
+    before = (await actions_of(ACME))["member.invited"]
     async with saas.signed_in("user_ada") as client:
         await client.post("/invitations", data={"email": "New@Example.com"})
 
         [mail] = [mail for mail in saas.mailbox.mails() if mail["To"] == "new@example.com"]
         assert "has been invited" in await flash(client)
     assert mail["Subject"] == "Ada Lindqvist invites you to Acme, Inc."
-    assert (await actions_of(ACME))["member.invited"] == 1
+    assert (await actions_of(ACME))["member.invited"] == before + 1
 
 
 async def test_an_invitation_that_could_not_be_mailed_says_so(saas: Saas) -> None:
@@ -270,7 +274,8 @@ async def test_an_event_reaches_everybody_once_on_every_channel(saas: Saas) -> N
         output = await runs.result(run_id, timeout=10)
         assert output == {"sends": 4, "delivered": 4}
     assert await inbox_of(GLOBEX) == {"user_ben": 1, "user_cleo": 1}
-    mails = [str(m["To"]) for m in saas.mailbox.mails() if "comment.added" in str(m["Subject"])]
+    subject = f"{GLOBEX.name}: comment.added"
+    mails = [str(mail["To"]) for mail in saas.mailbox.mails() if mail["Subject"] == subject]
     assert sorted(mails) == [email_of("user_ben"), email_of("user_cleo")]
 
 
@@ -287,6 +292,39 @@ async def test_a_suppressed_member_gets_the_inbox_only(saas: Saas) -> None:
 async def test_the_queue_of_notifications_lets_five_of_a_lane_run(saas: Saas) -> None:
     del saas
     assert (await queues.retrieve("notifications")).concurrency_limit == 5
+
+
+# ── lanes ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_exports_of_an_organization_wait_for_each_other_and_for_no_one_else(
+    saas: Saas,
+) -> None:
+    """Three of each, as if asked for on three days: strictly one by one in each lane."""
+    today = datetime.now(UTC)
+    started_runs: dict[str, list[str]] = {}
+    for before in (1, 2, 3):
+        for of in (ACME, GLOBEX, INITECH):
+            answer = await start_export(
+                of.members[0], of.id, page_rows=100, moment=today - timedelta(days=before)
+            )
+            assert isinstance(answer, Ok)
+            started_runs.setdefault(of.slug, []).append(answer.value.run_id)
+
+    lanes: dict[str, list[tuple[datetime, datetime]]] = {}
+    for slug, run_ids in started_runs.items():
+        for run_id in run_ids:
+            await saas.end(run_id)
+            run = await runs.retrieve(run_id)
+            assert run.started_at is not None
+            assert run.finished_at is not None
+            lanes.setdefault(slug, []).append((run.started_at, run.finished_at))
+
+    for lane in lanes.values():
+        for (_, ended), (begun, _) in pairwise(lane):
+            assert ended <= begun, "the next one begins when the one before is done"
+    first_end = min(lane[0][1] for lane in lanes.values())
+    assert all(lane[0][0] < first_end for lane in lanes.values()), "three at once"
 
 
 # ── people ───────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,8 @@ STOP_SECONDS = 2
 
 def listen(port: int = 0) -> socket.socket:
     """Return a socket that listens on `port`, on a free one if that is 0."""
-    listener = socket.socket()
+    # Named TCP, because asyncio turns off the delay of small packets for what says so only.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
