@@ -34,7 +34,8 @@ class Bound:
 def bind(settings: ServerSettings) -> socket.socket:
     """Return a listening socket. Raises `SettingsError` when the address cannot be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named TCP, because asyncio turns off the delay of small packets for what says so only.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
