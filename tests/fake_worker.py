@@ -188,10 +188,10 @@ class FakeWorker:
         """Wait for a DROP of a run; return the token it names."""
         return (await self.next(lambda f: f.kind == Kind.DROP and f.run == run)).token
 
-    async def beat(self) -> messages.Beat:
+    async def beat(self, vitals: messages.Vitals | None = None) -> messages.Beat:
         held = tuple(Held(run, token) for run, token in self.held.items())
         return await self.engine.gateway.heartbeat(
-            self.hello.session, Heartbeat(held_digest(held), held)
+            self.hello.session, Heartbeat(held_digest(held), held, vitals)
         )
 
     @property

@@ -32,13 +32,18 @@ const own = {
   press: (key) => page.keyboard.press(key),
   emulate: (media) => page.emulateMedia(media),
   resize: (width, height) => page.setViewportSize({ width, height }),
+  // what pages bring along stays switched off; scripts of the test go through the debugger
+  scripts: async (wanted) => {
+    const session = await context.newCDPSession(page);
+    await session.send("Emulation.setScriptExecutionDisabled", { value: !wanted });
+  },
   forget: () => context.clearCookies(),
   cookies: () => context.cookies(),
   // scripts of the test are not the page's: its policy holds for them only through this door
   evaluate: (script) => page.evaluate(script),
   goto: (url) => page.goto(url, { waitUntil: "load" }).then((reply) => reply.status()),
   text: (selector) => page.locator(selector).first().innerText(),
-  screenshot: (path, fullPage) => page.screenshot({ path, fullPage }).then(() => null),
+  screenshot: (options) => page.screenshot(options).then(() => null),
   axe: async () => {
     const session = await context.newCDPSession(page);
     const run = async (expression) => {

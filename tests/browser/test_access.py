@@ -44,7 +44,7 @@ async def test_a_login_link_opens_once(guarded: Stage) -> None:
     await users.add("ada", Role.ADMIN)
     code = await users.make_link("ada")
 
-    for outcome in ("Runs", "That did not open the door"):
+    for outcome in ("Tasks", "That did not open the door"):
         await guarded.browser.call("forget")
         await guarded.browser.open(f"/login/{code}")
         await guarded.browser.call("click", ".primary")

@@ -5,6 +5,13 @@ import json
 from scene import Stage
 
 
+async def test_no_batch_says_how_to_make_one(stage: Stage) -> None:
+    await stage.open("batches")
+
+    await stage.browser.sees("No batches yet")
+    await stage.browser.assert_clean()
+
+
 async def test_a_batch_fills_while_one_looks(stage: Stage) -> None:
     client = stage.api.client
     made = (await client.post("/api/v3/batches", json={"runCount": 2})).json()["id"]
@@ -21,6 +28,10 @@ async def test_a_batch_fills_while_one_looks(stage: Stage) -> None:
     assert sent.status_code == 200, sent.text
 
     await stage.browser.sees("2 of 2", "#live_batch")
+    await stage.browser.sees("hello", "#live_batch table")
     await stage.browser.assert_clean()
+    await stage.open("batches")
+    await stage.browser.sees(made, "#live_batches")
+    await stage.browser.call("click", "#live_batches a.id")
     await stage.browser.call("click", "text=All its runs")
     await stage.browser.sees("hello", "#live_runs")

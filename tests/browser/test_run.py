@@ -31,6 +31,42 @@ async def test_a_failed_run_says_why(stage: Stage) -> None:
     await stage.browser.assert_clean()
 
 
+async def test_failed_attempts_and_replays_and_what_the_task_sees_stand_on_the_page(
+    stage: Stage,
+) -> None:
+    run = await stage.api.trigger(payload={"n": 1}, options={"machine": "small-1x"})
+    (await stage.api.worker.claim(run)).fail("the first time", retry_in=0.05)
+    (await stage.api.worker.claim(run)).complete()
+    await stage.api.ended(run)
+    made = (await stage.api.client.post(f"/api/v1/runs/{run}/replay")).json()["id"]
+
+    await stage.open(f"runs/{run}")
+    await stage.browser.sees("the first time", ".attempt")
+    await stage.browser.call("click", ".attempt summary")
+    await stage.browser.call("click", ".context summary")
+    await stage.browser.sees('"slug": "dev"', ".context")
+    await stage.browser.sees(made[-8:], "#live_children")
+    await stage.browser.assert_clean()
+    await stage.browser.call("click", "#live_children a.id")
+
+    await stage.browser.sees(f"This run is a replay of {run}", "#live_children")
+
+
+async def test_a_delayed_run_is_given_another_moment(stage: Stage) -> None:
+    run = await stage.api.trigger(options={"delay": "30d"})
+    await stage.open(f"runs/{run}")
+
+    await stage.browser.call("fill", "input[name=delay]", "soon")
+    await stage.browser.call("click", "#live_standing button")
+    await stage.browser.sees("delay", ".said.bad")
+    await stage.browser.call("fill", "input[name=delay]", "5m")
+    await stage.browser.call("click", "#live_standing button")
+
+    await stage.browser.sees("the run starts 5m from now")
+    await stage.browser.sees("in 4 min", "#live_facts")
+    await stage.browser.assert_clean()
+
+
 async def test_a_run_is_canceled_by_its_key(stage: Stage) -> None:
     run = await stage.api.trigger(options={"delay": "1h"})
     await stage.open(f"runs/{run}")

@@ -336,7 +336,7 @@ async def test_runs_that_wait_for_time_or_entries_say_which(desk: Desk) -> None:
     )
     assert (
         await desk.runs.standing(desk.environment.id, waiting)
-        == "waits for wait:for#0, child:a#0, child:b#0 and 1 more"
+        == "waits for a wait, child a, child b and 1 more"
     )
 
 

@@ -11,7 +11,16 @@ from fake_server import FakeServer, claim
 from outlast.clock import boot_seconds
 from outlast.protocol.frames import PROTOCOL, Frame, Kind, frame
 from outlast.protocol.manifests import Manifest
-from outlast.protocol.messages import Beat, Complete, Crash, Held, Hello, Welcome, held_digest
+from outlast.protocol.messages import (
+    Beat,
+    Complete,
+    Crash,
+    Held,
+    Hello,
+    Vitals,
+    Welcome,
+    held_digest,
+)
 from outlast.protocol.outcomes import RunError
 from outlast.protocol.triggers import Refusal
 from outlast.worker.lease import Lease
@@ -64,6 +73,9 @@ class Node:
 
     def digest(self, held: tuple[Held, ...]) -> str:
         return held_digest(held)
+
+    def vitals(self) -> Vitals:
+        return Vitals()
 
     def welcomed(self, welcome: Welcome, server: str) -> None: ...
 

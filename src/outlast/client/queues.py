@@ -18,6 +18,7 @@ from outlast.protocol.queues import (
 
 _ID = re.compile(r"queue_[0-9a-f]{25}")
 _TASK = "task/"
+_LIMITS = "/api/outlast/v1/environment/limits"
 
 
 def list_page(page: int, *, size: int) -> Request[QueuePage]:
@@ -73,6 +74,17 @@ def pause_environment(*, paused: bool) -> Request[EnvironmentStand]:
     """Return the request that pauses the key's environment or lets it go on."""
     action = "pause" if paused else "resume"
     return Request("POST", f"/api/outlast/v1/environment/{action}", model(EnvironmentStand))
+
+
+def stand_of_environment() -> Request[EnvironmentStand]:
+    """Return the request for the environment's limits and what counts towards them."""
+    return Request("GET", _LIMITS, model(EnvironmentStand))
+
+
+def change_environment(limit: int, retention_days: int | None) -> Request[EnvironmentStand]:
+    """Return the request that sets how many runs execute at once, and how long they are kept."""
+    said = {"concurrencyLimit": limit, "retentionDays": retention_days}
+    return Request("POST", _LIMITS, model(EnvironmentStand), body=msgspec.json.encode(said))
 
 
 def reset_key(task: str, key: str) -> Request[IdReply]:

@@ -82,7 +82,9 @@ class _Dashboard:
         return RedirectResponse(f"{places[0].base}{quote(path) or HOME}{query}", 303)
 
     async def nowhere(self, request: Request) -> Response:
-        """Say inside an environment that there is no such page."""
+        """Say inside an environment that there is no such page; its own address leads home."""
+        if not request.path_params["rest"]:
+            return RedirectResponse(request.url.path + HOME, 303)
 
         async def miss(request: Request, _: Visit) -> Response:
             raise NotShown(404, f"there is no page {request.url.path[:200]}")
@@ -202,6 +204,8 @@ class _Dashboard:
             await self._desk.note(visit.person, visit.place, route.name, target, error.message)
             raise
         if isinstance(outcome, Page):
+            if outcome.status < _REFUSED:
+                await self._desk.note(visit.person, visit.place, route.name, target, "done")
             return await self._page(visit, outcome)
         said = outcome.said if outcome.failed else "done"
         await self._desk.note(visit.person, visit.place, route.name, target, said)
@@ -219,7 +223,7 @@ class _Dashboard:
         return {
             "environment": await visit.ask(environment.retrieve()),
             "visit": visit,
-            "sections": SECTIONS,
+            "sections": [one for one in SECTIONS if visit.person.role.reaches(one.role)],
             "here": visit.request.url.path.removeprefix(visit.place.base),
             "said": _said(visit.request),
             "is_open": self._desk.is_open,

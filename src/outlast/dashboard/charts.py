@@ -32,6 +32,8 @@ class Chart:
     labels: tuple[str, ...]
     series: tuple[Series, ...]
     unit: str = ""
+    widest: float = 7.0
+    """Percent of the chart that a bar may take: few bars are no blocks."""
 
     @property
     def top(self) -> float:
@@ -45,6 +47,7 @@ class Chart:
         if not top:
             return ()
         width = 100 / count
+        bar = min(self.widest, width * 0.8)
         boxes = []
         for place in range(count):
             ground = 100.0
@@ -54,9 +57,9 @@ class Chart:
                     ground -= height
                     boxes.append(
                         Box(
-                            round(place * width + width * 0.1, 3),
+                            round(place * width + (width - bar) / 2, 3),
                             round(ground, 3),
-                            round(width * 0.8, 3),
+                            round(bar, 3),
                             round(height, 3),
                             one.tone,
                         )

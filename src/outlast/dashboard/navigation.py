@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from outlast.dashboard.pages import ROUTES
 from outlast.dashboard.visit import Shown
+from outlast.protocol.roles import Role
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Section:
     icon: str
     group: str
 
+    @property
+    def role(self) -> Role:
+        """Who may see its page."""
+        return _ROLES[f"/{self.path}"]
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -25,7 +31,9 @@ class Problem:
     message: str
 
 
-_PLAN = (
+_ROLES = {route.path: route.role for route in ROUTES if isinstance(route, Shown)}
+
+SECTIONS = (
     Section("Tasks", "tasks", "t", "task", "Work"),
     Section("Runs", "runs", "r", "run", "Work"),
     Section("Batches", "batches", "b", "batch", "Work"),
@@ -36,15 +44,11 @@ _PLAN = (
     Section("Usage", "usage", "u", "chart", "Insight"),
     Section("Versions", "versions", "v", "version", "Deploy"),
     Section("Workers", "workers", "o", "worker", "Deploy"),
-    Section("Environment variables", "variables", "n", "variable", "Deploy"),
-    Section("API keys", "keys", "k", "key", "Settings"),
-    Section("Settings", "settings", "x", "settings", "Settings"),
+    Section("API keys", "keys", "k", "key", "Environment"),
+    Section("Settings", "settings", "x", "settings", "Environment"),
+    Section("Audit log", "audit", "a", "list", "Environment"),
 )
+"""The menu."""
 
-_THERE = frozenset(route.path for route in ROUTES if isinstance(route, Shown))
-
-SECTIONS = tuple(section for section in _PLAN if f"/{section.path}" in _THERE)
-"""The menu: a section whose page is not there is not shown."""
-
-HOME = "runs"
+HOME = "tasks"
 """Where the address without a path leads."""

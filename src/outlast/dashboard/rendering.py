@@ -58,6 +58,7 @@ def templates() -> Environment:
         status=words.status,
         css=words.css,
         count=words.count,
+        size=words.size,
         plural=words.plural,
         share=words.share,
         segment=lambda text: quote(text, safe=""),

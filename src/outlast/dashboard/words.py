@@ -95,6 +95,15 @@ def count(number: float) -> str:
     )
 
 
+def size(count: float) -> str:
+    """Return a number of bytes in its largest unit."""
+    for unit in ("B", "kB", "MB"):
+        if count < _THOUSAND:
+            return f"{count:.0f} {unit}"
+        count /= _THOUSAND
+    return f"{count:.1f} GB"
+
+
 def plural(number: int, word: str, several: str = "") -> str:
     """Return a number with its word."""
     return f"{number:,} {word if number == 1 else several or word + 's'}"

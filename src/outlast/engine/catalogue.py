@@ -59,6 +59,7 @@ class Offer(msgspec.Struct, frozen=True):
 class Queue(msgspec.Struct, frozen=True):
     """A queue as it stands: limits, pause and depths."""
 
+    id: str
     name: str
     concurrency_limit: int | None
     total_limit: int | None

@@ -139,7 +139,7 @@ class Gateway:
 
     async def heartbeat(self, session: str, heartbeat: Heartbeat) -> Beat:
         """Commit a heartbeat. Raises `Refused` when the session was declared lost meanwhile."""
-        if not await self._beats.beat(session):
+        if not await self._beats.beat(session, heartbeat.vitals):
             raise Refused(
                 Refusal(409, "session_lost", "the session was declared lost; begin a new one")
             )

@@ -17,6 +17,7 @@ from outlast.engine.errors import EngineError
 from outlast.engine.queries import load
 from outlast.engine.turn import Item, Rescue
 from outlast.protocol.frames import LEASE_SECONDS
+from outlast.protocol.messages import Vitals
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +48,13 @@ class Beats:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: dict[str, list[asyncio.Future[bool]]] = {}
+        self._vitals: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def beat(self, session: str) -> bool:
+    async def beat(self, session: str, vitals: Vitals | None = None) -> bool:
         """Return when the heartbeat is committed; False: the session was declared lost."""
+        if vitals is not None:
+            self._vitals[session] = msgspec.json.encode(vitals).decode()
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(session, []).append(future)
         if self._task is None:
@@ -68,7 +72,13 @@ class Beats:
 
     async def _commit(self, waiting: dict[str, list["asyncio.Future[bool]"]]) -> None:
         try:
-            rows = await self._database.fetch(_Id, SESSIONS.beat, sessions=list(waiting))
+            taken, self._vitals = self._vitals, {}
+            rows = await self._database.fetch(
+                _Id,
+                SESSIONS.beat,
+                sessions=list(waiting),
+                vitals=[taken.get(session) for session in waiting],
+            )
         except EngineError as error:
             for future in (f for futures in waiting.values() for f in futures if not f.done()):
                 future.set_exception(error)

@@ -19,6 +19,9 @@ class Worker(msgspec.Struct, frozen=True):
     pid: int
     version: str
     created_at: datetime
+    heartbeat_at: datetime
+    vitals: str | None
+    """`Vitals` as JSON; None until the worker said how it is."""
 
 
 async def workers(database: Database, environment: str) -> list[Worker]:

@@ -1,5 +1,6 @@
 """Why a run stands where it stands: every run that is not final has a reason with a name."""
 
+import re
 from datetime import UTC, datetime
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from outlast.protocol.statuses import FINAL, Status
 
 _MOST_NAMED = 3
+_ENTRY = re.compile(r"(?:^|/)(wait|child|batch|token|stream):([^/].*)#(\d+)$")
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,9 +102,19 @@ def _waits(standing: Standing) -> str:
     keys = standing.awaiting or ()
     if not keys:
         return "waits"
-    named = ", ".join(keys[:_MOST_NAMED])
+    named = ", ".join(map(_entry, keys[:_MOST_NAMED]))
     rest = len(keys) - _MOST_NAMED
     return f"waits for {named} and {rest} more" if rest > 0 else f"waits for {named}"
+
+
+def _entry(key: str) -> str:
+    """Return an entry's key as people say it."""
+    found = _ENTRY.search(key)
+    if found is None:
+        return key
+    kind, name, occurrence = found.groups()
+    said = "a wait" if kind == "wait" else f"{kind} {name}"
+    return said if occurrence == "0" else f"{said} (number {int(occurrence) + 1})"
 
 
 def _is_full(running: int, limit: int | None) -> bool:

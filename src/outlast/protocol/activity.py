@@ -49,6 +49,7 @@ class TaskBody(Body):
     function: str
     executor: str
     queue: str
+    queue_id: str | None = None
     retry: RetryBody
     max_duration: float | None = None
     ttl: float | None = None

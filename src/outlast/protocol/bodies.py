@@ -357,6 +357,25 @@ class PublicTokenReply(Body):
     token: str
 
 
+class SlotsBody(Body):
+    """How many runs of one kind of executor a worker executes, of how many at once."""
+
+    kind: str
+    used: int
+    total: int
+
+
+class ProcessBody(Body):
+    """One executor process: `memory` is in bytes; `blocked`: its loop stands still."""
+
+    pid: int
+    kind: str
+    executing: int
+    parked: int
+    memory: int
+    blocked: bool
+
+
 class WorkerBody(Body):
     """One connected worker."""
 
@@ -366,6 +385,9 @@ class WorkerBody(Body):
     pid: int
     version: str
     connected_at: Moment | None = None
+    seen_at: Moment | None = None
+    slots: tuple[SlotsBody, ...] = ()
+    processes: tuple[ProcessBody, ...] = ()
 
 
 class EnvironmentBody(Body):

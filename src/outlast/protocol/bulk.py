@@ -27,6 +27,8 @@ class BulkFilter(Body):
     batch: str | None = None
     bulk_action: str | None = None
     schedule: str | None = None
+    error: str | None = None
+    replay_of: str | None = None
     parent: str | None = None
     root_only: bool | None = None
     is_test: bool | None = None

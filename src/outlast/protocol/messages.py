@@ -331,11 +331,30 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     access: str = ""  # a token with which runs call the API
 
 
+class ProcessVitals(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one executor process is: for people, nothing is decided by it."""
+
+    pid: int
+    kind: str
+    executing: int = 0
+    parked: int = 0
+    memory: int = 0  # resident bytes
+    blocked: bool = False
+
+
+class Vitals(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a worker is: how many runs it can execute at once, and its processes."""
+
+    capacity: dict[str, int] = {}
+    processes: tuple[ProcessVitals, ...] = ()
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
     """The worker lives. `held` comes when `digest` (of sorted pairs) changed or was asked for."""
 
     digest: str
     held: tuple[Held, ...] | None = None
+    vitals: Vitals | None = None
 
 
 class Beat(msgspec.Struct, frozen=True):

@@ -29,7 +29,16 @@ from outlast.protocol.frames import (
     pack,
     unpack,
 )
-from outlast.protocol.messages import Beat, Crash, Goodbye, Heartbeat, Held, Hello, Welcome
+from outlast.protocol.messages import (
+    Beat,
+    Crash,
+    Goodbye,
+    Heartbeat,
+    Held,
+    Hello,
+    Vitals,
+    Welcome,
+)
 from outlast.protocol.triggers import Refusal
 from outlast.worker.lease import Lease
 from outlast.worker.outbox import Outbox
@@ -74,6 +83,9 @@ class Peer(Protocol):
 
     def digest(self, held: tuple[Held, ...]) -> str:
         """Return the digest of a list of runs."""
+
+    def vitals(self) -> Vitals:
+        """Return how the worker is, for people."""
 
     def welcomed(self, welcome: Welcome, server: str) -> None:
         """Take note that a server took the session in."""
@@ -335,7 +347,7 @@ class Link:
             changed = digest != self._listed
             self._listed = digest
             number = self._lease.sent(self._crashed)
-            heartbeat = Heartbeat(digest, held if changed else None)
+            heartbeat = Heartbeat(digest, held if changed else None, self._peer.vitals())
             self._enqueue(frame(Kind.HEARTBEAT, heartbeat, number=number))
 
     def _explain(self, error: Exception) -> str:

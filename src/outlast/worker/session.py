@@ -10,7 +10,7 @@ from outlast.clock import boot_seconds
 from outlast.protocol.frames import PROTOCOL, Frame, Kind, frame
 from outlast.protocol.ids import new_id
 from outlast.protocol.manifests import ExecutorKind, Manifest
-from outlast.protocol.messages import Capacity, Held, Hello, Welcome, held_digest
+from outlast.protocol.messages import Capacity, Held, Hello, Vitals, Welcome, held_digest
 from outlast.worker.environment import executor_environment, hash_seed, known_secrets
 from outlast.worker.events import Disconnected, Ready, WorkerEvent
 from outlast.worker.link import Link
@@ -18,6 +18,7 @@ from outlast.worker.pool import Limits
 from outlast.worker.processes import Config, Launch
 from outlast.worker.routing import Router
 from outlast.worker.settings import WorkerSettings
+from outlast.worker.vitals import vitals
 
 
 class Session:
@@ -123,6 +124,10 @@ class Session:
     def digest(self, held: tuple[Held, ...]) -> str:
         """Return the digest of a list of runs."""
         return held_digest(held)
+
+    def vitals(self) -> Vitals:
+        """Return how the processes are, for people."""
+        return vitals(self._pool)
 
     def welcomed(self, welcome: Welcome, server: str) -> None:
         """Take note that a server took the session in."""

@@ -3,18 +3,22 @@
 import json
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from outlast.client import replays, runs, waitpoints
 from outlast.client.errors import ApiError
+from outlast.dashboard.access import Place
 from outlast.dashboard.visit import Done, Moved, Page, Shown, Visit
 from outlast.dashboard.waterfall import Waterfall, waterfall
 from outlast.dashboard.words import is_json, pretty
-from outlast.protocol.bodies import RunDetail
+from outlast.protocol.bodies import ListedRun, RunDetail
 from outlast.protocol.timeline import EventBody, LogLineBody
 from outlast.protocol.triggers import Trigger
 
 MOST_LINES = 5_000
 """Log lines on the page; the API has all of them."""
 _SHOWN_BARS = 10_000
+_FEW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,9 @@ class RunView:
     events: tuple[EventBody, ...]
     tokens: tuple[str, ...]
     """Waitpoint tokens that it waits for now."""
+    replays: tuple[ListedRun, ...]
+    context: JsonValue
+    """What the task sees as `ctx`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,10 @@ async def show(visit: Visit) -> Page:
         has_more_lines=more,
         events=events,
         tokens=tokens,
+        replays=(
+            await visit.ask(runs.list_page({"[replayOf]": run_id}, size=_FEW, after=None))
+        ).data,
+        context=_context(run, visit.place),
     )
     return Page("run.html", view, live=not run.is_completed)
 
@@ -69,6 +80,16 @@ async def cancel_run(visit: Visit) -> Moved:
     run_id = visit.path("run_id")
     await visit.ask(runs.cancel(run_id))
     return Moved(f"runs/{run_id}", "the run is being canceled")
+
+
+async def reschedule_run(visit: Visit) -> Moved:
+    """Let a delayed run start at another moment."""
+    run_id, delay = visit.path("run_id"), visit.form.get("delay").strip()
+    try:
+        await visit.ask(replays.reschedule(run_id, delay))
+    except ApiError as error:
+        return Moved(f"runs/{run_id}", error.message, failed=True)
+    return Moved(f"runs/{run_id}", f"the run starts {delay} from now")
 
 
 async def edit(visit: Visit) -> Page:
@@ -154,11 +175,40 @@ async def _lines(visit: Visit, run_id: str) -> tuple[list[LogLineBody], bool]:
     return found, after is not None
 
 
+def _context(run: RunDetail, place: Place) -> JsonValue:
+    family = run.related_runs
+    return {
+        "run": {
+            "id": run.id,
+            "created_at": run.created_at.isoformat(),
+            "started_at": None if run.started_at is None else run.started_at.isoformat(),
+            "version": run.version,
+            "tags": list(run.tags),
+            "max_duration": run.max_duration_seconds,
+            "idempotency_key": run.idempotency_key,
+            "concurrency_key": run.concurrency_key,
+            "parent": None if family.parent is None else family.parent.id,
+            "root": None if family.root is None else family.root.id,
+            "is_test": run.is_test,
+            "is_replay": run.replayed_from is not None,
+            "priority": run.priority or 0,
+        },
+        "attempt": {"number": run.attempt_count},
+        "task": {"id": run.task_identifier},
+        "queue": {"name": run.queue},
+        "environment": {"id": place.id, "slug": place.slug},
+        "project": {"ref": place.project, "name": place.project_name},
+        "machine": None if run.machine is None else {"name": run.machine},
+        "batch": None if run.batch_id is None else {"id": run.batch_id},
+    }
+
+
 ROUTES = (
     Shown("/runs/{run_id}", show),
     Shown("/runs/{run_id}/replay", edit),
     Done("/runs/{run_id}/replay", replay_run),
     Done("/runs/{run_id}/cancel", cancel_run),
+    Done("/runs/{run_id}/reschedule", reschedule_run),
     Done("/runs/{run_id}/resume", resume_run),
     Done("/runs/{run_id}/tokens/{token}", complete_token),
 )

@@ -21,6 +21,8 @@ _FILTERS = {
     "machine": "[machine]",
     "batch": "[batch]",
     "schedule": "[schedule]",
+    "error": "[error]",
+    "replay": "[replayOf]",
     "bulk": "[bulkAction]",
     "parent": "[parent]",
     "root": "[rootOnly]",

@@ -98,5 +98,5 @@ where l.environment_id = :environment_id::text and l.queue = any (:queues::text[
   and q.environment_id = l.environment_id and q.name = l.queue
 
 -- name: list_queues
-select name, concurrency_limit, total_limit, paused, queued, running from outlast.queue
+select id, name, concurrency_limit, total_limit, paused, queued, running from outlast.queue
 where environment_id = :environment_id::text and name <> outlast_code.cancel_queue() order by name

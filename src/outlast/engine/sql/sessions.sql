@@ -11,9 +11,10 @@ where outlast.session.lost_at is null and outlast.session.environment_id = exclu
 returning id
 
 -- name: beat
-update outlast.session set heartbeat_at = clock_timestamp()
-where id = any (:sessions::text[]) and lost_at is null
-returning id
+update outlast.session s set heartbeat_at = clock_timestamp(), vitals = coalesce(x.vitals, s.vitals)
+from unnest(:sessions::text[], :vitals::text[]) as x (id, vitals)
+where s.id = x.id and s.lost_at is null
+returning s.id
 
 -- name: close_session
 -- The socket closed without goodbye: the worker has five seconds to come back.

@@ -115,6 +115,7 @@ def _facts(
         "function": task.function,
         "executor": task.executor,
         "queue": task.queue,
+        "queue_id": None if queue is None else queue.id,
         "retry": RetryBody(
             max_attempts=retry.max_attempts,
             factor=retry.factor,

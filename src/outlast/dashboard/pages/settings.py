@@ -1,0 +1,90 @@
+"""Settings of the environment, and the audit log of what people did in it."""
+
+from dataclasses import dataclass
+
+from outlast.client import environment, keys, queues
+from outlast.client.errors import ApiError
+from outlast.dashboard.visit import Done, Moved, Page, Shown, Visit, link
+from outlast.protocol.bodies import EnvironmentBody
+from outlast.protocol.keeping import DeedBody
+from outlast.protocol.queues import EnvironmentStand
+from outlast.protocol.roles import Role
+
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsView:
+    """What can be set, and what only is so."""
+
+    place: EnvironmentBody
+    stand: EnvironmentStand
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditView:
+    """A page of the audit log."""
+
+    deeds: tuple[DeedBody, ...]
+    newest: str | None
+    older: str | None
+
+
+async def show(visit: Visit) -> Page:
+    """Show how the environment is set."""
+    return await _page(visit)
+
+
+async def pause_environment(visit: Visit) -> Moved:
+    """Let no run of the environment start."""
+    await visit.ask(queues.pause_environment(paused=True))
+    return Moved("settings", "the environment is paused: nothing starts, what runs goes on")
+
+
+async def resume_environment(visit: Visit) -> Moved:
+    """Let runs start again."""
+    await visit.ask(queues.pause_environment(paused=False))
+    return Moved("settings", "the environment goes on")
+
+
+async def change_limits(visit: Visit) -> Page | Moved:
+    """Set how many runs execute at once, and how long ended ones are kept."""
+    limit, days = (visit.form.get(name).strip() for name in ("limit", "days"))
+    if not (limit.isascii() and limit.isdecimal()) or not (not days or days.isdecimal()):
+        return await _page(visit, "a limit is a whole number; days are one too, or nothing")
+    try:
+        await visit.ask(queues.change_environment(int(limit), int(days) if days else None))
+    except ApiError as error:
+        return await _page(visit, error.message)
+    return Moved("settings", "the limits are set")
+
+
+async def show_audit(visit: Visit) -> Page:
+    """Show what people did, newest first."""
+    before = visit.query("before").get("before")
+    found = await visit.ask(keys.deeds(before=before, size=PAGE_SIZE))
+    view = AuditView(
+        deeds=found.data,
+        newest="audit" if before else None,
+        older=link("audit", before=str(found.next)) if found.next else None,
+    )
+    return Page("audit.html", view)
+
+
+async def _page(visit: Visit, problem: str = "") -> Page:
+    view = SettingsView(
+        place=await visit.ask(environment.retrieve()),
+        stand=await visit.ask(queues.stand_of_environment()),
+        problem=problem,
+    )
+    return Page("settings.html", view, status=422 if problem else 200)
+
+
+ROUTES = (
+    Shown("/settings", show),
+    Done("/settings/pause", pause_environment),
+    Done("/settings/resume", resume_environment),
+    Done("/settings/limits", change_limits, role=Role.ADMIN),
+    Shown("/audit", show_audit, role=Role.ADMIN),
+)

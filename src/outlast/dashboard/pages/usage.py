@@ -1,0 +1,111 @@
+"""Usage: what each task did by the week, and which of them does far more than usual."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from outlast.client import tasks
+from outlast.dashboard.charts import Chart, Series
+from outlast.dashboard.visit import Page, Shown, Visit
+from outlast.protocol.activity import Spike, UsageBody, UsageRow
+
+PERIODS = ((5, "5 weeks"), (13, "13 weeks"), (26, "26 weeks"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A task with this week's numbers and its weeks as bars."""
+
+    task: str
+    week: UsageRow
+    before: float | None
+    """Runs of a week in the mean, over the weeks before."""
+    spark: Chart
+    spike: Spike | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long a run worked in the mean."""
+        return self.week.seconds / self.week.runs if self.week.runs else None
+
+    @property
+    def attempts(self) -> float | None:
+        """How many attempts a run took in the mean."""
+        return self.week.attempts / self.week.runs if self.week.runs else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageView:
+    """The weeks together, and every task."""
+
+    weeks: int
+    chart: Chart
+    lines: tuple[Line, ...]
+    spikes: tuple[Spike, ...]
+    begun: datetime | None
+
+    @property
+    def periods(self) -> tuple[tuple[int, str], ...]:
+        """How far back one can look."""
+        return PERIODS
+
+
+async def show(visit: Visit) -> Page:
+    """Show the last weeks."""
+    asked = visit.query("weeks").get("weeks", "")
+    weeks = next((number for number, _ in PERIODS if str(number) == asked), PERIODS[0][0])
+    found = await visit.ask(tasks.usage(weeks))
+    view = UsageView(
+        weeks=weeks,
+        chart=_chart("Ended runs by week", found, None),
+        lines=_lines(found),
+        spikes=found.spikes,
+        begun=found.weeks[-1] if found.weeks else None,
+    )
+    return Page("usage.html", view)
+
+
+def _lines(found: UsageBody) -> tuple[Line, ...]:
+    """Return every task that did something, the busiest of this week first."""
+    if not found.weeks:
+        return ()
+    present = found.weeks[-1]
+    spikes = {spike.task: spike for spike in found.spikes}
+    lines = []
+    for task in sorted({row.task for row in found.data}):
+        rows = [row for row in found.data if row.task == task]
+        before = [row.runs for row in rows if row.start < present]
+        week = next((row for row in rows if row.start == present), _nothing(task, present))
+        lines.append(
+            Line(
+                task=task,
+                week=week,
+                before=sum(before) / len(before) if before else None,
+                spark=_chart(f"{task} by week", found, task),
+                spike=spikes.get(task),
+            )
+        )
+    return tuple(sorted(lines, key=lambda line: -line.week.runs))
+
+
+def _chart(title: str, found: UsageBody, task: str | None) -> Chart:
+    columns = {name: [0.0] * len(found.weeks) for name in ("completed", "failed", "canceled")}
+    places = {week: place for place, week in enumerate(found.weeks)}
+    for row in found.data:
+        if task in {None, row.task}:
+            place = places[row.start]
+            columns["completed"][place] += row.completed
+            columns["failed"][place] += row.failed
+            columns["canceled"][place] += row.canceled
+    tones = (("completed", "good"), ("failed", "bad"), ("canceled", "idle"))
+    labels = tuple(f"{week.astimezone(UTC):%b %d}" for week in found.weeks)
+    series = tuple(Series(name, tone, tuple(columns[name])) for name, tone in tones)
+    return Chart(title, labels, series, widest=7.0 if task is None else 100.0)
+
+
+def _nothing(task: str, start: datetime) -> UsageRow:
+    return UsageRow(
+        task=task, start=start, completed=0, failed=0, canceled=0, attempts=0, keyless=0, seconds=0
+    )
+
+
+ROUTES = (Shown("/usage", show),)

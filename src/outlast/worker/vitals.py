@@ -1,0 +1,23 @@
+"""How a worker is, for people: what it could execute, and each of its processes."""
+
+from outlast.protocol.messages import ProcessVitals, Vitals
+from outlast.worker.pool import Pool, memory
+
+
+def vitals(pool: Pool) -> Vitals:
+    """Return how many runs could execute at once, and how each process is."""
+    return Vitals(
+        capacity=pool.capacity(),
+        processes=tuple(
+            ProcessVitals(
+                pid=place.pid,
+                kind=place.kind,
+                executing=len(place.executing),
+                parked=len(place.parked),
+                memory=memory(place.pid),
+                blocked=place.stuck,
+            )
+            for place in pool.places
+            if place.ready
+        ),
+    )
