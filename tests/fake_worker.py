@@ -13,6 +13,7 @@ from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.manifests import Manifest, QueueManifest, RetryPolicy, TaskManifest
 from outlast.protocol.messages import Heartbeat, Held, Hello, held_digest
 from outlast.protocol.outcomes import Outcome, RunError
+from outlast.protocol.vitals import Vitals
 
 DEADLINE = 10.0
 _DEFAULT_RETRY = RetryPolicy()
@@ -188,7 +189,7 @@ class FakeWorker:
         """Wait for a DROP of a run; return the token it names."""
         return (await self.next(lambda f: f.kind == Kind.DROP and f.run == run)).token
 
-    async def beat(self, vitals: messages.Vitals | None = None) -> messages.Beat:
+    async def beat(self, vitals: Vitals | None = None) -> messages.Beat:
         held = tuple(Held(run, token) for run, token in self.held.items())
         return await self.engine.gateway.heartbeat(
             self.hello.session, Heartbeat(held_digest(held), held, vitals)

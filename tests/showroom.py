@@ -25,6 +25,7 @@ from outlast.protocol.manifests import (
     TaskManifest,
 )
 from outlast.protocol.outcomes import Outcome, RunError
+from outlast.protocol.vitals import ProcessVitals, Vitals
 from postgres import cloned_database, migrated_template, running_postgres
 from scene import Stage, staged
 
@@ -176,12 +177,12 @@ class Company:
         await self._schedules()
         await self.engine.activity.flush()
         await self.worker.beat(
-            messages.Vitals(
+            Vitals(
                 capacity={"shared": 100, "dedicated": 2},
                 processes=(
-                    messages.ProcessVitals(4711, "shared", 6, 41, 148_000_000),
-                    messages.ProcessVitals(4712, "dedicated", 1, 0, 92_000_000),
-                    messages.ProcessVitals(4713, "dedicated", 0, 0, 61_000_000),
+                    ProcessVitals(4711, "shared", 6, 41, 148_000_000),
+                    ProcessVitals(4712, "dedicated", 1, 0, 92_000_000),
+                    ProcessVitals(4713, "dedicated", 0, 0, 61_000_000),
                 ),
             )
         )

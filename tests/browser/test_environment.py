@@ -1,7 +1,7 @@
 """Workers, keys, settings and the audit log in a browser."""
 
-from outlast.protocol.messages import ProcessVitals, Vitals
 from outlast.protocol.roles import Role
+from outlast.protocol.vitals import ProcessVitals, Vitals
 from scene import Stage
 
 PASSWORD = "correct horse battery"

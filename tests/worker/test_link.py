@@ -17,12 +17,12 @@ from outlast.protocol.messages import (
     Crash,
     Held,
     Hello,
-    Vitals,
     Welcome,
     held_digest,
 )
 from outlast.protocol.outcomes import RunError
 from outlast.protocol.triggers import Refusal
+from outlast.protocol.vitals import Vitals
 from outlast.worker.lease import Lease
 from outlast.worker.link import LeaseLostError, Link, RefusedError
 from polling import until

@@ -17,7 +17,7 @@ from outlast.engine.errors import EngineError
 from outlast.engine.queries import load
 from outlast.engine.turn import Item, Rescue
 from outlast.protocol.frames import LEASE_SECONDS
-from outlast.protocol.messages import Vitals
+from outlast.protocol.vitals import Vitals
 
 logger = logging.getLogger(__name__)
 

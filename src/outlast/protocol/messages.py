@@ -13,6 +13,7 @@ from outlast.protocol.frames import HEARTBEAT_SECONDS, LEASE_SECONDS
 from outlast.protocol.manifests import Manifest
 from outlast.protocol.outcomes import Outcome, RunError
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
+from outlast.protocol.vitals import Vitals
 
 
 class Empty(msgspec.Struct, frozen=True):
@@ -329,24 +330,6 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: float = HEARTBEAT_SECONDS
     lease: float = LEASE_SECONDS
     access: str = ""  # a token with which runs call the API
-
-
-class ProcessVitals(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How one executor process is: for people, nothing is decided by it."""
-
-    pid: int
-    kind: str
-    executing: int = 0
-    parked: int = 0
-    memory: int = 0  # resident bytes
-    blocked: bool = False
-
-
-class Vitals(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a worker is: how many runs it can execute at once, and its processes."""
-
-    capacity: dict[str, int] = {}
-    processes: tuple[ProcessVitals, ...] = ()
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

@@ -36,10 +36,10 @@ from outlast.protocol.messages import (
     Heartbeat,
     Held,
     Hello,
-    Vitals,
     Welcome,
 )
 from outlast.protocol.triggers import Refusal
+from outlast.protocol.vitals import Vitals
 from outlast.worker.lease import Lease
 from outlast.worker.outbox import Outbox
 

@@ -10,7 +10,8 @@ from outlast.clock import boot_seconds
 from outlast.protocol.frames import PROTOCOL, Frame, Kind, frame
 from outlast.protocol.ids import new_id
 from outlast.protocol.manifests import ExecutorKind, Manifest
-from outlast.protocol.messages import Capacity, Held, Hello, Vitals, Welcome, held_digest
+from outlast.protocol.messages import Capacity, Held, Hello, Welcome, held_digest
+from outlast.protocol.vitals import Vitals
 from outlast.worker.environment import executor_environment, hash_seed, known_secrets
 from outlast.worker.events import Disconnected, Ready, WorkerEvent
 from outlast.worker.link import Link

@@ -1,6 +1,6 @@
 """How a worker is, for people: what it could execute, and each of its processes."""
 
-from outlast.protocol.messages import ProcessVitals, Vitals
+from outlast.protocol.vitals import ProcessVitals, Vitals
 from outlast.worker.pool import Pool, memory
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from outlast.engine.roster import Worker, workers
 from outlast.protocol.bodies import EnvironmentBody, ProcessBody, SlotsBody, WorkerBody
-from outlast.protocol.messages import Vitals
+from outlast.protocol.vitals import Vitals
 from outlast.server.auth import authenticate
 from outlast.server.services import services
 
