@@ -1,7 +1,7 @@
 # The verbs of daily work. Each sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-compat dev check fix bench lock
+.PHONY: help demo test test-browser screenshots test-compat dev check fix bench lock
 PY := .venv/bin/python
 # Processes and tests start several times faster with bytecode on disk, which some images switch off.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,6 +17,9 @@ test: ## run every test, each with what it needs (ARGS="tests/unit -x")
 
 test-browser: ## look at the dashboard in headless Chromium; needs chromium and npm
 	@tools/venv all && $(PY) -m pytest $(or $(ARGS),tests/browser)
+
+screenshots: ## make the pictures of the docs; needs what test-browser needs
+	@tools/venv all && $(PY) tests/showroom.py docs/images
 
 test-compat: ## drive a server with the official npm clients; needs Node (ARGS="4.8.3 runs")
 	@tools/venv all && npm ci --ignore-scripts --no-audit --no-fund --prefix tests/compat \

@@ -200,6 +200,7 @@ class Company:
         await self.api.trigger("export-invoices", payload=payload, options=options | {
             "idempotencyKey": "acme-2"})  # fmt: skip
         claim = await self.worker.claim(run)
+        claim.send(Kind.STARTED, messages.Started())
         for page in range(1, 8):
             await _step(claim, f"page-{page}", '{"rows": 500}')
         child = await self.api.trigger("send-mail", payload={"to": "ada@example.com"})
@@ -354,11 +355,7 @@ async def _beats(worker: FakeWorker) -> None:
 PICTURES = {
     "tasks": "tasks",
     "task": "tasks/export-invoices",
-    "test": "test/export-invoices",
-    "runs": "runs",
     "run": "runs/{export}",
-    "errors": "errors",
-    "queues": "queues",
     "usage": "usage",
 }
 """The pictures of the docs, and the pages they are of."""
