@@ -39,6 +39,7 @@ TABLE = (
     Row("parked", "KB of worker memory per waiting run", rows.parked, repeats=1),
     Row("wake", "s until 100k runs due at one instant are ready", waking.at_once, repeats=1),
     Row("wake-spread", "s, the latest of 10k runs due over 20 s", waking.spread_out, repeats=1),
+    Row("ticks", "s until 10k schedules of one minute have started", waking.ticks, repeats=1),
     Row("realtime", "ms from change to delivery, 2,000 subscribers", realtime.delivery, repeats=1),
     Row("w1b-wide", "runs/s, w1b over 1,000 environments", rows.w1b_wide, repeats=1),
     Row("w1b-two", "runs/s, w1b with two servers", rows.w1b, servers=2),

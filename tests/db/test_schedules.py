@@ -14,7 +14,7 @@ from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.engine.errors import Conflict, InvalidRequest, NotFound
 from outlast.engine.schedules import Plan, Schedule, ScheduleFilters
-from outlast.engine.ticks import Tick, Ticks
+from outlast.engine.ticks import PORTION, Tick, Ticks
 from outlast.protocol.manifests import Manifest, ScheduleManifest
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -60,6 +60,19 @@ async def runs(place: Platform) -> list[datetime]:
 async def save(engine: Engine, place: Platform, key: str = "a", **plan: str) -> Schedule:
     wanted = Plan(**{"task": "digest", "cron": "0 9 * * *", **plan})  # type: ignore[arg-type]
     return await engine.schedules.save(place.environment.id, key, wanted)
+
+
+async def multiply(place: Platform, template: Schedule, count: int) -> None:
+    """Make schedules like one there is, for 500 tenants."""
+    await place.sql(
+        """insert into outlast.schedule (id, environment_id, kind, task, deduplication_key,
+             concurrency_key, cron, timezone, catchup, next_at, due_at)
+           select 'sched_' || lpad(n::text, 26, '0'), environment_id, kind, task, 'k' || n,
+             'org_' || n % 500, cron, timezone, catchup, next_at, due_at
+           from outlast.schedule, generate_series(1, $2::int) n where id = $1""",
+        template.id,
+        count,
+    )
 
 
 async def test_a_tick_makes_one_run_that_knows_its_times(
@@ -188,15 +201,7 @@ async def test_ten_thousand_schedules_of_one_minute_all_fire_in_portions(
     place: Platform, engine: Engine, clock: Clock
 ) -> None:
     """Beside them, other work goes through turns of its own."""
-    template = await save(engine, place, cron="0 * * * *")
-    await place.sql(
-        """insert into outlast.schedule (id, environment_id, kind, task, deduplication_key,
-             concurrency_key, cron, timezone, catchup, next_at, due_at)
-           select 'sched_' || lpad(n::text, 26, '0'), environment_id, kind, task, 'k' || n,
-             'org_' || n % 500, cron, timezone, catchup, next_at, due_at
-           from outlast.schedule, generate_series(1, 9999) n where id = $1""",
-        template.id,
-    )
+    await multiply(place, await save(engine, place, cron="0 * * * *"), 9_999)
 
     clock.now = START + timedelta(hours=1)
     await engine.ticks.run_once()
@@ -205,6 +210,42 @@ async def test_ten_thousand_schedules_of_one_minute_all_fire_in_portions(
         while len(fired := await runs(place)) < 10_000:
             await engine.ticks.run_once()
     assert fired == [START + timedelta(hours=1)] * 10_000
+
+
+async def test_one_schedule_waits_behind_no_thousands_of_another_environment(
+    place: Platform, engine: Engine, clock: Clock
+) -> None:
+    """Each environment has its share of every portion that is taken."""
+    other = await engine.tenancy.environment("proj_test", "stg")
+    await FakeWorker.open(engine, other, manifest("digest"), session="stg")
+    await multiply(place, await save(engine, place, cron="0 * * * *"), 1_999)
+    plan = Plan(task="digest", cron="0 * * * *")
+    alone = await engine.schedules.save(other.id, "alone", plan)
+    clock.now = START + timedelta(hours=1)
+
+    await engine.ticks.run_once()
+
+    [row] = await place.sql(
+        """select count(*) as before from outlast.run r join outlast.run mine
+             on mine.schedule_id = $1 and r.xmin::text::int < mine.xmin::text::int""",
+        alone.id,
+    )
+    assert row["before"] <= 2 * PORTION  # the server's own agent may take one too
+
+
+async def test_what_cannot_be_fired_stops_no_other_schedule(
+    place: Platform, engine: Engine, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A time zone that this server's database of them lacks, for example."""
+    odd = await save(engine, place, "odd", cron="0 * * * *")
+    await save(engine, place, "even", cron="0 * * * *")
+    await place.sql("update outlast.schedule set timezone = 'Mars/North' where id = $1", odd.id)
+    clock.now = START + timedelta(hours=1)
+
+    await engine.ticks.run_once()
+
+    assert await runs(place) == [START + timedelta(hours=1)]
+    assert {getattr(record, "schedule", None) for record in caplog.records} >= {odd.id}
 
 
 async def test_a_window_spreads_ticks_by_a_share_that_stays(
@@ -319,6 +360,16 @@ async def test_what_code_declares_comes_changes_and_goes_with_its_version(
 
     await FakeWorker.open(engine, place.environment, declaring(None, "d4"), session="session_d")
     assert await declared(engine, place) == []
+
+
+async def test_a_version_with_a_schedule_that_cannot_be_is_refused_by_its_task(
+    place: Platform, engine: Engine
+) -> None:
+    """Whoever starts the worker reads which line to mend."""
+    with pytest.raises(InvalidRequest, match="task digest: cron '0 9 \\* \\* 99': Bad day-of-week"):
+        await FakeWorker.open(
+            engine, place.environment, declaring("0 9 * * 99", "d2"), session="session_b"
+        )
 
 
 async def test_a_schedule_of_other_environments_is_not_declared_here(

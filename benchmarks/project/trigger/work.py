@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from outlast import step, task, wait
+from outlast import ScheduledPayload, schedules, step, task, wait
 
 _STARTS = os.environ.get("BENCH_STARTS", "")
 
@@ -53,6 +53,11 @@ async def sleeper_at_once() -> None:
 @task("sleeper-spread")
 async def sleeper_spread() -> None:
     await wait.for_(days=1)
+
+
+@schedules.task("tick")
+async def tick(payload: ScheduledPayload) -> str:
+    return payload.schedule_id
 
 
 def _nothing() -> None:

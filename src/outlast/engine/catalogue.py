@@ -302,7 +302,10 @@ def _check(manifest: Manifest) -> None:
     for task in manifest.tasks:
         _check_unique("queue", [task.queue], MAX_QUEUE_CHARS)
         if (declared := task.schedule) is not None:
-            cron.check(declared.cron, declared.timezone, declared.window)
+            try:
+                cron.check(declared.cron, declared.timezone, declared.window)
+            except InvalidRequest as error:
+                raise InvalidRequest(f"task {task.id}: {error}", param=error.param) from None
     for text in (manifest.digest, manifest.runtime, manifest.sdk):
         _check_unique("version field", [text], MAX_QUEUE_CHARS)
     for queue in manifest.queues:

@@ -7,7 +7,9 @@ any other triggers do, beside those of everybody else.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
@@ -16,6 +18,7 @@ import msgspec
 from outlast.engine import cron
 from outlast.engine.catalogue import Catalogue
 from outlast.engine.database import Database
+from outlast.engine.errors import EngineError
 from outlast.engine.ids import Ids
 from outlast.engine.schedules import SCHEDULES, Plan, Schedule, next_tick, plan_of
 from outlast.engine.tenancy import Environment, Tenancy
@@ -25,7 +28,12 @@ from outlast.protocol.manifests import ScheduleManifest
 from outlast.protocol.schedules import UPCOMING, ScheduledPayload
 from outlast.protocol.triggers import Refusal, Trigger
 
+logger = logging.getLogger(__name__)
+
 PORTION = 250
+"""Schedules of one environment that are taken at once."""
+TENANTS = 20
+"""Environments that are served at once: none waits behind the thousands of another."""
 HOLD_SECONDS = 10.0
 MOST_CAUGHT_UP = 1_000
 """Ticks that one schedule with `catchup="all"` makes up for; older ones are left out."""
@@ -103,44 +111,52 @@ class Ticks:
             for schedule in due:
                 by_environment.setdefault(schedule.environment_id, []).append(schedule)
             await asyncio.gather(
-                *(self._fire(environment, own, now) for environment, own in by_environment.items())
+                *(self._serve(environment, own, now) for environment, own in by_environment.items())
             )
         return taken
 
     async def declare(self) -> None:
         """Bring the schedules that current versions declare into the table."""
-        rows = await self._database.fetch(_Unsynced, SCHEDULES.find_unsynced)
-        for row in rows:
-            offer = await self._catalogue.offer(row.id, fresh=True)
-            if offer is None or offer.version.id != row.version_id:
-                continue  # another one became current in between
-            now = await self._now()
-            declared = [
-                self._declared(task.id, task.schedule, now)
-                for task in offer.tasks.values()
-                if task.schedule is not None and _is_for(task.schedule, row.slug)
-            ]
-            async with self._database.transaction() as executor:
-                await executor.execute(
-                    SCHEDULES.withdraw, environment=row.id, tasks=[one.task for one in declared]
-                )
-                await executor.execute(
-                    SCHEDULES.declare,
-                    environment=row.id,
-                    schedules=_encoder.encode(declared).decode(),
-                )
-                await executor.execute(
-                    SCHEDULES.mark_synced, environment=row.id, version=row.version_id
-                )
+        for row in await self._database.fetch(_Unsynced, SCHEDULES.find_unsynced):
+            with _alone("schedules not declared", environment=row.id, version=row.version_id):
+                await self._declare(row)
+
+    async def _declare(self, row: _Unsynced) -> None:
+        offer = await self._catalogue.offer(row.id, fresh=True)
+        if offer is None or offer.version.id != row.version_id:
+            return  # another one became current in between
+        now = await self._now()
+        declared = [
+            self._declared(task.id, task.schedule, now)
+            for task in offer.tasks.values()
+            if task.schedule is not None and _is_for(task.schedule, row.slug)
+        ]
+        async with self._database.transaction() as executor:
+            await executor.execute(
+                SCHEDULES.withdraw, environment=row.id, tasks=[one.task for one in declared]
+            )
+            await executor.execute(
+                SCHEDULES.declare,
+                environment=row.id,
+                schedules=_encoder.encode(declared).decode(),
+            )
+            await executor.execute(
+                SCHEDULES.mark_synced, environment=row.id, version=row.version_id
+            )
 
     async def _take(self) -> list[Schedule]:
         return await self._database.fetch(
             Schedule,
             SCHEDULES.take_due,
             clock=self._moment(),
+            tenants=TENANTS,
             limit=PORTION,
             seconds=self._hold_seconds,
         )
+
+    async def _serve(self, environment_id: str, due: list[Schedule], now: datetime) -> None:
+        with _alone("ticks not fired", environment=environment_id):
+            await self._fire(environment_id, due, now)
 
     async def _fire(self, environment_id: str, due: list[Schedule], now: datetime) -> None:
         environment = await self._tenancy.environment_by_id(environment_id)
@@ -151,12 +167,13 @@ class Ticks:
         ticks: list[Tick] = []
         advances: list[_Advance] = []
         for schedule in due:
-            mine = [] if why_not else list(_missed(schedule, now))
-            skip = why_not
-            if mine and (offer is None or schedule.task not in offer.tasks):
-                mine, skip = [], f"the current version has no task {schedule.task}"
-            ticks += mine
-            advances.append(_advance(schedule, mine, skip, now))
+            with _alone("tick not fired", schedule=schedule.id):
+                mine = [] if why_not else list(_missed(schedule, now))
+                skip = why_not
+                if mine and (offer is None or schedule.task not in offer.tasks):
+                    mine, skip = [], f"the current version has no task {schedule.task}"
+                advances.append(_advance(schedule, mine, skip, now))
+                ticks += mine
         refused = await self.trigger(environment, ticks)
         advances = [
             msgspec.structs.replace(one, last_skip=refused.get(one.id, one.last_skip))
@@ -281,3 +298,14 @@ def _advance(schedule: Schedule, ticks: list[Tick], skip: str | None, now: datet
 
 def _is_for(wanted: ScheduleManifest, slug: str) -> bool:
     return not wanted.environments or slug in wanted.environments
+
+
+@contextmanager
+def _alone(what: str, **whose: str) -> Iterator[None]:
+    """Let what fails fail alone: it is held for some seconds and comes again, others go on."""
+    try:
+        yield
+    except EngineError as error:
+        logger.warning(what, extra={**whose, "why": str(error)})
+    except Exception:
+        logger.exception(what, extra=whose)

@@ -1,5 +1,6 @@
 """Schedules on the wire, and what a scheduled run receives."""
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -27,6 +28,16 @@ class ScheduledPayload(BaseModel):
     external_id: str | None = None
     timezone: str = "UTC"
     upcoming: tuple[AwareDatetime, ...] = ()
+
+
+TICK = ScheduledPayload(
+    schedule_id="sched_1",
+    type="DECLARATIVE",
+    timestamp=datetime(2030, 1, 1, tzinfo=UTC),
+    last_timestamp=datetime(2029, 12, 31, tzinfo=UTC),
+    upcoming=(datetime(2030, 1, 2, tzinfo=UTC),),
+)
+"""What a tick looks like: a task that starts by the clock has to take it."""
 
 
 class SchedulePlan(Body):

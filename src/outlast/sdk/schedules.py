@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, TypedDict, Unpack, get_args
 
 from outlast.client import clients
 from outlast.client import schedules as requests
@@ -54,6 +54,10 @@ class Cron:
                 f"cron {self.pattern!r} of task {task_id}: write five fields (minute hour day "
                 "month weekday), as in '0 9 * * 1-5'"
             )
+        if self.catchup not in (known := get_args(Catchup)):
+            raise UsageError(
+                f"catchup of task {task_id} is one of {', '.join(known)}, not {self.catchup!r}"
+            )
         if isinstance(self.environments, str):
             raise UsageError(f"environments of task {task_id} is a list of names")
         return ScheduleManifest(
@@ -104,6 +108,13 @@ def task(
     A text is in UTC, a `Cron` says more. The function takes a `ScheduledPayload`. Without `cron` it
     is for `schedules.create(...)` only.
     """
+    if callable(id):
+        raise UsageError("write @schedules.task('id', cron='0 9 * * *'), with parentheses")
+    for name in sorted(set(options) & Cron.__annotations__.keys()):
+        raise UsageError(
+            f"@schedules.task: {name} is said beside the pattern: "
+            f"cron=Cron('0 9 * * *', {name}=...)"
+        )
     made = plain_task(id, **options)
     when = Cron(cron) if isinstance(cron, str) else cron
     if when is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from outlast.protocol.manifests import ExecutorKind, RetryPolicy, ScheduleManifest, TaskManifest
+from outlast.protocol.schedules import TICK
 from outlast.sdk.annotations import Shape, hints, payload_hint, shape
 from outlast.sdk.context import Context
 from outlast.sdk.errors import PayloadError, UsageError
@@ -118,7 +119,18 @@ class Task(Triggerable[In, Out], Hookable):
         """
         if self._shape.payload is not None:
             _ = self._payload.adapter
+            if self.schedule is not None:
+                self._check_tick()
         _ = self._output.adapter
+
+    def _check_tick(self) -> None:
+        try:
+            self._payload.decode(TICK.model_dump_json(by_alias=True))
+        except PayloadError as error:
+            raise UsageError(
+                f"task {self.id} starts by the clock: let its payload be a ScheduledPayload, or "
+                f"take none; {error}"
+            ) from None
 
     def gives_up_on(self, error: BaseException) -> bool:
         """Tell whether this error ends the run whatever attempts are left."""

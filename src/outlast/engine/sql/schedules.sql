@@ -94,11 +94,17 @@ update outlast.environment set scheduled_version_id = :version::text
 where id = :environment::text and current_version_id = :version
 
 -- name: take_due
--- For a while they are this server's; if it dies, another one finds the runs that it has made by their keys.
+-- A portion of each environment, so that none waits behind another's thousands. For a while they are this server's; if
+-- it dies, another one finds the runs that it has made by their keys.
 update outlast.schedule s set held_until = clock_timestamp() + make_interval(secs => :seconds::double precision)
 from (
-  select id from outlast.schedule
+  select environment_id from outlast.schedule
   where active and due_at <= coalesce(:clock::timestamptz, clock_timestamp())
+    and (held_until is null or held_until < clock_timestamp())
+  group by environment_id order by min(due_at), random() limit :tenants::int) e
+cross join lateral (
+  select id from outlast.schedule o
+  where o.environment_id = e.environment_id and active and due_at <= coalesce(:clock::timestamptz, clock_timestamp())
     and (held_until is null or held_until < clock_timestamp())
   order by due_at limit :limit::int for update skip locked) d
 where s.id = d.id
