@@ -35,9 +35,11 @@ def spikes(tallies: Sequence[Tally], now: datetime) -> tuple[Spike, ...]:
         return ()
     week = max(tally.start for tally in tallies)
     elapsed = max(_LEAST_SHARE, min(1.0, (now - week).total_seconds() / _WEEK))
+    of_tasks: dict[str, list[Tally]] = {}
+    for tally in tallies:
+        of_tasks.setdefault(tally.task, []).append(tally)
     found = []
-    for task in sorted({tally.task for tally in tallies if tally.start == week}):
-        own = [tally for tally in tallies if tally.task == task]
+    for task, own in sorted(of_tasks.items()):
         spike = _spike(task, own, week, elapsed)
         if spike is not None:
             found.append(spike)
@@ -45,10 +47,10 @@ def spikes(tallies: Sequence[Tally], now: datetime) -> tuple[Spike, ...]:
 
 
 def _spike(task: str, tallies: Sequence[Tally], week: datetime, elapsed: float) -> Spike | None:
-    [present] = [tally for tally in tallies if tally.start == week]
-    before = [tally.runs for tally in tallies if tally.start < week]
-    if present.runs < LEAST_RUNS:
+    present = next((tally for tally in tallies if tally.start == week), None)
+    if present is None or present.runs < LEAST_RUNS:
         return None
+    before = [tally.runs for tally in tallies if tally.start < week]
     usual = sum(before) / len(before) * elapsed if before else 0.0
     factor = round(present.runs / usual, 1) if usual else None
     attempts = present.attempts / present.runs

@@ -1,5 +1,6 @@
 """Usage: what each task did by the week, and which of them does far more than usual."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -56,7 +57,7 @@ async def show(visit: Visit) -> Page:
     found = await visit.ask(tasks.usage(weeks))
     view = UsageView(
         weeks=weeks,
-        chart=_chart("Ended runs by week", found, None),
+        chart=_chart("Ended runs by week", found.weeks, found.data),
         lines=_lines(found),
         spikes=found.spikes,
         begun=found.weeks[-1] if found.weeks else None,
@@ -70,9 +71,11 @@ def _lines(found: UsageBody) -> tuple[Line, ...]:
         return ()
     present = found.weeks[-1]
     spikes = {spike.task: spike for spike in found.spikes}
+    of_tasks: dict[str, list[UsageRow]] = {}
+    for row in found.data:
+        of_tasks.setdefault(row.task, []).append(row)
     lines = []
-    for task in sorted({row.task for row in found.data}):
-        rows = [row for row in found.data if row.task == task]
+    for task, rows in of_tasks.items():
         before = [row.runs for row in rows if row.start < present]
         week = next((row for row in rows if row.start == present), _nothing(task, present))
         lines.append(
@@ -80,26 +83,27 @@ def _lines(found: UsageBody) -> tuple[Line, ...]:
                 task=task,
                 week=week,
                 before=sum(before) / len(before) if before else None,
-                spark=_chart(f"{task} by week", found, task),
+                spark=_chart(f"{task} by week", found.weeks, rows, widest=100.0),
                 spike=spikes.get(task),
             )
         )
-    return tuple(sorted(lines, key=lambda line: -line.week.runs))
+    return tuple(sorted(lines, key=lambda line: (-line.week.runs, line.task)))
 
 
-def _chart(title: str, found: UsageBody, task: str | None) -> Chart:
-    columns = {name: [0.0] * len(found.weeks) for name in ("completed", "failed", "canceled")}
-    places = {week: place for place, week in enumerate(found.weeks)}
-    for row in found.data:
-        if task in {None, row.task}:
-            place = places[row.start]
-            columns["completed"][place] += row.completed
-            columns["failed"][place] += row.failed
-            columns["canceled"][place] += row.canceled
+def _chart(
+    title: str, weeks: Sequence[datetime], rows: Sequence[UsageRow], *, widest: float = 7.0
+) -> Chart:
+    columns = {name: [0.0] * len(weeks) for name in ("completed", "failed", "canceled")}
+    places = {week: place for place, week in enumerate(weeks)}
+    for row in rows:
+        place = places[row.start]
+        columns["completed"][place] += row.completed
+        columns["failed"][place] += row.failed
+        columns["canceled"][place] += row.canceled
     tones = (("completed", "good"), ("failed", "bad"), ("canceled", "idle"))
-    labels = tuple(f"{week.astimezone(UTC):%b %d}" for week in found.weeks)
+    labels = tuple(f"{week.astimezone(UTC):%b %d}" for week in weeks)
     series = tuple(Series(name, tone, tuple(columns[name])) for name, tone in tones)
-    return Chart(title, labels, series, widest=7.0 if task is None else 100.0)
+    return Chart(title, labels, series, widest=widest)
 
 
 def _nothing(task: str, start: datetime) -> UsageRow:
