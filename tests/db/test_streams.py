@@ -340,6 +340,34 @@ async def test_a_message_for_a_wait_that_the_code_gave_up_goes_to_the_next_one(
     assert (await run.result(await wait(run, 2))).value == "1"
 
 
+async def test_a_message_that_crossed_the_giving_up_of_its_wait_reaches_a_wait_made_before(
+    place: Platform, engine: Engine, worker: FakeWorker
+) -> None:
+    """It had been handed to the wait before the engine heard that nobody listens there."""
+    run = await started(worker)
+    given_up, other = await wait(run, 0), await wait(run, 1)
+    await send(engine, place, run.run, "1")
+    assert (await run.result(given_up)).value == "1"
+    run.send(Kind.DELIVERED, Delivered((), (given_up,)))
+
+    assert (await run.result(other)).value == "1"
+
+
+async def test_a_run_that_sleeps_is_woken_by_a_message_that_crossed_the_giving_up_of_a_wait(
+    place: Platform, engine: Engine, worker: FakeWorker
+) -> None:
+    run = await started(worker)
+    given_up, other = await wait(run, 0), await wait(run, 1)
+    await send(engine, place, run.run, "1")
+    run.send(Kind.DELIVERED, Delivered((), (given_up,)))
+
+    if await run.suspend(other):
+        resumed = await worker.claim(run.run)
+        assert entry_of(resumed, other) == Outcome(True, "1")
+    else:
+        assert (await run.result(other)).value == "1"
+
+
 async def test_a_look_into_the_buffer_leaves_the_message_there(
     place: Platform, engine: Engine, worker: FakeWorker
 ) -> None:

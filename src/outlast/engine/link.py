@@ -23,6 +23,7 @@ from outlast.engine.sessions import Session, drop
 from outlast.engine.streams import Streams
 from outlast.engine.turn import (
     Ending,
+    GivenUp,
     Gone,
     NewRun,
     Rescue,
@@ -178,6 +179,8 @@ class Link:
         written = _JOURNAL_BODIES[item.kind].decode(item.body)
         if isinstance(written, messages.Report) and written.refresh:
             done = partial(self._refresh, item)
+        elif isinstance(written, messages.Delivered) and written.abandoned:
+            done = partial(self._gave_up, item, written.abandoned)
         else:
             done = partial(self._written, item)
         self._journal.write(item.run, item.token, written, done)
@@ -206,6 +209,22 @@ class Link:
             self._session.deliver([drop(item.run, item.token)])
         else:
             self._acknowledge(item, body(messages.Stepped(recorded)))
+        self._go_on(item.run)
+
+    def _gave_up(
+        self, item: Frame, keys: tuple[str, ...], _: Outcome | None, error: EngineError | None
+    ) -> None:
+        """Hand on the messages that waits had received when the code gave them up."""
+        waits = tuple(key for key in keys if "stream:" in key)  # a key tells its kind
+        if error is not None or not waits:
+            self._written(item, None, error)
+            return
+
+        def answer(_: list[Telling], error: EngineError | None) -> None:
+            if error is None:
+                self._acknowledge(item, EMPTY)
+
+        self._cycle.submit(GivenUp(run=item.run, token=item.token, keys=waits), answer)
         self._go_on(item.run)
 
     def _append(self, item: Frame) -> bool:

@@ -211,6 +211,12 @@ class Gone(Holding, frozen=True, kw_only=True):
     """A run that is no longer parked where it was."""
 
 
+class GivenUp(Holding, frozen=True, kw_only=True):
+    """Waits for messages that the code gave up: what they received goes to others."""
+
+    keys: tuple[str, ...]
+
+
 class Start(Holding, frozen=True, kw_only=True):
     """A run whose function was entered."""
 
@@ -232,6 +238,7 @@ Item = (
     | NewWaitpoint
     | Completion
     | Message
+    | GivenUp
     | Arrival
     | Freeing
     | Overtime
@@ -283,6 +290,7 @@ _RARE: dict[type[Item], str] = {
     NewWaitpoint: "waitpoints",
     Completion: "completions",
     Message: "messages",
+    GivenUp: "given_up",
     Arrival: "arrivals",
     Freeing: "frees",
     Overtime: "overtimes",

@@ -21,6 +21,7 @@ declare
   waitpoints json := others -> 'waitpoints';
   completions json := others -> 'completions';
   messages json := others -> 'messages';
+  given_up json := others -> 'given_up';
   arrivals json := others -> 'arrivals';
 begin
   select * into place from outlast.environment where id = env for update;  -- single writer; lock, then look
@@ -71,6 +72,10 @@ begin
   if messages is not null then
     return query select * from turn_messages(env, moment, floor, place.pins_versions,
       array(select i::new_message from json_populate_recordset(null::new_message, messages) i));
+  end if;
+  if given_up is not null then
+    return query select * from turn_given_up(env, moment, floor, place.pins_versions,
+      array(select i::giving_up from json_populate_recordset(null::giving_up, given_up) i));
   end if;
   if arrivals is not null then
     perform turn_arrivals(env, moment, floor, place.pins_versions,

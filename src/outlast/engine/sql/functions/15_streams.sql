@@ -8,6 +8,7 @@ create type due_chunk as (
   n int, run text, attempt int, scope text, ordinal bigint, goal text, key text, data text, problem text
 );
 create type new_message as (n int, run text, key text, message text);
+create type giving_up as (n int, run text, token bigint, keys text[]);
 
 -- Append chunks of executing runs, fenced by their token, and of writers outside, who have none. Tells each stream
 -- that grew, and which chunks (n) were left out and why.
@@ -166,6 +167,16 @@ begin
   end loop;
   return query select * from finish_entries(env, moment, floor, pins, done);
 end $$;
+
+-- The abandonment of a wait is written outside the turn: a message may have crossed it. It goes to the next wait.
+create function turn_given_up(
+  env text, moment timestamptz, floor double precision, pins boolean, items giving_up[]
+) returns setof told language sql as $$
+  select * from deliver_messages(env, moment, floor, pins, array(
+    select distinct m.run_id || '/' || m.key
+    from unnest(items) i
+    join outlast.run_state s on s.run_id = i.run and s.token = i.token and s.environment_id = env
+    join outlast.input_message m on m.run_id = i.run and m.entry = any (i.keys))) $$;
 
 -- What a look into the buffer sees: the next message, which stays there, or nothing.
 create function peek_message(run text, stream text) returns text language sql stable as $$
