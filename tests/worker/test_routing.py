@@ -9,6 +9,7 @@ import pytest
 from fake_server import FakeServer, claim
 from outlast.protocol.frames import Kind, frame
 from outlast.protocol.messages import Crash, Empty, Fail, held_digest
+from outlast.protocol.vitals import ProcessVitals
 from outlast.worker import events, pool, prefetch, routing
 from outlast.worker.findings import Findings
 from polling import until
@@ -116,6 +117,21 @@ async def test_heartbeats_carry_the_list_when_it_changed(rig: Rig) -> None:
     await until(lambda: len(rig.server.heartbeats) > before + 1)
     assert rig.server.heartbeats[-1].held is None
     assert rig.server.heartbeats[-1].digest == "1c8d3520302210ad"  # of run_1:4
+
+
+async def test_heartbeats_tell_how_the_processes_are(rig: Rig) -> None:
+    """Read from the processes themselves: the one that executes says so, and takes memory."""
+    await rig.server.push(claim("run_1", "hang"))
+
+    def busy() -> list[ProcessVitals]:
+        vitals = rig.server.heartbeats[-1].vitals if rig.server.heartbeats else None
+        processes = () if vitals is None else vitals.processes
+        return [each for each in processes if each.executing]
+
+    await until(lambda: len(busy()) == 1)
+    [process] = busy()
+    assert (process.kind, process.executing, process.blocked) == ("shared", 1, False)
+    assert process.memory > 1_000_000
 
 
 async def test_what_a_dying_executor_said_arrives_before_its_crash(rig: Rig) -> None:

@@ -209,7 +209,7 @@ class Task(Triggerable[In, Out], Hookable):
         if text is None or not self._shape.optional:
             return text
         schema = json.loads(text)
-        return json.dumps({"anyOf": [schema, {"type": "null"}]}, sort_keys=True)
+        return json.dumps({"anyOf": [schema, {"type": "null"}]})
 
     def _file(self, root: Path | None) -> str:
         path = Path(self.file)

@@ -1,5 +1,6 @@
 """Nothing is lost between a value and its JSON without a word."""
 
+import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -189,3 +190,17 @@ def test_a_schema_is_there_when_one_can_say_it() -> None:
     assert schema is not None
     assert '"bookTitle"' in schema
     assert codec(Any).schema() is None
+
+
+class Letter(BaseModel):
+    to: str
+    subject: str
+    body: str
+
+
+def test_a_schema_keeps_the_order_of_the_code() -> None:
+    """Forms made of it show the fields so."""
+    schema = codec(Letter).schema()
+
+    assert schema is not None
+    assert list(json.loads(schema)["properties"]) == ["to", "subject", "body"]
