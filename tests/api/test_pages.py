@@ -10,6 +10,7 @@ import pytest
 from api_server import Api
 from outlast.cli.pages import dashboard
 from outlast.dashboard.navigation import SECTIONS
+from outlast.engine.errors import Unavailable
 from outlast.protocol.roles import Role
 from outlast.server.app import create_app
 from outlast.server.settings import ServerSettings
@@ -167,3 +168,38 @@ async def test_a_file_is_kept_until_its_content_changes(reader: Reader) -> None:
 
     assert "immutable" in reply.headers["cache-control"]
     assert again.status_code == 304
+
+
+async def test_a_database_that_is_away_is_told_on_a_page(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise Unavailable("nothing answers at db.internal")
+
+    monkeypatch.setattr(reader.api.engine.tenancy, "environments", away)
+    for path in (f"{reader.base}runs", "/"):
+        reply = await reader.client.get(path)
+
+        assert reply.status_code == 503
+        assert "the database is not available" in reply.text
+        assert "db.internal" not in reply.text
+
+
+async def test_search_leads_to_what_is_named(reader: Reader) -> None:
+    batch = (await reader.api.client.post("/api/v3/batches", json={"runCount": 1})).json()["id"]
+    made = await reader.api.client.post("/api/v1/waitpoints/tokens", json={})
+    token = made.json()["id"]
+    run = await reader.api.trigger(options={"tags": ["org_1"]})
+
+    for wanted, place in (
+        (run, f"runs/{run}"),
+        (batch, f"batches/{batch}"),
+        (token, f"waitpoints/{token}"),
+        ("error_1", "runs?error=error_1"),
+        ("hello", "runs?task=hello"),
+        ("a/b c", "tasks/a%2Fb%20c"),
+        ("org_1", "runs?tag=org_1"),
+        ("", "runs"),
+    ):
+        reply = await reader.client.get(f"{reader.base}search", params={"q": wanted})
+        assert reply.headers["location"] == reader.base + place

@@ -54,7 +54,7 @@ async def test_keys_lead_everywhere(stage: Stage) -> None:
     await stage.open(f"runs/{run}")
 
     await stage.browser.press("?")
-    await stage.browser.sees("search by run id", "dialog[open]")
+    await stage.browser.sees("search by id", "dialog[open]")
     await stage.browser.assert_clean()
     await stage.browser.press("Escape", "g", "r")
     await stage.browser.sees("More filters")

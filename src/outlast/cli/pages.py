@@ -1,7 +1,8 @@
 """The dashboard beside the API: two siblings that only the command line may join."""
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -9,7 +10,9 @@ from starlette.types import ASGIApp
 
 from outlast.dashboard.access import Person, Place
 from outlast.dashboard.app import create_dashboard
+from outlast.dashboard.visit import NotShown
 from outlast.engine.engine import Engine
+from outlast.engine.errors import EngineError, Unavailable
 from outlast.engine.expiring import Expiring
 from outlast.engine.tenancy import Environment
 from outlast.protocol.roles import SCOPES, Role
@@ -53,6 +56,17 @@ def dashboard(
     return build
 
 
+@asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    """Turn what the engine cannot do into a page that says so."""
+    try:
+        yield
+    except EngineError as error:
+        away = isinstance(error, Unavailable)
+        said = "the database is not available; try again in a moment" if away else str(error)
+        raise NotShown(503, said) from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerDesk:
     """What the dashboard needs besides the API, from the engine of the same process."""
@@ -68,6 +82,7 @@ class ServerDesk:
         """Whether the server is about to end."""
         return self.services.stopping.is_set()
 
+    @_told()
     async def places(self) -> Sequence[Place]:
         """Return the environments to be seen, oldest project first."""
         if self.environment_id is not None:
@@ -75,6 +90,7 @@ class ServerDesk:
             return [] if found is None else [_place(found)]
         return [_place(one) for one in await self._engine.tenancy.environments()]
 
+    @_told()
     async def token(self, place: Place, role: Role) -> str:
         """Return a token with the scopes of a role."""
         kept = self.tokens.get((place.id, role))
@@ -86,23 +102,28 @@ class ServerDesk:
         self.tokens.put((place.id, role), token)
         return token
 
+    @_told()
     async def person(self, secret: str) -> Person | None:
         """Return whose sign-in this is."""
         user = await self._engine.users.signed_in(secret)
         return None if user is None else Person(name=user.name, role=user.role)
 
+    @_told()
     async def log_in(self, name: str, password: str) -> str | None:
         """Return the secret of a new sign-in, or None."""
         return await self._engine.users.log_in(name, password)
 
+    @_told()
     async def follow_link(self, code: str) -> str | None:
         """Use a one-time link up; return the secret of a new sign-in, or None."""
         return await self._engine.users.follow_link(code)
 
+    @_told()
     async def log_out(self, secret: str) -> None:
         """End a sign-in."""
         await self._engine.users.log_out(secret)
 
+    @_told()
     async def note(
         self, person: Person, place: Place | None, action: str, target: str, outcome: str
     ) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
@@ -51,7 +52,8 @@ def create_dashboard(api: ASGIApp, desk: Desk) -> ASGIApp:
             ),
             Route("/env/{project}/{slug}/{rest:path}", shop.nowhere),
             Route("/{rest:path}", shop.elsewhere),
-        ]
+        ],
+        exception_handlers={NotShown: shop.cannot},
     )
 
 
@@ -90,6 +92,11 @@ class _Dashboard:
             raise NotShown(404, f"there is no page {request.url.path[:200]}")
 
         return await self._guarded(miss, request)
+
+    async def cannot(self, request: Request, problem: Exception) -> Response:
+        """Say what the desk could not do: the database may be away."""
+        assert isinstance(problem, NotShown)
+        return await self._problem(request, problem)
 
     async def login(self, request: Request) -> Response:
         """Show the form, or try a name and a password."""
@@ -234,7 +241,8 @@ class _Dashboard:
     ) -> Response:
         view = Problem(problem.status, str(problem))
         if visit is not None:
-            return await self._page(visit, Page("problem.html", view, status=problem.status))
+            with contextlib.suppress(ApiError):  # the layout needs the API too
+                return await self._page(visit, Page("problem.html", view, status=problem.status))
         return self._plain(request, "lost.html", status=problem.status, view=view)
 
     def _plain(

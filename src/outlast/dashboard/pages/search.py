@@ -1,19 +1,37 @@
-"""Search: leads from a run id, a tag or a task to what it names."""
+"""Search: leads from an id, a task or a tag to what it names."""
 
-from outlast.client import runs
+from urllib.parse import quote
+
+from outlast.client import runs, tasks
 from outlast.dashboard.visit import Moved, Shown, Visit, link
-from outlast.protocol.ids import is_id
+from outlast.protocol.ids import Prefix, is_id
+
+_PLACES: tuple[tuple[Prefix, str], ...] = (
+    ("run", "runs"),
+    ("batch", "batches"),
+    ("waitpoint", "waitpoints"),
+    ("sched", "schedules"),
+)
+_ERROR = "error_"
 
 
 async def search(visit: Visit) -> Moved:
-    """Lead to the run of this id, else to the runs of a task or a tag of this name."""
+    """Lead to what has this id, else to the task or the runs with the tag of this name."""
     wanted = visit.query("q").get("q", "").strip()
     if not wanted:
         return Moved("runs")
-    if is_id("run", wanted):
-        return Moved(f"runs/{wanted}")
+    for prefix, place in _PLACES:
+        if is_id(prefix, wanted):
+            return Moved(f"{place}/{wanted}")
+    if wanted.startswith(_ERROR):
+        return Moved(link("runs", error=wanted))
     of_task = await visit.ask(runs.list_page({"[taskIdentifier]": wanted}, size=1, after=None))
-    return Moved(link("runs", task=wanted) if of_task.data else link("runs", tag=wanted))
+    if of_task.data:  # also of a task that the current version has no more
+        return Moved(link("runs", task=wanted))
+    known = (await visit.ask(tasks.list_page(size=100, search=wanted))).data
+    if any(task.id == wanted for task in known):
+        return Moved(f"tasks/{quote(wanted, safe='')}")
+    return Moved(link("runs", tag=wanted))
 
 
 ROUTES = (Shown("/search", search),)
