@@ -68,6 +68,7 @@ from outlast.sdk.locals import Local
 from outlast.sdk.logger import logger
 from outlast.sdk.metadata import metadata
 from outlast.sdk.options import Debounce, TriggerOptions, WaitOptions
+from outlast.sdk.outbox import Promised
 from outlast.sdk.queue import Queue
 from outlast.sdk.results import BatchResult, Result
 from outlast.sdk.retry import Retry
@@ -112,6 +113,7 @@ __all__ = [
     "OutsideRunWarning",
     "PayloadError",
     "PermissionDeniedError",
+    "Promised",
     "Queue",
     "RateLimitError",
     "Result",

@@ -119,7 +119,7 @@ async def bad_payload(place: Place) -> str:
 
 async def limit_at_trigger(place: Place) -> str:
     with pytest.raises(outlast.UsageError) as raised:
-        await outlast.tasks.trigger("hello", concurrency_limit=1)  # type: ignore[call-arg]
+        await outlast.tasks.trigger("hello", concurrency_limit=1)  # type: ignore[call-overload]
     return str(raised.value)
 
 

@@ -100,11 +100,15 @@ async def test_request_and_idempotency_keys_go_by_their_own_age(
 ) -> None:
     await FakeWorker.open(engine, place.environment, manifest("job"), shared=0)
     wanted = [
-        Trigger(task="job", request_key=f"r{n}", idempotency_key=f"{n}" * 64) for n in range(3)
+        Trigger(task="job", request_key=key, idempotency_key=f"{n}" * 64)
+        for n, key in enumerate(("r0", "r1", "r2", "outbox_r3", "outbox_r4"))
     ]
     await engine.trigger(place.environment, wanted)
     await place.sql(
-        "update outlast.request set created_at = now() - interval '3 days' where key like '%r1'"
+        "update outlast.request set created_at = now() - interval '3 days' where key ~ 'r(1|3)$'"
+    )
+    await place.sql(
+        "update outlast.request set created_at = now() - interval '31 days' where key like '%r4'"
     )
     await place.sql(
         "update outlast.idempotency set expires_at = now() - interval '1 s' where key like '2%'"
@@ -114,8 +118,8 @@ async def test_request_and_idempotency_keys_go_by_their_own_age(
 
     requests = await place.sql("select right(key, 2) as key from outlast.request order by 1")
     keys = await place.sql("select left(key, 1) as key from outlast.idempotency order by 1")
-    assert [row["key"] for row in requests] == ["r0", "r2"]
-    assert [row["key"] for row in keys] == ["0", "1"]
+    assert [row["key"] for row in requests] == ["r0", "r2", "r3"]
+    assert [row["key"] for row in keys] == ["0", "1", "3", "4"]
 
 
 async def test_a_batch_goes_after_its_runs(engine: Engine, place: Platform) -> None:

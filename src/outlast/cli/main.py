@@ -11,6 +11,7 @@ from outlast.cli import (
     doctor,
     init,
     keys,
+    outbox,
     projects,
     queues,
     runs,
@@ -57,6 +58,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(queues.app, name="queues")
 app.add_typer(projects.app, name="projects")
 app.add_typer(keys.app, name="keys")
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(users.app, name="users")
 app.command("doctor")(doctor.doctor)
 

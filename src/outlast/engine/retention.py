@@ -17,6 +17,8 @@ RETENTION = load("retention")
 
 REQUEST_SECONDS = 2 * 86_400.0
 """Request keys guard against repeats of one call, which take seconds."""
+OUTBOX_SECONDS = 30 * 86_400.0
+"""Those of an app's outbox guard it for as long as its relay may have stood still."""
 MOST_DAYS = 3_650
 _PORTION = 500
 _PAUSE_SECONDS = 0.02  # between portions, for those who wait for the disk
@@ -118,6 +120,7 @@ class Retention:
                 environment=last.environment_id,
                 key=last.key,
                 seconds=REQUEST_SECONDS,
+                outbox_seconds=OUTBOX_SECONDS,
                 portion=_PORTION,
             )
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -9,7 +9,7 @@ from outlast.client import clients
 from outlast.client.settings import pinned_version
 from outlast.protocol import messages
 from outlast.protocol.triggers import Trigger, Triggered
-from outlast.sdk import runtime
+from outlast.sdk import outbox, runtime
 from outlast.sdk.calls import Call
 from outlast.sdk.durations import seconds
 from outlast.sdk.handles import RunHandle
@@ -19,6 +19,7 @@ from outlast.sdk.options import (
     WaitOptions,
     build,
 )
+from outlast.sdk.outbox import Promised
 from outlast.sdk.results import Readable, Result, result_of
 from outlast.sdk.runtime import Runtime
 
@@ -50,6 +51,24 @@ def trigger_sync(task: Target, payload: object, options: Options) -> RunHandle[A
         return handle_of(task, clients.send_trigger_sync(item))
     [made] = run.trigger_sync(entry(run, "trigger", task.id, [item]))
     return handle_of(task, made)
+
+
+def trigger_within(
+    task: Target, payload: object, options: Options, connection: object
+) -> Call[Promised]:
+    """Return the call that makes a run part of the transaction of an async connection.
+
+    The transaction decides whether there is one, so the journal of a calling run says nothing.
+    """
+    item = item_of(task, payload, options)
+    return Call(f"{task.id}.trigger", lambda: outbox.write(item, connection))
+
+
+def trigger_within_sync(
+    task: Target, payload: object, options: Options, connection: object
+) -> Promised:
+    """Make a run part of the transaction of a blocking connection."""
+    return outbox.write_sync(item_of(task, payload, options), connection)
 
 
 def trigger_and_wait(task: Target, payload: object, options: Options) -> Call[Result[Any]]:

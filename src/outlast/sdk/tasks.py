@@ -5,7 +5,7 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from functools import lru_cache
-from typing import Any, Final, Unpack
+from typing import Any, Final, Unpack, overload
 
 from outlast.client.subscriptions import RunUpdate
 from outlast.sdk.batches import BatchItem
@@ -13,6 +13,7 @@ from outlast.sdk.calls import Call
 from outlast.sdk.handles import BatchHandle, RunHandle
 from outlast.sdk.hooks import ActingRegistrar, Hookable, Hooks
 from outlast.sdk.options import BatchOptions, BatchWaitOptions, TriggerOptions, WaitOptions
+from outlast.sdk.outbox import Promised
 from outlast.sdk.registry import registry
 from outlast.sdk.results import BatchResult, Result
 from outlast.sdk.taskref import TaskRef
@@ -40,17 +41,60 @@ on_worker_boot: Final = ActingRegistrar(lambda: registry.hooks, "on_worker_boot"
 """Once in each process that executes tasks, before the first of them."""
 
 
+@overload
 def trigger(
     task_id: str, payload: object = None, /, **options: Unpack[TriggerOptions]
-) -> Call[RunHandle[Any]]:
-    """Create a run of a task. Its payload is checked by the server, against the task's types."""
+) -> Call[RunHandle[Any]]: ...
+@overload
+def trigger(
+    task_id: str,
+    payload: object = None,
+    /,
+    *,
+    connection: object,
+    **options: Unpack[TriggerOptions],
+) -> Call[Promised]: ...
+def trigger(
+    task_id: str,
+    payload: object = None,
+    /,
+    *,
+    connection: object = None,
+    **options: Unpack[TriggerOptions],
+) -> Call[RunHandle[Any]] | Call[Promised]:
+    """Create a run of a task. Its payload is checked by the server, against the task's types.
+
+    With `connection` it is part of the transaction that is open there.
+    """
+    if connection is not None:
+        return _task(task_id).trigger(payload, connection=connection, **options)
     return _task(task_id).trigger(payload, **options)
 
 
+@overload
 def trigger_sync(
     task_id: str, payload: object = None, /, **options: Unpack[TriggerOptions]
-) -> RunHandle[Any]:
+) -> RunHandle[Any]: ...
+@overload
+def trigger_sync(
+    task_id: str,
+    payload: object = None,
+    /,
+    *,
+    connection: object,
+    **options: Unpack[TriggerOptions],
+) -> Promised: ...
+def trigger_sync(
+    task_id: str,
+    payload: object = None,
+    /,
+    *,
+    connection: object = None,
+    **options: Unpack[TriggerOptions],
+) -> RunHandle[Any] | Promised:
     """Blocking `trigger`."""
+    if connection is not None:
+        return _task(task_id).trigger_sync(payload, connection=connection, **options)
     return _task(task_id).trigger_sync(payload, **options)
 
 

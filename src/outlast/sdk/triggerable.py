@@ -10,6 +10,7 @@ from outlast.sdk.blocking import check_blocking
 from outlast.sdk.calls import Call
 from outlast.sdk.handles import BatchHandle, RunHandle
 from outlast.sdk.options import BatchOptions, BatchWaitOptions, TriggerOptions, WaitOptions
+from outlast.sdk.outbox import Promised
 from outlast.sdk.results import BatchResult, Result
 from outlast.sdk.serde import Codec
 
@@ -32,14 +33,34 @@ class Triggerable(Generic[In, Out]):
     def trigger(
         self, payload: In, /, **options: Unpack[TriggerOptions]
     ) -> Call[RunHandle[Out]]: ...
+    @overload
     def trigger(
-        self: "Triggerable[Any, Out]", payload: object = None, /, **options: Unpack[TriggerOptions]
-    ) -> Call[RunHandle[Out]]:
+        self: "Triggerable[None, Out]",
+        /,
+        *,
+        connection: object,
+        **options: Unpack[TriggerOptions],
+    ) -> Call[Promised]: ...
+    @overload
+    def trigger(
+        self, payload: In, /, *, connection: object, **options: Unpack[TriggerOptions]
+    ) -> Call[Promised]: ...
+    def trigger(
+        self: "Triggerable[Any, Out]",
+        payload: object = None,
+        /,
+        *,
+        connection: object = None,
+        **options: Unpack[TriggerOptions],
+    ) -> Call[RunHandle[Out]] | Call[Promised]:
         """Create a run that goes its own way, and return its handle.
 
         The payload is checked here and now. Concurrent triggers share requests. Safe to repeat:
-        a call is retried for up to 10 s under one request key.
+        a call is retried for up to 10 s under one request key. With `connection` the run is part
+        of the transaction that is open there: `outlast outbox relay` creates it after the commit.
         """
+        if connection is not None:
+            return children.trigger_within(self, payload, options, connection)
         return cast("Call[RunHandle[Out]]", children.trigger(self, payload, options))
 
     @overload
@@ -48,10 +69,29 @@ class Triggerable(Generic[In, Out]):
     ) -> RunHandle[Out]: ...
     @overload
     def trigger_sync(self, payload: In, /, **options: Unpack[TriggerOptions]) -> RunHandle[Out]: ...
+    @overload
     def trigger_sync(
-        self: "Triggerable[Any, Out]", payload: object = None, /, **options: Unpack[TriggerOptions]
-    ) -> RunHandle[Out]:
+        self: "Triggerable[None, Out]",
+        /,
+        *,
+        connection: object,
+        **options: Unpack[TriggerOptions],
+    ) -> Promised: ...
+    @overload
+    def trigger_sync(
+        self, payload: In, /, *, connection: object, **options: Unpack[TriggerOptions]
+    ) -> Promised: ...
+    def trigger_sync(
+        self: "Triggerable[Any, Out]",
+        payload: object = None,
+        /,
+        *,
+        connection: object = None,
+        **options: Unpack[TriggerOptions],
+    ) -> RunHandle[Out] | Promised:
         """Blocking `trigger`, for Flask, Django, scripts and `def` tasks."""
+        if connection is not None:
+            return children.trigger_within_sync(self, payload, options, connection)
         check_blocking(f"{self.id}.trigger_sync()", "trigger()")
         return cast("RunHandle[Out]", children.trigger_sync(self, payload, options))
 

@@ -120,9 +120,9 @@ def test_a_payload_is_checked_at_the_call() -> None:
     async def nothing() -> None: ...
 
     with pytest.raises(PayloadError, match=r"payload\.number"):
-        order.trigger({"number": "x"})  # type: ignore[arg-type]
+        order.trigger({"number": "x"})  # type: ignore[call-overload]
     with pytest.raises(PayloadError, match="task order: payload"):
-        order.trigger(None)  # type: ignore[arg-type]
+        order.trigger(None)  # type: ignore[call-overload]
     with pytest.raises(PayloadError, match="takes no payload"):
         nothing.trigger({"a": 1})  # type: ignore[call-overload]
 

@@ -53,7 +53,8 @@ with looked as (
 ), gone as (
   delete from outlast.request r using looked l
   where r.environment_id = l.environment_id and r.key = l.key
-    and l.created_at < clock_timestamp() - make_interval(secs => :seconds::float8)
+    and l.created_at < clock_timestamp() - make_interval(
+      secs => case when l.key ~ '\x1foutbox_' then :outbox_seconds::float8 else :seconds::float8 end)
 )
 select environment_id, key from looked order by environment_id desc, key desc limit 1
 
