@@ -35,6 +35,17 @@ class Platform:
         finally:
             await connection.close()
 
+    @asynccontextmanager
+    async def locked(self, table: str) -> AsyncIterator[None]:
+        """Let everything that touches a table wait for the block's end."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"lock table outlast.{table} in access exclusive mode")
+                yield
+        finally:
+            await connection.close()
+
 
 @asynccontextmanager
 async def platform(

@@ -22,18 +22,21 @@ class FakeModel:
         self.hold: asyncio.Event | None = None
         self.held = asyncio.Event()
         self._calls = 0
+        self._speaking: set[asyncio.Task[None] | None] = set()  # the loop alone would forget them
 
     async def serve(self, port: int = PORT) -> asyncio.Server:
         """Listen; port 0 takes a free one."""
         return await asyncio.start_server(self._answer, "127.0.0.1", port)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._speaking.add(asyncio.current_task())
         try:
             await self._reply(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # whoever asked is gone
         finally:
             writer.close()
+            self._speaking.discard(asyncio.current_task())
 
     async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")

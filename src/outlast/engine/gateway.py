@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from weakref import WeakValueDictionary
 
 from outlast.engine.access import Access
 from outlast.engine.catalogue import Catalogue
 from outlast.engine.claims import Place
 from outlast.engine.cycles import Cycles
 from outlast.engine.database import Database
-from outlast.engine.errors import Refused
+from outlast.engine.errors import Refused, Unavailable
 from outlast.engine.journal import JournalWriter
 from outlast.engine.link import Admit, Link
 from outlast.engine.liveness import SESSIONS, Beats, Sweep
@@ -18,12 +19,13 @@ from outlast.engine.streams import Streams
 from outlast.engine.tenancy import Environment, Tenancy
 from outlast.engine.waitpoints import Waitpoints
 from outlast.engine.workers import Workers
-from outlast.protocol.frames import Frame
+from outlast.protocol.frames import LEASE_SECONDS, Frame
 from outlast.protocol.ids import Prefix
 from outlast.protocol.messages import Beat, Heartbeat, Hello, Welcome, held_digest
 from outlast.protocol.triggers import Refusal
 
 _MISMATCHES_BEFORE_LIST = 2
+_PAUSE_SECONDS = 0.2
 
 
 class Gateway:
@@ -65,6 +67,7 @@ class Gateway:
         self._version_arrived = version_arrived
         self._access = access
         self._links: dict[str, Link] = {}
+        self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(
         self, environment: Environment, hello: Hello, deliver: Deliver, *, api_url: str = ""
@@ -75,20 +78,6 @@ class Gateway:
         """
         _check_names(hello)
         registered = await self._catalogue.register(environment.id, hello.manifest)
-        opened = await self._database.fetch_value(
-            SESSIONS.open_session,
-            session=hello.session,
-            environment=environment.id,
-            version=registered.version.id,
-            server=self._server,
-            name=hello.name,
-            host=hello.host,
-            pid=hello.pid,
-        )
-        if opened is None:
-            raise Refused(
-                Refusal(409, "session_lost", "the session was declared lost; begin a new one")
-            )
         place = Place(
             environment.id,
             environment.slug,
@@ -96,7 +85,6 @@ class Gateway:
             project_name=environment.project_name,
             api_url=api_url,
         )
-        before = self._sessions.get(hello.session)
         session = Session(
             session_id=hello.session,
             version_id=registered.version.id,
@@ -105,9 +93,7 @@ class Gateway:
             capacity=hello.capacity,
             deliver=deliver,
         )
-        if before is not None:
-            session.executing, session.parked = before.executing, before.parked
-        self._sessions.add(session)
+        before = await self._enter(environment, hello, session)
         self._links[hello.session] = Link(
             session,
             cycle=self._cycles.of(environment.id),
@@ -130,6 +116,35 @@ class Gateway:
             version=registered.version.name,
             access=await self._access.lend(environment, hello.session),
         )
+
+    async def _enter(
+        self, environment: Environment, hello: Hello, session: Session
+    ) -> Session | None:
+        """Note that a session is connected here, and return what an earlier socket left of it."""
+        async with self._door(session.id):
+            opened = await self._database.fetch_value(
+                SESSIONS.open_session,
+                session=session.id,
+                environment=environment.id,
+                version=session.version_id,
+                server=self._server,
+                name=hello.name,
+                host=hello.host,
+                pid=hello.pid,
+            )
+            if opened is None:
+                raise Refused(
+                    Refusal(409, "session_lost", "the session was declared lost; begin a new one")
+                )
+            before = self._sessions.get(session.id)
+            if before is not None:
+                session.inherit(before)
+            self._sessions.add(session)
+            return before
+
+    def _door(self, session: str) -> asyncio.Lock:
+        """Return what a session's opening and its closing take turns by."""
+        return self._doors.setdefault(session, asyncio.Lock())
 
     def receive(self, session: str, frames: Sequence[Frame]) -> None:
         """Apply a worker's frames; answers come through its `deliver`."""
@@ -167,17 +182,32 @@ class Gateway:
         found = self._sessions.get(session)
         link = self._links.pop(session, None)
         self._access.end(session)
+        if found is not None:
+            found.set_capacity({})  # nothing more is claimed for it
+            if not goodbye:
+                await self._note_closed(found)
         if link is not None:
             await link.settle()
         if found is not None:
             self._sessions.remove(found)
-        if not goodbye:
-            await self._database.execute(
-                SESSIONS.close_session, session=session, server=self._server
-            )
-            return
-        await self._database.execute(SESSIONS.lose_session, session=session)
-        await self._sweep.run_once()
+        if goodbye:
+            await self._database.execute(SESSIONS.lose_session, session=session)
+            await self._sweep.run_once()
+
+    async def _note_closed(self, session: Session) -> None:
+        """Begin a session's 5 s, unless it is back; without a database its lease runs out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEASE_SECONDS):
+                while True:
+                    async with self._door(session.id):
+                        if self._sessions.get(session.id) is not session:
+                            return
+                        with contextlib.suppress(Unavailable):
+                            await self._database.execute(
+                                SESSIONS.close_session, session=session.id, server=self._server
+                            )
+                            return
+                    await asyncio.sleep(_PAUSE_SECONDS)
 
     async def settle(self, seconds: float) -> None:
         """Wait, but no longer than this, until everything received is applied."""

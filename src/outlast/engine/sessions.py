@@ -94,6 +94,11 @@ class Session:
         self.executing[run] = holding
         self._busy[holding.executor] = self._busy.get(holding.executor, 0) + 1
 
+    def inherit(self, before: "Session") -> None:
+        """Go on with what an earlier socket of the same worker was told."""
+        self.executing, self.parked = before.executing, before.parked
+        self._busy = before._busy  # noqa: SLF001 - what the old socket still applies counts here
+
     def executors(self) -> list[str]:
         """Return the kinds of executors it has."""
         return list(self._capacity)
