@@ -13,6 +13,7 @@ from outlast.dashboard.navigation import SECTIONS
 from outlast.engine.errors import Unavailable
 from outlast.protocol.roles import Role
 from outlast.server.app import create_app
+from outlast.server.rates import Rate
 from outlast.server.settings import ServerSettings
 
 NASTY = "<script>alert(1)</script>"
@@ -203,3 +204,19 @@ async def test_search_leads_to_what_is_named(reader: Reader) -> None:
     ):
         reply = await reader.client.get(f"{reader.base}search", params={"q": wanted})
         assert reply.headers["location"] == reader.base + place
+
+
+async def test_pages_are_not_counted_against_the_limit_of_keys(api: Api, fresh_url: str) -> None:
+    settings = ServerSettings(database_url=fresh_url, encryption_keys=(), rate_limit=Rate(1, 1))
+    app = create_app(settings, api.engine, pages=dashboard(is_open=True, is_secure=False))
+    path = f"/env/{api.platform.environment.project_ref}/dev/runs"
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://localhost",
+        headers={"authorization": f"Bearer {api.key}"},
+    ) as client:
+        pages = [(await client.get(path)).status_code for _ in range(5)]
+        calls = [(await client.get("/api/v1/runs")).status_code for _ in range(2)]
+
+    assert pages == [200] * 5
+    assert calls == [200, 429]

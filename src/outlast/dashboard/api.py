@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlencode
 from starlette.types import ASGIApp, Message, Scope
 
 from outlast.client.requests import Reply, Request, read
+from outlast.protocol.roles import PAGE
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Api:
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "extensions": {PAGE: {}},
             "http_version": "1.1",
             "method": request.method,
             "scheme": "http",

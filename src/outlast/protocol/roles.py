@@ -17,6 +17,9 @@ class Role(StrEnum):
 
 _ORDER = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 
+PAGE = "outlast.page"
+"""The extension of an ASGI scope that marks a request of a page: of this process, no caller's."""
+
 SCOPES: dict[Role, tuple[str, ...]] = {
     Role.VIEWER: ("read:all",),
     Role.OPERATOR: ("read:all", "write:all"),

@@ -11,6 +11,7 @@ from outlast.engine.engine import Engine
 from outlast.engine.errors import Unauthorized
 from outlast.engine.tenancy import Environment
 from outlast.engine.tokens import MAX_TOKEN_CHARS, Token, Tokens
+from outlast.protocol.roles import PAGE
 from outlast.server.problems import forbidden, limited, unauthorized
 from outlast.server.rates import ALLOWANCE, Rate
 from outlast.server.scopes import reaches, reaches_every
@@ -130,7 +131,12 @@ async def authenticate(connection: HTTPConnection) -> Caller:
 
 
 def _count(connection: HTTPConnection, caller: Caller) -> None:
-    """Count a request against the limit of its key or token. Raises `Problem`."""
+    """Count a request against the limit of its key or token. Raises `Problem`.
+
+    Pages ask for several things each time that they are looked at: nobody counts those.
+    """
+    if PAGE in connection.scope.get("extensions", {}):
+        return
     found, environment = services(connection), caller.environment
     if environment.rate_per_minute is not None and environment.rate_burst is not None:
         rate = Rate(environment.rate_per_minute, environment.rate_burst)
