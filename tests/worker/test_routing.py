@@ -69,7 +69,7 @@ async def test_executors_are_groups_of_their_own_without_the_key(
 
 async def test_a_parked_run_resumes_where_it_waits(rig: Rig) -> None:
     await rig.server.push(claim("run_1", "wait"))
-    await rig.noted("ACK", "run_1", count=2)  # of STARTED and SUSPEND
+    await rig.noted("ACK", "run_1")
 
     await rig.server.push(claim("run_1", "wait", 2, resume="warm"))
 
@@ -153,7 +153,7 @@ async def test_what_a_dying_executor_said_arrives_before_its_crash(rig: Rig) -> 
 
 async def test_the_run_that_blocked_its_loop_is_named(rig: Rig) -> None:
     await rig.server.push(claim("run_1", "wait"), claim("run_2", "hang"))
-    await rig.noted("ACK", "run_1", count=2)
+    await rig.noted("ACK", "run_1")
     await rig.server.push(claim("run_3", "blocked"))
 
     crash = msgspec.msgpack.decode((await rig.server.heard(Kind.CRASH)).body, type=Crash)
@@ -261,7 +261,7 @@ async def test_a_parked_dedicated_run_keeps_its_process_and_gives_its_place(
 ) -> None:
     for number in range(2):
         await dedicated.server.push(claim(f"run_{number}", "wait", executor="dedicated"))
-        await dedicated.noted("ACK", f"run_{number}", count=2)
+        await dedicated.noted("ACK", f"run_{number}")
     for number in (2, 3):
         await dedicated.server.push(claim(f"run_{number}", "hang", executor="dedicated"))
         await dedicated.noted("CLAIM", f"run_{number}")
@@ -278,7 +278,7 @@ async def test_the_longest_parked_process_leaves_first(
     monkeypatch.setattr(pool, "PARKED_PROCESSES", 1)
     for number in range(3):
         await dedicated.server.push(claim(f"run_{number}", "wait", executor="dedicated"))
-        await dedicated.noted("ACK", f"run_{number}", count=2)
+        await dedicated.noted("ACK", f"run_{number}")
 
     await dedicated.noted("GOODBYE")
     await dedicated.server.push(claim("run_0", "wait", 2, resume="warm", executor="dedicated"))

@@ -56,7 +56,7 @@ async def test_goodbye_of_a_server_moves_the_worker_with_its_runs(tmp_path: Path
     async with FakeServer() as one, FakeServer() as two:
         async with Rig(one, tmp_path, api_urls=(one.url, two.url)).running() as rig:
             await one.push(claim("run_1", "wait"))
-            await rig.noted("ACK", "run_1", count=2)
+            await rig.noted("ACK", "run_1")
             await one.push(frame(Kind.GOODBYE, Empty()))
 
             hello = await two.connected()

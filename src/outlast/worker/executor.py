@@ -102,6 +102,14 @@ class Executor:
         """Send a frame to the supervisor."""
         self._pipe.send(frame)
 
+    def begins(self) -> None:
+        """Let it be known that a run begins, before its code can end the process.
+
+        A shared executor has no time for that: who is guilty of its end is found out otherwise.
+        """
+        if self._config.kind == "dedicated":
+            self._pipe.send_now()
+
     def hand_over(self, frame: Frame) -> None:
         """Give a frame to the system before returning. From any thread."""
         self._pipe.hand_over(frame)

@@ -3,11 +3,33 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import msgspec
 
 from outlast.protocol.frames import Frame
 from outlast.protocol.manifests import ExecutorKind
 from outlast.protocol.messages import Held
 from outlast.worker.pool import Place
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    task: str
+    attempt: int = 1
+    machine: str | None = None
+    max_duration: float | None = None
+
+
+class Peek(msgspec.Struct, frozen=True):
+    """What a worker needs of a claim; the payload stays undecoded."""
+
+    resume: Literal["fresh", "warm", "cold"]
+    executor: ExecutorKind
+    facts: _Facts
+    spent: float = 0.0
+
+
+peeks: Final = msgspec.msgpack.Decoder(Peek)
 
 
 @dataclass(eq=False, slots=True)
@@ -33,6 +55,22 @@ class Holding:
     max_duration: float | None = None
     spent: float = 0.0  # active seconds of the attempt before this claim
     exceeded_at: float | None = None  # when it was told that it worked too long
+
+    @classmethod
+    def of(cls, claim: Frame, peek: Peek) -> "Holding":
+        """Hold the run of a claim."""
+        facts = peek.facts
+        return cls(
+            claim.run,
+            claim.token,
+            peek.executor,
+            claim,
+            task=facts.task,
+            attempt=facts.attempt,
+            machine=facts.machine,
+            max_duration=facts.max_duration,
+            spent=peek.spent,
+        )
 
     def renew(self, claim: Frame, spent: float) -> None:
         """Execute again under the token of a warm claim."""

@@ -38,6 +38,9 @@ class Host(Protocol):
     def send(self, frame: Frame) -> None:
         """Send a frame to the supervisor."""
 
+    def begins(self) -> None:
+        """Let it be known that a run begins, before its code can end the process."""
+
     def hand_over(self, frame: Frame) -> None:
         """Give a frame to the system before returning. From any thread."""
 

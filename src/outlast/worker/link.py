@@ -29,15 +29,7 @@ from outlast.protocol.frames import (
     pack,
     unpack,
 )
-from outlast.protocol.messages import (
-    Beat,
-    Crash,
-    Goodbye,
-    Heartbeat,
-    Held,
-    Hello,
-    Welcome,
-)
+from outlast.protocol.messages import Beat, Crash, Goodbye, Heartbeat, Held, Hello, Welcome
 from outlast.protocol.triggers import Refusal
 from outlast.protocol.vitals import Vitals
 from outlast.worker.lease import Lease
@@ -50,6 +42,8 @@ PATH = "/api/outlast/v1/worker"
 _OPEN = 5.0  # seconds for connecting, and for the welcome
 _BATCH_BYTES = 1024 * 1024  # a message is cut here, so that heartbeats do not queue behind it
 _MOST_DELAY = 5.0
+_COMPANY_SECONDS = 0.002  # for which a start waits for other frames to travel with
+_STARTED = int(Kind.STARTED)
 _STABLE = 5.0  # a connection that lived so long was a good one
 _SESSION = int(Kind.HELLO)  # frames of lower kinds concern runs
 _UNAVAILABLE = 503
@@ -133,12 +127,17 @@ class Link:
 
     def send(self, frames: Iterable[Frame]) -> None:
         """Send run frames; they are kept until acknowledged."""
+        urgent = False
         for each in frames:
             self.outbox.add(each)
             if self._socket is not None:
                 self._queue.append(each)
-        if self._queue:
+                urgent = urgent or each.kind != _STARTED
+        if urgent:
             self._queued.set()
+        elif self._queue and not self._queued.is_set():
+            # Short runs end before anybody could act on their start: each message has a price.
+            asyncio.get_running_loop().call_later(_COMPANY_SECONDS, self._queued.set)
 
     def tell(self, message: Frame) -> None:
         """Send a session frame once, if there is a server to hear it."""

@@ -79,6 +79,7 @@ class Pipe:
             with contextlib.suppress(OSError):
                 self._socket.sendall(self._outgoing)
             self._outgoing.clear()
+            self._socket.setblocking(False)
 
     def hand_over(self, frame: Frame) -> None:
         """Give a frame to the system before returning, past what is queued. From any thread.

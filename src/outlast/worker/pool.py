@@ -10,15 +10,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.manifests import ExecutorKind
 from outlast.protocol.messages import Crash, Goodbye
+from outlast.worker.memory import resident
 from outlast.worker.prefetch import PATIENCE, Prefetch
 from outlast.worker.processes import Launch, Process
 
-REUSES = 1_000
+REUSES = 10_000
 """Runs that a dedicated executor takes before it is replaced; a new process costs half a second."""
 GROWN_BYTES = 512 * 1024 * 1024
 """What a dedicated executor may grow by before it is replaced."""
@@ -30,7 +30,6 @@ PARKED_PROCESSES = 4
 UNPLACED = 5.0
 """Seconds that a claim may wait for an executor to start."""
 
-_PAGE = 4096
 _MOST_START_DELAY = 10.0
 
 logger = logging.getLogger("outlast.worker")
@@ -140,13 +139,18 @@ class Pool:
 
     def capacity(self) -> dict[str, int]:
         """Return how many runs may be claimed for this worker at once, by executor kind."""
+        slots = self.slots()
+        return {**slots, "dedicated": slots["dedicated"] * (1 + self.prefetch.depth)}
+
+    def slots(self) -> dict[str, int]:
+        """Return how many runs could execute at once, by executor kind."""
         if self._closing:
             return {"shared": 0, "dedicated": 0}
         shared = sum(self._takes(place) for place in self._of("shared"))
         works = any(place.ready for place in self.places)
         return {
             "shared": shared * self._limits.shared_concurrency,
-            "dedicated": self._limits.processes * (1 + self.prefetch.depth) if works else 0,
+            "dedicated": self._limits.processes if works else 0,
         }
 
     # Runs come and go
@@ -170,6 +174,11 @@ class Pool:
         for waiting in self._waiting.values():
             if run in waiting:
                 waiting.remove(run)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a run has no place yet."""
+        return any(self._waiting.values())
 
     def waiting(self) -> list[str]:
         """Return the runs that have no place yet."""
@@ -232,7 +241,7 @@ class Pool:
             if place.leaving or not place.parked:
                 continue
             overdue = sum(since < limit for since in place.parked.values())
-            grown = memory(place.pid) - place.baseline if overdue else 0
+            grown = resident(place.pid) - place.baseline if overdue else 0
             if overdue >= PARKED_RUNS or grown > PARKED_BYTES:
                 logger.info("executor %d retires: %d runs wait in it", place.pid, overdue)
                 place.leaving = True
@@ -290,7 +299,7 @@ class Pool:
     def _receive(self, place: Place, frames: list[Frame]) -> None:
         if not place.ready and any(each.kind == Kind.READY for each in frames):
             place.ready = True
-            place.baseline = memory(place.pid)
+            place.baseline = resident(place.pid)
             self._failures = 0
             self._on_capacity()
             self._dispatch()
@@ -372,7 +381,7 @@ class Pool:
         """Whether a dedicated executor has done its share, or has grown too much."""
         if place.kind == "shared" or place.parked or place.executing:
             return False
-        return place.taken >= REUSES or memory(place.pid) - place.baseline > GROWN_BYTES
+        return place.taken >= REUSES or resident(place.pid) - place.baseline > GROWN_BYTES
 
     @staticmethod
     def _takes(place: Place) -> bool:
@@ -386,11 +395,3 @@ class Pool:
     def _counts(place: Place) -> bool:
         """Whether a dedicated executor stands in one of the `processes` places."""
         return bool(place.executing) or not (place.leaving or place.parked)
-
-
-def memory(pid: int) -> int:
-    """Return the resident bytes of a process, 0 where they cannot be read."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError, ValueError):
-        return 0

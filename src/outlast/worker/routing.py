@@ -7,7 +7,6 @@ It reads frame headers, and bodies only where a run changes hands: a claim's `re
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import msgspec
 
@@ -18,10 +17,11 @@ from outlast.protocol.messages import Beat, Crash, Drop, Empty, Fail, Held, Susp
 from outlast.protocol.outcomes import RunError
 from outlast.worker.ceilings import Ceilings
 from outlast.worker.events import ExecutorDied, RunLeft, RunStarted, WorkerEvent, ended
-from outlast.worker.holdings import Holding, Holdings
+from outlast.worker.holdings import Holding, Holdings, peeks
 from outlast.worker.lines import Gathering
 from outlast.worker.link import Link
 from outlast.worker.pool import Limits, Place, Pool
+from outlast.worker.prefetch import PATIENCE
 from outlast.worker.processes import Launch, death, describe_exit
 
 _STUCK = 1.0
@@ -34,25 +34,6 @@ _CLAIM, _ACK, _STARTED = map(int, (Kind.CLAIM, Kind.ACK, Kind.STARTED))
 _SUSPEND, _LINE = map(int, (Kind.SUSPEND, Kind.LINE))
 _LAST = frozenset({Kind.COMPLETE, Kind.FAIL, Kind.GONE})
 _MOST_UNSENT = 64 * 1024 * 1024  # bytes that executors may run ahead of the servers
-
-
-class _Facts(msgspec.Struct, frozen=True):
-    task: str
-    attempt: int = 1
-    machine: str | None = None
-    max_duration: float | None = None
-
-
-class _Peek(msgspec.Struct, frozen=True):
-    """What routing needs of a claim; the payload stays undecoded."""
-
-    resume: Literal["fresh", "warm", "cold"]
-    executor: ExecutorKind
-    facts: _Facts
-    spent: float = 0.0
-
-
-_peeks = msgspec.msgpack.Decoder(_Peek)
 
 
 class Router:
@@ -78,6 +59,7 @@ class Router:
         self._beat = frame(Kind.BEAT, Beat())
         self._paused = False
         self._draining = False
+        self._watching: asyncio.TimerHandle | None = None
         self.holdings = Holdings()
         self._ceilings = Ceilings(machines, self._blame)
         self.pool = Pool(
@@ -150,13 +132,23 @@ class Router:
         for holding in late:
             self._hand_back(holding)
 
+    def _watch(self) -> None:
+        """Look at what waits for a process now and then; most of it does so for a moment."""
+        if self._watching is None and self.pool.waits:
+            self._watching = asyncio.get_running_loop().call_later(PATIENCE, self._look)
+
+    def _look(self) -> None:
+        self._watching = None
+        self._hand_back_unplaced(time.monotonic())
+        self._watch()
+
     # From the server
 
     def _claim(self, claim: Frame) -> None:
         holding = self.holdings.get(claim.run)
         if holding is not None and holding.token >= claim.token:
             return  # pushed twice
-        peek = _peeks.decode(claim.body)
+        peek = peeks.decode(claim.body)
         warm = peek.resume == "warm"
         if warm and not self._draining and holding is not None and self._is_parked(holding):
             assert holding.place is not None
@@ -169,20 +161,9 @@ class Router:
         if warm or self._draining:
             self._link.send([frame(Kind.GONE, Empty(), run=claim.run, token=claim.token, number=1)])
             return
-        self.holdings.add(
-            Holding(
-                claim.run,
-                claim.token,
-                peek.executor,
-                claim,
-                task=peek.facts.task,
-                attempt=peek.facts.attempt,
-                machine=peek.facts.machine,
-                max_duration=peek.facts.max_duration,
-                spent=peek.spent,
-            )
-        )
+        self.holdings.add(Holding.of(claim, peek))
         self.pool.place(claim.run, peek.executor)
+        self._watch()
 
     def _is_parked(self, holding: Holding) -> bool:
         """Say whether a run is parked, also when the answer to its suspend was lost on the way."""
@@ -206,7 +187,7 @@ class Router:
             self.holdings.remove(holding.run)
             self._tell_end(holding, sent)
             return
-        if ack.number > 0 and not holding.over:  # none of lines, which no executor waits for
+        if ack.number > 0 and sent.kind != _STARTED and not holding.over:  # number 0: of lines
             holding.place.send(ack)
         if sent.kind == _SUSPEND and msgspec.msgpack.decode(ack.body, type=Suspended).held:
             holding.parked = True
@@ -238,7 +219,7 @@ class Router:
 
     def _forward(self, message: Frame) -> None:
         holding = self.holdings.exactly(message.run, message.token)
-        if holding is None:
+        if holding is None or holding.over:
             return
         if holding.place is None:
             holding.backlog.append(message)
@@ -328,6 +309,11 @@ class Router:
         executing = [holding for holding in held if not holding.parked]
         parked = [holding for holding in held if holding.parked]
         asked = place.blame is None and (place.leaving or place.killed)
+        if place.kind == "dedicated" and not asked:  # which says that a run begins before it does
+            spared = [each for each in executing if each.claim is not None and not each.moved]
+            executing = [each for each in executing if each not in spared]
+            for holding in spared:
+                self._move(holding)
         if asked or not (executing or code):
             # Asked to end, or a `def` run that waited long enough. What still executes goes back.
             for holding in executing:

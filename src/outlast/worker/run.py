@@ -366,11 +366,11 @@ class Run(Caller, Possessions, Code):
         """Say that the function of the user is called now."""
         self.sending.put(Kind.STARTED, _STARTED)
         self.sending.flush()
+        self._host.begins()
 
     def take_payload(self) -> object:
-        """Return what the function is called with; the text of it is forgotten."""
+        """Return what the function is called with; the text of it is forgotten to save memory."""
         claim = self.claim
-        # A parked run costs memory: what has been read is not kept.
         self.claim = msgspec.structs.replace(claim, payload=None, entries=(), metadata="")
         return self.task.decode_payload(claim.payload, claim.payload_type)
 

@@ -71,7 +71,10 @@ class SyncRun(Run):
 
     def start(self) -> None:
         """Begin: the main thread calls the function as soon as the lease is fresh."""
-        self._keep(self._begin())
+        if self._host.may_begin():
+            self._call_function()
+        else:
+            self._keep(self._begin())
 
     def cancel(self, reason: str) -> None:
         """Unwind the code: `RunInterrupted` where it waits, or at its next call.
@@ -197,8 +200,10 @@ class SyncRun(Run):
 
     async def _begin(self) -> None:
         await self.admit()
-        if self.state is State.ENDED:
-            return
+        if self.state is not State.ENDED:
+            self._call_function()
+
+    def _call_function(self) -> None:
         self.entered()
         self._jobs.put(lambda: contextvars.Context().run(self._execute_function))
 
@@ -229,7 +234,10 @@ class SyncRun(Run):
         self._blocks[-1].put(lambda: play_through(work))
 
     def _returned(self, ending: Ending) -> None:
-        self._keep(self.finish(ending))
+        if self.state is State.EXECUTING:
+            self.finish_now(ending)
+        else:
+            self._keep(self.finish(ending))
 
     def _interrupt(self, error: MaxDurationExceeded) -> None:
         """Raise in the function: where it waits for a call, or wherever a signal reaches it."""
