@@ -81,11 +81,11 @@ class AsyncRun(Run, Owner):
     def adopt(self, task: asyncio.Task[Any], coro: Coroutine[Any, Any, Any]) -> None:
         """Take in an asyncio task that was made in the run's context."""
         if self._main is None:
-            self._tasks[task] = self.root
-        else:
-            parent = scopes.current_task(self._loop)
-            within = self._tasks.get(parent, self.root) if parent is not None else self.root
-            self._tasks[task] = within.child(scopes.name_of(coro))
+            self._tasks[task] = self.root  # the function itself: `_returned` follows it
+            return
+        parent = scopes.current_task(self._loop)
+        within = self._tasks.get(parent, self.root) if parent is not None else self.root
+        self._tasks[task] = within.child(scopes.name_of(coro))
         task.add_done_callback(self._task_done)
 
     @property
@@ -226,6 +226,7 @@ class AsyncRun(Run, Owner):
         self._loop.create_task(work, name=f"hook of run {self.id}", context=self._variables)
 
     def _returned(self, main: asyncio.Task[Ending]) -> None:
+        self._task_done(main)
         if main.cancelled():
             ending: Ending = asyncio.CancelledError("the task canceled itself")
         else:

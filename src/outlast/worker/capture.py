@@ -60,8 +60,9 @@ class Stream(io.TextIOBase):
 
     def finish(self, run: Speaker) -> None:
         """Take what a run began to write and will not go on with."""
-        for partial in self._partial.pop(run, {}).values():
-            self._line(run, partial)
+        if len(self._partial):  # after every run, and nearly always empty
+            for partial in self._partial.pop(run, {}).values():
+                self._line(run, partial)
 
     def flush(self) -> None:
         """Flush the stream behind."""

@@ -24,9 +24,13 @@ class Delivery:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         recorded = journal.recorded()
-        self._recorded = deque((wire, abandoned) for _, wire, abandoned in recorded)
-        self._left = {wire for _, wire, _ in recorded}
-        self._number = max((number for number, _, _ in recorded), default=journal.base)
+        self._recorded: deque[tuple[str, bool]] = deque()
+        self._left: set[str] = set()
+        self._number = journal.base
+        if recorded:
+            self._recorded.extend((wire, abandoned) for _, wire, abandoned in recorded)
+            self._left.update(wire for _, wire, _ in recorded)
+            self._number = max(number for number, _, _ in recorded)
         self._prompt: deque[Item] = deque()
         self._due: deque[Item] = deque()
 

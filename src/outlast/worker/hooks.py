@@ -107,6 +107,8 @@ class Stage:
 
     def hooks(self, kind: HookKind, *, own_first: bool = False) -> tuple[Hook, ...]:
         """Return the hooks of a kind: those of all tasks before the task's, unless said so."""
+        if not self._has_hooks:
+            return ()
         everywhere, own = self._everywhere.of(kind), self._own.of(kind)
         return (*own, *everywhere) if own_first else (*everywhere, *own)
 
@@ -317,4 +319,4 @@ class Stage:
 
     @property
     def _has_ends(self) -> bool:
-        return any(self.hooks(kind) for kind in _ENDS)
+        return self._has_hooks and any(self.hooks(kind) for kind in _ENDS)

@@ -75,9 +75,21 @@ class Reports:
         self._foreign: Scope | None = None
         self._said = 0
         self._said_text = 0
-        self.streams = Streams(
-            claim.chunks, sending, loop=loop, complain=lambda told: self.say("ERROR", told)
-        )
+        self._chunks = claim.chunks
+        self._streams: Streams | None = None
+
+    @property
+    def streams(self) -> Streams:
+        """The chunks that the run appends; made for code that does."""
+        with self._lock:
+            if self._streams is None:
+                self._streams = Streams(
+                    self._chunks,
+                    self._sending,
+                    loop=self._loop,
+                    complain=lambda told: self.say("ERROR", told),
+                )
+            return self._streams
 
     # Where a report stands
 
@@ -137,7 +149,8 @@ class Reports:
         """Queue what has gathered. On the loop of the executor only."""
         if not self._sending.open:
             return
-        self.streams.flush()
+        if self._streams is not None:
+            self._streams.flush()
         if self._operations or self._fresh_tags:
             self._report()
 
