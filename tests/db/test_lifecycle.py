@@ -525,3 +525,18 @@ async def test_a_worker_whose_name_no_database_takes_is_refused(
 ) -> None:
     with pytest.raises(Refused, match="NUL"):
         await FakeWorker.open(engine, place.environment, manifest("job"), session="session_\0")
+
+
+async def test_only_a_run_that_waits_is_given_time_to_start(
+    place: Platform, engine: Engine
+) -> None:
+    """One that the turn which made it claimed has started: nothing is to be watched."""
+    worker = await FakeWorker.open(engine, place.environment, manifest("hello"), shared=1)
+    made = await engine.trigger(place.environment, [Trigger(task="hello", ttl=60.0)] * 2)
+    [claimed, waits] = [one.run_id for one in made]
+    run = await worker.claim(claimed)
+
+    timers = await place.sql("select ref, kind from outlast.timer")
+    assert [tuple(timer) for timer in timers] == [(waits, "ttl")]
+    run.complete()
+    await worker.claim(waits)

@@ -332,7 +332,7 @@ async def test_a_message_for_a_wait_that_the_code_gave_up_goes_to_the_next_one(
     """Also when it had come already, and the code had not heard of it."""
     run = await started(worker)
     given_up, crossed = await wait(run, 0), await wait(run, 1)
-    run.send(Kind.DELIVERED, Delivered((), (given_up,)))
+    await run.ack(run.send(Kind.DELIVERED, Delivered((), (given_up,))), Empty)
     await send(engine, place, run.run, "1")
     assert (await run.result(crossed)).value == "1"
     await run.ack(run.send(Kind.DELIVERED, Delivered((), (crossed,))), Empty)

@@ -41,8 +41,16 @@ create type entering as (
 -- Entries that get their outcome.
 create type finish as (run text, key text, outcome text);
 
+-- A lane that may be claimed from, with what its queue allows.
+create type head as (
+  id bigint, queue text, key text, vtime double precision, running int, fairness_group text, lim int, queue_room int,
+  rate_interval double precision, rate_burst int, rate_per_key boolean,
+  siblings bigint  -- lanes that share its share
+);
+
 create type pick as (
-  run text, session text, home text, lane bigint, rank smallint, at timestamptz, fresh boolean,
+  run text, spot tid,  -- where its ready row lies
+  session text, home text, lane bigint, rank smallint, at timestamptz, fresh boolean,
   tag double precision,  -- where the pick stands in virtual time
   place double precision  -- where its lane stands after it
 );

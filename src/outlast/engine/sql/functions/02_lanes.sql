@@ -30,20 +30,21 @@ begin
   )
   select array_agg(back) into grouped
   from (select back from released union all select back from reopened) b where back is not null;
-  perform space_out(env, floor, grouped);
+  if grouped is not null then perform space_out(env, floor, grouped); end if;
 end $$;
 
 -- Where the ready rows of runs stand. Each is looked up by its whole key: a join that was planned while few were
 -- ready would read all of them ever after.
-create function ready_rows(runs text[]) returns tid[] language sql stable as $$
-  select array(
+create function ready_rows(runs text[]) returns tid[] language plpgsql stable as $$
+begin return array(
     select r.ctid
     from unnest(runs) as u (id)
     cross join lateral (
       select lane_id, ready_rank, ready_at from outlast.run_state x where x.run_id = u.id limit 1) s
     cross join lateral (
       select x.ctid from outlast.ready x
-      where x.lane_id = s.lane_id and x.rank = s.ready_rank and x.at = s.ready_at and x.run_id = u.id limit 1) r) $$;
+      where x.lane_id = s.lane_id and x.rank = s.ready_rank and x.at = s.ready_at and x.run_id = u.id limit 1) r);
+end $$;
 
 -- Take queued runs out of their lanes (cancel, expire): their ready rows go, depths shrink.
 create function withdraw(env text, runs text[]) returns void
@@ -152,7 +153,6 @@ end $$;
 -- A key belongs to the group that its latest trigger names.
 create function regroup(env text, items new_run[]) returns void language plpgsql as $$
 begin
-  if not exists (select from unnest(items) where fairness_group is not null) then return; end if;
   update outlast.lane l set fairness_group = i.name
   from (select distinct on (queue, coalesce(concurrency_key, '')) queue, coalesce(concurrency_key, '') as key,
           fairness_group as name

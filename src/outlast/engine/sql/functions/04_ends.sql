@@ -51,6 +51,7 @@ create function turn_ends(
 declare
   lanes bigint[];
   over text[];
+  became text[];
   watched text[];
   crashes text[];
 begin
@@ -87,9 +88,10 @@ begin
     where d.status = 'retrying' and e.run_id = d.run_id and e.key = any (d.forget)
   )
   select array_agg(lane_id), array_agg(run_id) filter (where status not in ('retrying', 'waiting')),
+         array_agg(status) filter (where status not in ('retrying', 'waiting')),
          array_agg(run_id) filter (where d.watched and status not in ('retrying', 'waiting')),
          array_agg(d.suspect) filter (where d.suspect is not null and d.error::json ->> 'kind' = 'crashed')
-  into lanes, over, watched, crashes from ended d;
+  into lanes, over, became, watched, crashes from ended d;
   if lanes is null then return; end if;
   perform release(env, lanes, floor);
   if crashes is not null then  -- the guilty one is known, and stays alone
@@ -98,9 +100,10 @@ begin
     perform clear_suspects(env, moment, floor, crashes);
   end if;
   return query
-    select 'ended', 0, s.run_id, 0::bigint, null::text, s.status
-    from outlast.run_state s where s.run_id = any (over);
-  return query select * from finish_waiters(env, moment, floor, pins, watched);
+    select 'ended', 0, o.run, 0::bigint, null::text, o.status from unnest(over, became) as o (run, status);
+  if watched is not null then
+    return query select * from finish_waiters(env, moment, floor, pins, watched);
+  end if;
 end $$;
 
 -- Suspends hold only while none of the named entries is finished; else the answer is "go on".

@@ -8,7 +8,21 @@ create type created as (n int, call int, item int, run text, cached boolean, fre
 create function answer(
   env text, moment timestamptz, items new_run[], out made created[], out fresh new_run[]
 ) language plpgsql as $$
+declare
+  is_plain boolean;
 begin
+  -- Nearly always each item makes its run, and one look at its request key shows it.
+  select coalesce(bool_and(i.idempotency_key is null and i.retried is not true and q.run_id is null)
+      and count(*) = count(distinct coalesce(i.request_key, i.run) collate "C"), true),
+    array_agg(row(i.n, i.call, i.item, i.run, false, true)::created)
+  into is_plain, made
+  from unnest(items) i
+  left join lateral (
+    select r.run_id from outlast.request r where r.environment_id = env and r.key = i.request_key limit 1) q on true;
+  if is_plain then
+    fresh := items;
+    return;
+  end if;
     with wanted as (
       select i, i.n, i.call, i.item, i.run,
         coalesce(x.id, q.run_id) as repeated, k.run_id as held,
@@ -40,21 +54,35 @@ begin
     into made, fresh from decided;
 end $$;
 
+create function starts_at(moment timestamptz, item new_run) returns timestamptz language sql stable as $$
+  select greatest(moment, coalesce(
+    to_timestamp(item.delay_until), moment + make_interval(secs => item.delay), moment)) $$;
+
 create function create_runs(env text, moment timestamptz, floor double precision, items new_run[])
 returns void language plpgsql as $$
 declare
   grouped bigint[];
+  are_grouped boolean;
+  are_tagged boolean;
+  are_keyed boolean;
+  are_debounced boolean;
+  are_delayed boolean;
 begin
   if coalesce(cardinality(items), 0) = 0 then return; end if;
+  select bool_or(fairness_group is not null), bool_or(cardinality(tags) > 0), bool_or(idempotency_key is not null),
+    bool_or(debounce_key is not null), bool_or(delay is not null or delay_until is not null)
+  into are_grouped, are_tagged, are_keyed, are_debounced, are_delayed
+  from unnest(items);
   insert into outlast.queue (environment_id, name)
-  select distinct env, i.queue from unnest(items) i
-  where i.parked is not true and (select 1 from outlast.queue q where q.environment_id = env and q.name = i.queue limit 1) is null;
+  select env, i.queue from (select distinct queue from unnest(items) where parked is not true) i
+  where (select 1 from outlast.queue q where q.environment_id = env and q.name = i.queue limit 1) is null;
   insert into outlast.lane (environment_id, queue, key, route, fairness_group)
-  select env, i.queue, coalesce(i.concurrency_key, ''), i.route, max(i.fairness_group) from unnest(items) i
+  select env, i.queue, i.key, i.route, i.name
+  from (select queue, coalesce(concurrency_key, '') as key, route, max(fairness_group) as name
+        from unnest(items) group by 1, 2, 3) i
   where (select 1 from outlast.lane l where l.environment_id = env and l.queue = i.queue
-         and l.key = coalesce(i.concurrency_key, '') and l.route = i.route limit 1) is null
-  group by i.queue, coalesce(i.concurrency_key, ''), i.route;
-  perform regroup(env, items);
+         and l.key = i.key and l.route = i.route limit 1) is null;
+  if are_grouped then perform regroup(env, items); end if;
   insert into outlast.run (
     environment_id, id, task, queue, concurrency_key, executor, payload, payload_type, payload_blob, metadata,
     tags, parent_id, root_id, depth, trigger_function, batch_id, idempotency_key, idempotency_shown,
@@ -66,14 +94,13 @@ begin
     ttl, coalesce(priority, 0), retry, max_duration, machine, version_pin, coalesce(is_test, false),
     replayed_from, schedule, trace_context, decode(seed, 'hex'), moment
   from unnest(items);
-  if exists (select from unnest(items) where cardinality(tags) > 0) then
+  if are_tagged then
     insert into outlast.tag (run_id, tag, environment_id)
     select i.run, t.tag, env from unnest(items) i cross join unnest(i.tags) as t (tag) order by i.run, t.tag
     on conflict do nothing;
   end if;
   with item as (
-    select i.*, l.id as lane_id, greatest(moment,
-        coalesce(to_timestamp(i.delay_until), moment + make_interval(secs => i.delay), moment)) as starts_at
+    select i.*, l.id as lane_id, starts_at(moment, i) as starts_at
     from unnest(items) i
     cross join lateral (
       select id from outlast.lane l where l.environment_id = env and l.queue = i.queue
@@ -103,30 +130,46 @@ begin
     update outlast.queue q set queued = q.queued + g.count
     from (select queue, sum(count)::int as count from grown group by queue) g
     where q.environment_id = env and q.name = g.queue
-  ), keyed as (
-    insert into outlast.idempotency (environment_id, task, key, run_id, expires_at)
-    select env, task, idempotency_key, run, moment + make_interval(secs => idempotency_ttl)
-    from item where idempotency_key is not null
-    on conflict (environment_id, task, key)
-      do update set run_id = excluded.run_id, expires_at = excluded.expires_at
   ), requested as (
     insert into outlast.request (environment_id, key, run_id, created_at)
     select env, request_key, run, moment from item where request_key is not null
     on conflict do nothing
-  ), debounced as (
-    insert into outlast.debounce (environment_id, task, key, run_id)
-    select env, task, debounce_key, run from item where debounce_key is not null
-    on conflict (environment_id, task, key) do update set run_id = excluded.run_id
-  ), timed as (
-    insert into outlast.timer (environment_id, due_at, kind, ref)
-    select env, starts_at, 'delay', run from item where starts_at > moment and parked is not true
-    union all
-    select env, starts_at + make_interval(secs => ttl), 'ttl', run from item where ttl > 0 and parked is not true
-    on conflict do nothing
   )
   select array_agg(back) into grouped from grown where back is not null;
-  perform space_out(env, floor, grouped);
+  if grouped is not null then perform space_out(env, floor, grouped); end if;
+  if are_keyed then
+    insert into outlast.idempotency (environment_id, task, key, run_id, expires_at)
+    select env, task, idempotency_key, run, moment + make_interval(secs => idempotency_ttl)
+    from unnest(items) where idempotency_key is not null
+    on conflict (environment_id, task, key)
+      do update set run_id = excluded.run_id, expires_at = excluded.expires_at;
+  end if;
+  if are_debounced then
+    insert into outlast.debounce (environment_id, task, key, run_id)
+    select env, task, debounce_key, run from unnest(items) where debounce_key is not null
+    on conflict (environment_id, task, key) do update set run_id = excluded.run_id;
+  end if;
+  if are_delayed then
+    insert into outlast.timer (environment_id, due_at, kind, ref)
+    select env, starts_at(moment, i), 'delay', i.run
+    from unnest(items) i where starts_at(moment, i) > moment and i.parked is not true
+    union all
+    select env, starts_at(moment, i) + make_interval(secs => i.ttl), 'ttl', i.run
+    from unnest(items) i where i.ttl > 0 and starts_at(moment, i) > moment and i.parked is not true
+    on conflict do nothing;
+  end if;
 end $$;
+
+-- What may start at once has its time to do so from now on; what was claimed in the turn that made it has started.
+create function time_starts(env text, moment timestamptz, items new_run[]) returns void language sql as $$
+  insert into outlast.timer (environment_id, due_at, kind, ref)
+  select env, moment + make_interval(secs => i.ttl), 'ttl', i.run
+  from unnest(items) i
+  cross join lateral (
+    select s.status, s.attempt, s.updated_at from outlast.run_state s where s.run_id = i.run limit 1) s
+  where i.ttl > 0 and s.status = 'queued' and s.attempt = 0 and s.updated_at = moment
+  on conflict do nothing
+$$;
 
 create function turn_triggers(
   env text, moment timestamptz, floor double precision, pins boolean, calls new_call[], runs new_run[]
@@ -139,29 +182,41 @@ declare
   asked new_run[];
   late new_run[];
   spent int[];
+  have_spent boolean;
+  are_debounced boolean;
 begin
   -- A call holds while its caller owns the run; one that has its entry already only hears of it again.
   if cardinality(calls) > 0 then
-  select array_agg(c) into good
-  from unnest(calls) c join outlast.run_state s on s.run_id = c.run
-  where s.token = c.token and s.status in ('dequeued', 'executing', 'waiting')
-    and not exists (select from outlast.entry e where e.run_id = c.run and e.key = c.key);
+    select array_agg(c) into good
+    from unnest(calls) c join outlast.run_state s on s.run_id = c.run
+    where s.token = c.token and s.status in ('dequeued', 'executing', 'waiting')
+      and not exists (select from outlast.entry e where e.run_id = c.run and e.key = c.key);
+    select array_agg(r order by r.n) into asked from unnest(runs) r
+    where r.call is null or r.call = any (select n from unnest(good));
+  else
+    asked := runs;
   end if;
-  select array_agg(r order by r.n) into asked from unnest(runs) r
-  where r.call is null or r.call = any (select n from unnest(good));
-  if exists (select from unnest(asked) r where r.spend is not null) then
+  select coalesce(bool_or(spend is not null), false), coalesce(bool_or(debounce_key is not null), false)
+  into have_spent, are_debounced from unnest(asked);
+  if have_spent then
     select s.good, s.late, s.spent into asked, late, spent from spend(env, asked) s;
   end if;
   select a.made, a.fresh into made, fresh from answer(env, moment, asked) a;
-  if exists (select from unnest(late) l join unnest(fresh) f on f.n = l.n) then
+  if have_spent and exists (select from unnest(late) l join unnest(fresh) f on f.n = l.n) then
     spent := spent || array(select n from unnest(late));
     select a.made, a.fresh into made, fresh from answer(env, moment, (
       select array_agg(r order by r.n) from unnest(asked) r where r.n <> all (spent))) a;
   end if;
-  return query select 'created', n, null::text, 0::bigint, null::text, 'spent' from unnest(spent) n;
-  select d.answers, d.leaders, d.pushed into made, fresh, pushed from debounce(env, made, fresh) d;
+  if have_spent then
+    return query select 'created', n, null::text, 0::bigint, null::text, 'spent' from unnest(spent) n;
+  end if;
+  if are_debounced then
+    select d.answers, d.leaders, d.pushed into made, fresh, pushed from debounce(env, made, fresh) d;
+  end if;
   perform create_runs(env, moment, floor, fresh);
-  perform push_back(env, moment, pushed);
+  if are_debounced then
+    perform push_back(env, moment, pushed);
+  end if;
   return query
     select 'created', m.n, m.run, 0::bigint, null::text, m.cached::text
     from unnest(made) m where m.call is null;

@@ -5,7 +5,7 @@ create function take(env text, moment timestamptz, picks pick[]) returns setof t
 begin
   return query
   with gone as (
-    delete from outlast.ready r where r.ctid = any (ready_rows(array(select run from unnest(picks))))
+    delete from outlast.ready r where r.ctid = any (array(select spot from unnest(picks)))
   ), claimed as (
     update outlast.run_state s
     set status = 'dequeued', token = s.token + 1, attempt = s.attempt + p.fresh::int,
@@ -45,11 +45,14 @@ returns setof told language plpgsql as $$
 declare
   picks pick[];
 begin
+  if not exists (select from outlast.ready r where r.home = any (sessions) and r.home_until > moment) then
+    return;
+  end if;
   with warm as materialized (  -- few rows by their own index, before any lane is looked at
-    select * from outlast.ready r where r.home = any (sessions) and r.home_until > moment
+    select r.ctid as spot, r.* from outlast.ready r where r.home = any (sessions) and r.home_until > moment
     order by r.at limit 500
   ), candidate as (
-    select r.run_id, r.home, r.lane_id, r.rank, r.at, r.fresh, l.vtime, q.concurrency_limit,
+    select r.run_id, r.spot, r.home, r.lane_id, r.rank, r.at, r.fresh, l.vtime, q.concurrency_limit,
       least(q.total_limit, base) as total_limit,
       q.running as queue_running, b.busy,
       row_number() over (partition by l.queue, l.key order by r.at, r.run_id) as k,
@@ -62,7 +65,7 @@ begin
       select sum(s.running) as busy from outlast.lane s
       where s.environment_id = env and s.queue = l.queue and s.key = l.key) b
   )
-  select array_agg(row(run_id, home, home, lane_id, rank, at, fresh, vtime + k, vtime + k)::pick) into picks
+  select array_agg(row(run_id, spot, home, home, lane_id, rank, at, fresh, vtime + k, vtime + k)::pick) into picks
   from (
     select * from candidate
     where (concurrency_limit is null or busy + k <= concurrency_limit)
@@ -73,6 +76,28 @@ begin
   end if;
 end $$;
 
+-- A lane that nobody competes with needs no shares: its next runs in their order. Null: the whole of `claim_pool`
+-- decides.
+create function picks_alone(env text, moment timestamptz, most int, heads head[], slots text[]) returns pick[]
+language plpgsql as $$
+declare
+  alone head := heads[1];
+begin
+  if cardinality(heads) > 1 or alone.rate_interval is not null or alone.fairness_group is not null then
+    return null;
+  end if;
+  most := least(most, alone.queue_room, alone.lim - (
+    select sum(s.running)::int from outlast.lane s
+    where s.environment_id = env and s.queue = alone.queue and s.key = alone.key));
+  if most <= 0 then return null; end if;
+  return (
+    select array_agg(row(run_id, spot, slots[k], home, alone.id, rank, at, fresh, alone.vtime + k, alone.vtime + k)::pick)
+    from (
+      select r.ctid as spot, r.*, row_number() over (order by r.rank, r.at, r.run_id) as k from outlast.ready r
+      where r.lane_id = alone.id and (r.home is null or r.home_until <= moment)
+      order by r.rank, r.at, r.run_id limit most) r);
+end $$;
+
 -- One pool of equal slots (sessions of one version, one kind of executor), for the routes it serves. Only the
 -- lanes with the lowest virtual times can be served, so as many as there are slots are looked at. `base`: what one
 -- queue may use of the environment's limit; the burst is for several. `only_queue`: of this queue alone.
@@ -80,6 +105,7 @@ create function claim_pool(env text, moment timestamptz, room int, base int, rou
 returns setof told language plpgsql as $$
 declare
   most int := least(room, cardinality(slots));
+  heads head[];
   picks pick[];
   full_lanes bigint[];
   was_cut boolean;
@@ -87,10 +113,10 @@ declare
   is_grouped boolean;
 begin
   if coalesce(most, 0) <= 0 then return; end if;
-  with head as (
-    select l.*, q.concurrency_limit as lim, least(q.total_limit, base) - q.running as queue_room,
-      q.rate_interval, q.rate_burst, q.rate_per_key,
-      count(*) over (partition by l.queue, coalesce(l.fairness_group, l.id::text)) as siblings
+  heads := array(
+    select row(l.id, l.queue, l.key, l.vtime, l.running, l.fairness_group, q.concurrency_limit,
+      least(q.total_limit, base) - q.running, q.rate_interval, q.rate_burst, q.rate_per_key,
+      count(*) over (partition by l.queue, coalesce(l.fairness_group, l.id::text)))::head
     from outlast.queue q
     cross join unnest(routes) as r (route)
     cross join lateral (
@@ -102,11 +128,17 @@ begin
       order by l.vtime limit most) l
     where q.environment_id = env and (only_queue is null or q.name = only_queue)
       and q.queued > 0 and not q.paused and q.running < least(q.total_limit, base)
-    order by l.vtime, l.running limit most
-  ), measured as (
+    order by l.vtime, l.running limit most);
+  if cardinality(heads) = 0 then return; end if;
+  picks := picks_alone(env, moment, most, heads, slots);
+  if picks is not null then
+    return query select * from take(env, moment, picks);
+    return;
+  end if;
+  with measured as (
     select h.*, least(most, ceil(2.0 * most / (siblings * sum(1.0 / siblings) over ()))) as share,
       h.lim - b.busy as lane_room, rate_room(moment, h.rate_interval, h.rate_burst, p.arrival) as rate_room
-    from head h
+    from unnest(heads) h
     cross join lateral (
       select sum(s.running)::int as busy from outlast.lane s
       where s.environment_id = env and s.queue = h.queue and s.key = h.key) b
@@ -116,11 +148,11 @@ begin
         and p.key = case when h.rate_per_key then h.key else '' end limit 1) p on true
   ), candidate as (
     select m.id, m.queue, m.key, m.vtime, m.running, m.lane_room, m.queue_room, m.share, m.siblings, m.fairness_group,
-      m.rate_room, m.rate_per_key, r.run_id, r.rank, r.at, r.fresh, r.home,
+      m.rate_room, m.rate_per_key, r.run_id, r.spot, r.rank, r.at, r.fresh, r.home,
       row_number() over (partition by m.queue, m.key order by r.rank, r.at, r.run_id) as k,
       count(*) over (partition by m.id) as ready_found
     from measured m cross join lateral (
-      select * from outlast.ready r
+      select r.ctid as spot, r.* from outlast.ready r
       where r.lane_id = m.id and (r.home is null or r.home_until <= moment)
       order by r.rank, r.at, r.run_id limit least(m.share, greatest(coalesce(m.lane_room, most), 0))) r
   ), allowed as (
@@ -143,7 +175,7 @@ begin
     where n <= most
   )
   select
-    (select array_agg(row(run_id, slots[n], home, id, rank, at, fresh, tag, place)::pick) from placed),
+    (select array_agg(row(run_id, spot, slots[n], home, id, rank, at, fresh, tag, place)::pick) from placed),
     (select array_agg(id) from measured m where lane_room <= 0 or (
       m.rate_room = 0 and m.rate_per_key and not exists (select from placed p where p.id = m.id))),
     (select coalesce(bool_or(ready_found >= share and share < most), false) from candidate),

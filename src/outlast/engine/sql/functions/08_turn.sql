@@ -8,8 +8,10 @@ declare
   moment timestamptz;
   place outlast.environment;
   floor double precision;
-  room int;
-  has_canceled boolean := false;
+  running int;
+  queued int;
+  has_canceled boolean;
+  triggered new_run[];
   -- What few turns hold; each kind is an array in `others`.
   resumes json := others -> 'resumes';
   frees json := others -> 'frees';
@@ -99,26 +101,34 @@ begin
       array(select i::new_waitpoint from json_populate_recordset(null::new_waitpoint, waitpoints) i));
   end if;
   if runs is not null or calls is not null then
+    triggered := array(select i::new_run from json_populate_recordset(null::new_run, runs) i);
     return query select * from turn_triggers(env, moment, floor, place.pins_versions,
-      array(select i::new_call from json_populate_recordset(null::new_call, calls) i),
-      array(select i::new_run from json_populate_recordset(null::new_run, runs) i));
+      array(select i::new_call from json_populate_recordset(null::new_call, calls) i), triggered);
+    return next row('moment', 0, null, 0, null, extract(epoch from moment))::told;
   end if;
+  select coalesce(sum(q.running) filter (where q.name <> cancel_queue()), 0), coalesce(sum(q.queued), 0),
+    coalesce(bool_or(q.name = cancel_queue() and q.queued > 0), false)
+  into running, queued, has_canceled
+  from outlast.queue q where q.environment_id = env;
   -- No pause and no limit holds back canceled runs that want to tell their code. While some of them go, the others
   -- wait for the next turn, which knows the slots that are left.
-  if exists (select from outlast.queue where environment_id = env and name = cancel_queue() and queued > 0) then
-    return query select * from turn_claims(env, moment, 500, 500, pools, homes, cancel_queue());
+  if has_canceled then
+    return query select * from turn_claims(env, moment, 500, 500, queued, pools, homes, cancel_queue());
     has_canceled := found;
   end if;
   if has_canceled then
-    return query select 'more', 0, null::text, 0::bigint, null::text, null::text;
-  elsif not place.paused then
-    room := floor(place.concurrency_limit * place.burst_factor)::int
-      - (select coalesce(sum(running), 0)::int from outlast.queue where environment_id = env and name <> cancel_queue());
-    return query select * from turn_claims(env, moment, room, place.concurrency_limit, pools, homes, null);
+    return next row('more', 0, null, 0, null, null)::told;
+  elsif queued > 0 and not place.paused then
+    return query select * from turn_claims(env, moment,
+      floor(place.concurrency_limit * place.burst_factor)::int - running, place.concurrency_limit, queued,
+      pools, homes, null);
   end if;
-
-  if runs is not null then
-    return query select 'moment', 0, null::text, 0::bigint, null::text, extract(epoch from moment)::text;
+  if queued > 0 then
+    select coalesce(sum(q.queued), 0) into queued from outlast.queue q where q.environment_id = env;
+    return next row('left', 0, null, 0, null, queued)::told;
+  end if;
+  if queued > 0 and runs is not null then
+    perform time_starts(env, moment, triggered);
   end if;
   return query
     select 'due', 0, null::text, 0::bigint, null::text, extract(epoch from min(d.at) - moment)::text
@@ -126,15 +136,14 @@ begin
       (select due_at as at from outlast.timer where environment_id = env order by due_at limit 1)
       union all  -- a warm home that does not claim in time
       (select moment + interval '2 seconds' from outlast.ready r
-       where r.home = any (homes) and r.home_until > moment limit 1)
+       where queued > 0 and r.home = any (homes) and r.home_until > moment limit 1)
     ) d having min(d.at) is not null;
-  return query
-    select 'left', 0, null::text, 0::bigint, null::text, sum(queued)::text
-    from outlast.queue where environment_id = env having sum(queued) > 0;
 end $$;
 
-create function turn_claims(env text, moment timestamptz, room int, base int, pools json, homes text[], only_queue text)
-returns setof told language plpgsql as $$
+-- `queued`: no more runs than these can be claimed.
+create function turn_claims(
+  env text, moment timestamptz, room int, base int, queued int, pools json, homes text[], only_queue text
+) returns setof told language plpgsql as $$
 declare
   pool record;
   telling told;
@@ -146,13 +155,13 @@ begin
     for telling in select * from claim_home(env, moment, room, base, (
       select array_agg(h) from unnest(homes) h where h = any (alive)), only_queue) loop
       room := room - 1;
+      queued := queued - 1;
       return next telling;
     end loop;
   end if;
-  select least(sum(queued), room) into room from outlast.queue
-  where environment_id = env and (only_queue is null or name = only_queue);
-  if coalesce(room, 0) <= 0 then return; end if;
+  room := least(room, queued);
   for pool in select * from json_to_recordset(pools) as p (routes text[], sessions text[], free int[]) loop
+    exit when room <= 0;
     -- Slots of equal sessions are dealt out in turn, so that load spreads; no more than there is work for.
     for telling in select * from claim_pool(env, moment, room, base, pool.routes, array(
       select s.id from unnest(pool.sessions, pool.free) as s (id, free)

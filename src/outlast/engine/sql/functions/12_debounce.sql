@@ -6,9 +6,6 @@ create function debounce(
   env text, made created[], fresh new_run[], out answers created[], out leaders new_run[], out pushed pushing[]
 ) language plpgsql as $$
 begin
-  answers := made;
-  leaders := fresh;
-  if not exists (select from unnest(fresh) f where f.debounce_key is not null) then return; end if;
   with item as materialized (
     select f, f.n, f.run, coalesce(d.run_id, first_value(f.run) over same) as target
     from unnest(fresh) f
