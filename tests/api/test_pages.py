@@ -220,3 +220,31 @@ async def test_pages_are_not_counted_against_the_limit_of_keys(api: Api, fresh_u
 
     assert pages == [200] * 5
     assert calls == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "reason"),
+    [
+        ("max_attempts", "inf", "max attempts is a number"),
+        ("delay", "soon", "delay is a duration"),
+        ("metadata", "[1]", "metadata"),
+        ("metadata", "{", "the metadata is not JSON"),
+        ("tags", "x" * 200, "tag"),
+        ("queue", "nowhere", "queue"),
+        ("version", "nothing", "version"),
+    ],
+)
+async def test_an_option_that_is_wrong_is_told_beside_the_form(
+    reader: Reader, field: str, typed: str, reason: str
+) -> None:
+    proof = _PROOF.search(await reader.read("test/hello"))
+    assert proof is not None
+    form = {"csrf": proof[1], "form": "json", "payload": '{"n": 1}', field: typed}
+
+    reply = await reader.client.post(f"{reader.base}test/hello", data=form)
+
+    assert reply.status_code == 422
+    problem = re.search(r'role="alert">([^<]*)<', reply.text)
+    assert problem is not None
+    assert reason in problem[1]
+    assert "{&#34;n&#34;: 1}" in reply.text

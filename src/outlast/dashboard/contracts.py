@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from outlast.dashboard.words import is_json
 
 Schema = dict[str, JsonValue]
-Control = Literal["text", "long", "number", "boolean", "choice", "date", "datetime-local", "json"]
+Control = Literal["text", "long", "number", "boolean", "choice", "date", "json"]
 
 _DEEPEST = 3
 _MOST_FIELDS = 100
@@ -103,7 +103,7 @@ def spread(shown: Sequence[Field], payload: JsonValue) -> dict[str, str]:
         if value is None:
             continue
         if field.is_text and isinstance(value, str):
-            found[field.key] = value[:16] if field.control == "datetime-local" else value
+            found[field.key] = value
         else:
             found[field.key] = json.dumps(value, ensure_ascii=False)
     return found

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 
 from outlast.client import runs, tasks, triggers
@@ -169,9 +170,12 @@ def _number(name: str, text: str) -> float | None:
     if not text.strip():
         return None
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise Mistyped(f"{name.replace('_', ' ')} is a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise Mistyped(f"{name.replace('_', ' ')} is a number")
+    return number
 
 
 ROUTES = (
