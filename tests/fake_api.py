@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from outlast.client import clients
 from outlast.protocol.triggers import Trigger, Triggered
 
 
@@ -100,6 +101,7 @@ def running_fake() -> Iterator[FakeServer]:
     try:
         yield fake
     finally:
+        clients._close_blocking()  # they keep a connection to every server there was
         http.shutdown()
         http.server_close()
         thread.join(5)

@@ -297,10 +297,22 @@ class Fleet:
         return now
 
     async def rescued_after(self, moment: datetime) -> float:
-        """Return seconds from a moment to the first rescue."""
-        [row] = await self.sql("select min(at) from outlast.event where kind = 'rescued'")
+        """Return seconds from a moment to the first rescue after it."""
+        [row] = await self.sql(
+            "select min(at) from outlast.event where kind = 'rescued' and at > $1", moment
+        )
         seconds: float = (row[0] - moment).total_seconds()
         return seconds
+
+    async def socket_closed(self, seconds: float = 20) -> datetime:
+        """Wait until a worker is given up; return when its socket was seen to close."""
+        deadline = time.monotonic() + seconds
+        given_up = "select closed_at from outlast.session where lost_at is not null"
+        while not (rows := await self.sql(given_up)):
+            assert time.monotonic() < deadline, self.logs()
+            await asyncio.sleep(0.05)
+        closed: datetime = rows[0]["closed_at"]
+        return closed
 
     async def longest_pause_after(self, moment: datetime) -> float:
         """Return the most seconds that went by between two recorded steps, the later one after."""

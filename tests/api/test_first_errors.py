@@ -159,7 +159,7 @@ async def never_awaited(place: Place) -> str:
 
 
 async def no_folder(place: Place) -> str:
-    said, _ = await place.found("", dirs="jobs")
+    [said] = await place.found("", dirs="jobs")
     return said.removeprefix("jobs: ")
 
 
@@ -190,6 +190,12 @@ async def taken_by_server(place: Place) -> str:
     wanted = ServerSettings(database_url="", encryption_keys=(), port=place.taken_port())
     with pytest.raises(SettingsError) as raised:
         bind(wanted)
+    return str(raised.value)
+
+
+async def no_database(place: Place) -> str:
+    with pytest.raises(SettingsError) as raised:
+        ServerSettings.from_environment({})
     return str(raised.value)
 
 
@@ -245,6 +251,7 @@ PROVOKED: dict[str, tuple[Provoke, str]] = {
     "task '…' is declared in …, outside of …": (task_elsewhere, "add its folder to `dirs`"),
     "…/….py:…: ModuleNotFoundError": (broken_file, "No module named 'pandaz'"),
     "port … is taken; this is …": (taken_in_dev, "this is"),
+    "OUTLAST_… is not set": (no_database, "begin with `outlast dev`"),
     "cannot listen on …": (taken_by_server, "choose another OUTLAST_PORT"),
     "outlast dev already runs in …": (second_dev, "end it first"),
     "this command needs the … extra": (lean, 'pip install "outlast[dev]"'),

@@ -54,13 +54,13 @@ async def test_a_worker_killed_leaves_no_executor_and_another_goes_on(town: Flee
     worker = await town.worker()
     runs = await in_the_middle(town)
 
-    killed = await town.moment()
     worker.kill()
     await until(lambda: not town.executors(), seconds=1.0, what="executors outlived their worker")
     await town.worker()
+    closed = await town.socket_closed()
 
     await town.assert_whole(runs, seconds=120)
-    assert await town.rescued_after(killed) < 7
+    assert await town.rescued_after(closed) < 7
 
 
 async def test_a_server_killed_is_replaced_by_the_other(town: Fleet) -> None:

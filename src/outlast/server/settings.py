@@ -14,6 +14,15 @@ from outlast.server.rates import Rate
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 DEFAULT_PORT = 8710
+_HOW_TO_SET = {
+    "OUTLAST_DATABASE_URL": (
+        "set it to postgresql://user:password@host/name, or begin with `outlast dev`, which brings "
+        "its own PostgreSQL"
+    ),
+    "OUTLAST_ENCRYPTION_KEYS": (
+        "make a key once with `openssl rand -base64 32`, and keep it as long as the database"
+    ),
+}
 
 
 class SettingsError(ValueError):
@@ -118,7 +127,8 @@ def _rate(text: str) -> Rate | None:
 
 def _required(environ: Mapping[str, str], name: str) -> str:
     if not (text := environ.get(name, "").strip()):
-        raise SettingsError(f"{name} is not set")
+        how = _HOW_TO_SET.get(name, "set it")
+        raise SettingsError(f"{name} is not set; {how}")
     return text
 
 

@@ -75,6 +75,9 @@ def import_tasks(root: Path, dirs: Sequence[str]) -> Discovered:
         if (took := time.monotonic() - started) > SLOW_IMPORT:
             warnings.append(f"importing {module.name} took {took:.1f} s: every executor pays that")
     warnings += _warnings(registry, root, files, dirs)
+    if not (registry.tasks or errors):
+        places = ", ".join(dirs)
+        warnings.append(f"no task is declared in {places}; put @task(id) on a function there")
     return Discovered(registry, root, tuple(sorted(files)), tuple(errors), tuple(warnings))
 
 
@@ -220,8 +223,6 @@ def _warnings(
                 f"task {task.id!r} is wrapped by another decorator, which the worker does not see; "
                 "put @task on top"
             )
-    if not found.tasks:
-        yield f"no task is declared in {places}; put @task(id) on a function there"
 
 
 def _once(made: TaskManifest) -> TaskManifest:
