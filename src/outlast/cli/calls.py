@@ -1,5 +1,6 @@
 """One call of the API from the terminal."""
 
+import atexit
 from functools import cache
 from typing import TypeVar
 
@@ -18,4 +19,6 @@ def call(found: Connection, request: Request[T]) -> T:
 
 @cache
 def _transport(found: Connection) -> SyncTransport:
-    return SyncTransport(Settings(found.api_urls[0], found.secret_key))
+    transport = SyncTransport(Settings(found.api_urls[0], found.secret_key))
+    atexit.register(transport.close)
+    return transport
