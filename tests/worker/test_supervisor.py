@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fake_server import FakeServer, claim
@@ -18,7 +19,8 @@ from outlast.protocol.triggers import Refusal
 from outlast.worker import events
 from outlast.worker.findings import Findings, Problem
 from outlast.worker.link import RefusedError
-from outlast.worker.supervisor import NoTasksError
+from outlast.worker.settings import WorkerSettings
+from outlast.worker.supervisor import NoTasksError, Worker
 from polling import until
 from worker_rig import STUB, Rig, alive, capacity_is, manifest
 
@@ -34,6 +36,40 @@ async def rig(server: FakeServer, tmp_path: Path) -> AsyncIterator[Rig]:
     rig = Rig(server, tmp_path)
     async with rig.running():
         yield rig
+
+
+async def test_executors_start_before_there_is_a_server(server: FakeServer, tmp_path: Path) -> None:
+    rig = Rig(server, tmp_path)
+    opened: asyncio.Future[WorkerSettings] = asyncio.get_running_loop().create_future()
+    (tmp_path / "broken").touch()  # an executor notes nothing before it has a claim: watch it end
+    nowhere = msgspec.structs.replace(rig.settings, api_urls=("http://127.0.0.1:1",))
+    rig.worker = Worker(nowhere, on_event=rig.events.append, discover=rig.discover, opened=opened)
+    job = asyncio.create_task(rig.worker.run(rig.stop))
+    await until(lambda: rig.told(events.ExecutorDied))
+    assert not server.hellos
+    (tmp_path / "broken").unlink()
+
+    opened.set_result(rig.settings)
+
+    await until(lambda: rig.told(events.Ready))
+    assert not rig.told(events.Disconnected)
+    rig.stop.set()
+    await job
+
+
+async def test_a_worker_that_stops_before_there_is_a_server_leaves_nothing(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    rig = Rig(server, tmp_path)
+    opened: asyncio.Future[WorkerSettings] = asyncio.get_running_loop().create_future()
+    rig.worker = Worker(
+        rig.settings, on_event=rig.events.append, discover=rig.discover, opened=opened
+    )
+    rig.stop.set()
+
+    await rig.worker.run(rig.stop)
+
+    assert not server.hellos
 
 
 async def test_unacknowledged_frames_are_sent_again_after_a_reconnect(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""The server side of `outlast dev`: database, engine, API and pages in this process."""
+"""The server side of `outlast dev`: engine, API and pages in this process."""
 
 import contextlib
 import os
@@ -26,13 +26,12 @@ _DEVELOPER = "developer"
 
 @asynccontextmanager
 async def backend(
-    root: Path, folder: Folder, *, host: str, port: int, database_url: str | None
+    root: Path, folder: Folder, *, host: str, port: int, database_url: str
 ) -> AsyncIterator[Address]:
     """Serve the project's API for the length of the block; `dev.json` says where meanwhile."""
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(_database(folder, database_url))
         settings = ServerSettings(
-            database_url=url,
+            database_url=database_url,
             encryption_keys=_encryption_keys() or (folder.encryption_key(),),
             host=host,
             port=port,
@@ -73,19 +72,6 @@ async def _login_link(engine: Engine, address: Address) -> str:
     with contextlib.suppress(Conflict):
         await engine.users.add(_DEVELOPER, Role.ADMIN)
     return f"{address.dashboard_url}login/{await engine.users.make_link(_DEVELOPER)}"
-
-
-@asynccontextmanager
-async def _database(folder: Folder, given: str | None) -> AsyncIterator[str]:
-    if given:
-        yield given
-        return
-    from outlast.engine.embedded import embedded
-
-    async with AsyncExitStack() as stack:
-        with progress("starting PostgreSQL"):
-            url = await stack.enter_async_context(embedded(folder.path))
-        yield url
 
 
 def _encryption_keys() -> tuple[str, ...]:

@@ -1,13 +1,15 @@
-"""What `outlast dev` starts, in order: database, engine, server, worker. Ends in reverse."""
+"""What `outlast dev` starts, all at once: database, server, worker. Ends in reverse."""
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from outlast.cli import debugger
+from outlast.cli.database import database
 from outlast.cli.folder import Address, Folder
 from outlast.cli.narrator import Narrator
 from outlast.cli.signals import stop_signals
@@ -59,37 +61,71 @@ def _runner() -> "asyncio.Runner":
 async def _run(options: Options, folder: Folder) -> None:
     kill = asyncio.Event()
     with stop_signals(f"stopping: runs have {DRAIN:g} s; again to kill …", kill=kill) as stop:
-        # The tasks are imported in a process of their own while this one imports the server.
-        first = asyncio.create_task(find(_worker_settings(options, _UNKNOWN)), name="discovery")
+        # What takes long happens at once: this process imports the server while the database, the
+        # discovery of the tasks and the executors start in processes of their own.
+        kept = replace(_UNKNOWN, secret_key=folder.identity().secret_key)
+        first = asyncio.create_task(find(_worker_settings(options, kept)), name="discovery")
+        opened: asyncio.Future[WorkerSettings] = asyncio.get_running_loop().create_future()
+        begun: list[asyncio.Task[Any]] = [first]
+        if kept.secret_key:  # else nothing starts that has to be kept from seeing it
+            early = _work(options, kept, _with_first(first), stop, kill, opened)
+            begun.append(asyncio.create_task(early, name="worker"))
+        try:
+            async with _server(options, folder) as address:
+                if address.secret_key == kept.secret_key:
+                    opened.set_result(_worker_settings(options, address))
+                    await begun[-1]
+                else:
+                    await _ended(*begun[1:])
+                    await _work(options, address, _with_first(first), stop, kill)
+        finally:
+            await _ended(*begun)
+
+
+@asynccontextmanager
+async def _server(options: Options, folder: Folder) -> AsyncIterator[Address]:
+    async with AsyncExitStack() as stack:
+        starting = asyncio.create_task(
+            stack.enter_async_context(database(folder, options.database_url)), name="database"
+        )
         try:
             await asyncio.sleep(0)
-            from outlast.cli.backend import backend
-
-            async with backend(
-                options.root,
-                folder,
-                host=options.host,
-                port=options.port,
-                database_url=options.database_url,
-            ) as address:
-                await _work(options, address, first, stop, kill)
+            serve = await asyncio.to_thread(_backend)
+            url = await starting
         finally:
-            first.cancel()
-            await asyncio.gather(first, return_exceptions=True)
+            await _ended(starting)
+        address = await stack.enter_async_context(
+            serve(options.root, folder, host=options.host, port=options.port, database_url=url)
+        )
+        yield address
+
+
+def _backend() -> Callable[..., AbstractAsyncContextManager[Address]]:
+    from outlast.cli.backend import backend
+
+    return backend
+
+
+async def _ended(*tasks: "asyncio.Task[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _work(
     options: Options,
     address: Address,
-    first: "asyncio.Task[Findings]",
+    discover: Callable[[WorkerSettings], Awaitable[Findings]],
     stop: asyncio.Event,
     kill: asyncio.Event,
+    opened: "asyncio.Future[WorkerSettings] | None" = None,
 ) -> None:
     """Run a worker that follows the code until `stop`."""
     settings = _worker_settings(options, address)
     narrator = Narrator()
-    discover = narrator.hearing(_with_first(first))
-    worker = Worker(settings, on_event=narrator.show, discover=discover)
+    worker = Worker(
+        settings, on_event=narrator.show, discover=narrator.hearing(discover), opened=opened
+    )
     changed = asyncio.Event()
 
     def note(files: frozenset[Path]) -> None:
@@ -120,7 +156,7 @@ def _with_first(
     begun = [first]
 
     async def discover(settings: WorkerSettings) -> Findings:
-        return await begun.pop() if begun else await find(settings)
+        return await asyncio.shield(begun.pop()) if begun else await find(settings)
 
     return discover
 

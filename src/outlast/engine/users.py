@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import secrets
 from datetime import datetime
+from functools import cache
 
 import argon2
 import msgspec
@@ -24,8 +25,6 @@ _MAX_NAME_CHARS = 200
 _SECRET_BYTES = 32
 
 _hasher = argon2.PasswordHasher()
-_NOBODY = _hasher.hash(secrets.token_hex())
-"""What is checked when there is no such account, so that the time taken does not tell."""
 
 
 class User(msgspec.Struct, frozen=True):
@@ -116,7 +115,8 @@ class Users:
         found = await self._database.fetch_one(
             _Password, USERS.find_password, name=name[:_MAX_NAME_CHARS].replace("\0", "")
         )
-        stored = _NOBODY if found is None else found.password
+        nobody = await asyncio.to_thread(_nobody)
+        stored = nobody if found is None else found.password
         fits = await asyncio.to_thread(_fits, stored, password)
         if found is None or found.closed:
             return None
@@ -191,6 +191,15 @@ async def _hashed(password: str | None) -> str | None:
             f"a password has {MIN_PASSWORD_CHARS} characters or more", param="password"
         )
     return await asyncio.to_thread(_hasher.hash, password)
+
+
+@cache
+def _nobody() -> str:
+    """Return what is checked when there is no such account: the time taken must not tell.
+
+    Made at the first log-in of anybody, for making it takes as long as the start of all the rest.
+    """
+    return _hasher.hash(secrets.token_hex())
 
 
 def _fits(stored: str, password: str) -> bool:

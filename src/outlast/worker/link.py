@@ -108,8 +108,7 @@ class Link:
         peer: Peer,
         clock: Callable[[], float] = boot_seconds,
     ) -> None:
-        self._urls = tuple(urls)
-        self._headers = {"Authorization": f"Bearer {secret_key}"}
+        self.aim(urls, secret_key)
         self._peer = peer
         self._clock = clock
         self._lease = Lease(clock)
@@ -122,6 +121,11 @@ class Link:
         self._listed: str | None = None  # digest of the list that the server has
         self._closing = False
         self.outbox = Outbox()
+
+    def aim(self, urls: Sequence[str], secret_key: str) -> None:
+        """Say where the servers are."""
+        self._urls = tuple(urls)
+        self._headers = {"Authorization": f"Bearer {secret_key}"}
 
     # Sending
 

@@ -32,6 +32,7 @@ class Session:
         *,
         on_event: Callable[[WorkerEvent], None],
         clock: Callable[[], float] = boot_seconds,
+        opened: "asyncio.Future[WorkerSettings] | None" = None,
     ) -> None:
         self.id = new_id("session", time.time_ns() // 1_000_000)
         self.manifest = manifest
@@ -39,6 +40,7 @@ class Session:
         self.lost = 0
         """Runs that were here when the session ended."""
         self._settings = settings
+        self._opened = opened
         self._on_event = on_event
         self._draining = False
         self._welcome: tuple[Welcome, str] | None = None
@@ -76,6 +78,9 @@ class Session:
         tending = asyncio.create_task(self._tend(), name="tend")
         try:
             self._pool.start()
+            if self._opened is not None:  # the server starts beside the executors
+                found = await asyncio.shield(self._opened)
+                self._link.aim(found.api_urls, found.secret_key)
             await self._link.run()
         finally:
             tending.cancel()

@@ -41,8 +41,10 @@ class _Version:
         settings: WorkerSettings,
         manifest: Manifest,
         on_event: Callable[[WorkerEvent], None],
+        opened: "asyncio.Future[WorkerSettings] | None",
     ) -> None:
         self.manifest = manifest
+        self._opened = opened
         self._settings = settings
         self._on_event = on_event
         self._leaving = False
@@ -75,11 +77,14 @@ class _Version:
             self.session = self._open()
 
     def _open(self) -> Session:
-        return Session(self._settings, self.manifest, on_event=self._on_event)
+        return Session(self._settings, self.manifest, on_event=self._on_event, opened=self._opened)
 
 
 class Worker:
-    """The supervisor of one worker."""
+    """The supervisor of one worker.
+
+    `opened` says where the server is, once there is one; executors start before.
+    """
 
     def __init__(
         self,
@@ -87,7 +92,9 @@ class Worker:
         *,
         on_event: Callable[[WorkerEvent], None],
         discover: Callable[[WorkerSettings], Awaitable[Findings]] = find,
+        opened: "asyncio.Future[WorkerSettings] | None" = None,
     ) -> None:
+        self._opened = opened
         self._settings = settings
         self._on_event = on_event
         self._discover = discover
@@ -154,7 +161,7 @@ class Worker:
             self._on_event(Rejected(findings.errors))
         if findings.manifest is None or not findings.manifest.tasks:
             return False
-        self._version = _Version(self._settings, findings.manifest, self._on_event)
+        self._version = _Version(self._settings, findings.manifest, self._on_event, self._opened)
         self._changed.set()
         return True
 
