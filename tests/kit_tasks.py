@@ -1,6 +1,7 @@
 """The tasks that the tests of `outlast.testing` play with."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from outlast import (
     metadata,
     schedules,
     step,
+    streams,
     task,
     wait,
 )
@@ -36,6 +38,7 @@ class Unwound:
 
 
 unwound = Unwound()
+orders = streams.input("orders", str)
 written: list[str] = []
 
 
@@ -81,6 +84,22 @@ async def endless() -> None:
     await wait.for_token(token)
 
 
+@task("kit-attentive")
+async def attentive() -> list[str]:
+    """Do what messages say, in a generator, until one says stop."""
+
+    async def told() -> AsyncIterator[str]:
+        try:
+            async for order in orders.listen():
+                if order == "stop":
+                    return
+                yield order
+        finally:
+            unwound.count += 1
+
+    return [order async for order in told()]
+
+
 @task("kit-timely")
 async def timely(ctx: Context) -> list[datetime]:
     """Tell the time before and after a short and a long wait."""
@@ -113,4 +132,4 @@ async def nightly(payload: ScheduledPayload) -> str:
     return "done"
 
 
-TASKS: list[Task[Any, Any]] = [mail, publish, plain, fails, endless, timely, busy, flaky]
+TASKS: list[Task[Any, Any]] = [attentive, mail, publish, plain, fails, endless, timely, busy, flaky]

@@ -4,19 +4,23 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from kit_tasks import (
+    TASKS,
     Decision,
     Post,
+    attentive,
     busy,
     endless,
     fails,
     flaky,
     mail,
     nightly,
+    orders,
     plain,
     publish,
     timely,
@@ -68,6 +72,40 @@ async def test_a_run_that_is_killed_in_the_middle_of_its_code_begins_again(env: 
     written.append("told")
 
     assert (await env.result(run)).output == "told"
+
+
+async def test_a_generator_of_a_killed_run_unwinds_neither_then_nor_when_the_loop_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Messages that were received stay received; the loop closes what is its own only."""
+
+    async def kill() -> list[str]:
+        mine = beside()
+        assert await anext(mine) == 1
+        async with Platform(tasks=TASKS) as env:
+            run = await attentive.trigger()
+            await env.until_waiting(run)
+            await orders.send(run.id, "dance")
+            await env.settle()
+            await env.kill_worker()
+            await orders.send(run.id, "stop")
+            done = (await env.result(run)).output
+            left = await attentive.trigger()
+            await env.until_waiting(left)
+        return done
+
+    closed: list[int] = []
+
+    async def beside() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            closed.append(1)
+
+    assert await asyncio.to_thread(asyncio.run, kill()) == ["dance"]
+    assert unwound.count == 1
+    assert closed == [1]
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 async def test_time_passes_for_retries_and_for_threads(env: Platform) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 from pydantic import BaseModel
@@ -14,10 +14,12 @@ from outlast import (
     Call,
     Completion,
     Context,
+    Cron,
     Queue,
     Result,
     Retry,
     RunHandle,
+    ScheduledPayload,
     Task,
     TaskRef,
     Usage,
@@ -27,14 +29,17 @@ from outlast import (
     batch,
     heartbeats,
     locals,
+    schedules,
     step,
     step_sync,
+    streams,
     task,
     tasks,
     usage,
     wait,
     wait_until,
 )
+from outlast.testing import Journal, Platform, Replayed, SyncPlatform, replay
 
 
 class Order(BaseModel):
@@ -261,3 +266,85 @@ async def hooks_inside(ctx: Context) -> None:
         await heartbeats.yield_()
     assert_type(used.cpu, timedelta)
     await canceled("hooks stay functions")
+
+
+@schedules.task(
+    "by-the-clock",
+    cron=Cron("0 9 * * *", timezone="Europe/Berlin", window="30m", catchup="all"),
+    ttl="1h",
+)
+async def by_the_clock(payload: ScheduledPayload, ctx: Context) -> int:
+    assert_type(payload.timestamp, datetime)
+    assert_type(payload.upcoming, tuple[datetime, ...])
+    return len(payload.upcoming)
+
+
+@schedules.task("at-night", cron="0 3 * * *")
+def at_night() -> None: ...
+
+
+async def scheduling() -> None:
+    assert_type(by_the_clock, Task[ScheduledPayload, int])
+    assert_type(at_night, Task[None, None])
+    made = await schedules.create(
+        by_the_clock, cron="0 9 * * *", deduplication_key="a", timezone="UTC", external_id="b"
+    )
+    assert_type(made, schedules.ScheduleBody)
+    assert_type(made.next_run, datetime | None)
+    await schedules.create("by-the-clock", cron="0 9 * * *", deduplication_key="a", catchup="none")
+    async for each in schedules.list(task="by-the-clock", external_id="b"):
+        assert_type(await schedules.deactivate(each.id), schedules.ScheduleBody)
+    assert_type(await schedules.timezones(exclude_utc=True), tuple[str, ...])
+
+
+async def tokens() -> None:
+    async for listed in wait.list_tokens(status=["WAITING", "COMPLETED"], tags="a"):
+        assert_type(listed, wait.ListedToken)
+        assert_type(await wait.retrieve_token(listed.id), wait.TokenDetail)
+        await wait.complete_token(listed.id, Receipt(text="yes"))
+
+
+orders = streams.define("orders", Order)
+answers = streams.input("answers", list[int])
+
+
+async def streaming(source: AsyncIterator[Order]) -> None:
+    assert_type(orders, streams.Stream[Order])
+    assert_type(answers, streams.InputStream[list[int]])
+    assert_type(streams.define("anything"), streams.Stream[Any])
+    await orders.append(Order(number=1), target="parent")
+    assert_type(await orders.pipe(source), int)
+    async with orders.writer(afresh=True) as writer:
+        await writer.write(Order(number=2))
+    async for order in orders.read("run_1", start=3, timeout="1m"):
+        assert_type(order, Order)
+    for order in orders.read_sync("run_1"):
+        assert_type(order, Order)
+    assert_type(await answers.wait(timeout="7d"), Result[list[int]])
+    assert_type(await answers.once(), list[int])
+    assert_type(await answers.peek(), list[int] | None)
+    async for numbers in answers.listen():
+        assert_type(numbers, list[int])
+    await answers.send("run_1", [1, 2])
+
+
+async def testing(recorded: Journal) -> None:
+    async with Platform(tasks=[both, neither]) as env:
+        assert_type(await env.run(both, Order(number=1)), Result[Receipt])
+        assert_type(await env.run(neither), Result[None])
+        run = await both.trigger(Order(number=1))
+        await env.advance(days=1)
+        await env.advance("1h30m")
+        await env.kill_worker()
+        assert_type(await env.result(run), Result[Receipt])
+        env.assert_triggered(both, count=1, payload=Order(number=1), tags="a")
+        assert_type(env.now, datetime)
+        assert_type(env.journal(run), Journal)
+    assert_type(await replay(recorded, against=both), Replayed)
+
+
+def testing_plainly() -> None:
+    with SyncPlatform(tasks=[both]) as env:
+        assert_type(env.run(both, Order(number=1)), Result[Receipt])
+        env.advance(days=1)
+        assert_type(env.result(both.trigger_sync(Order(number=1))), Result[Receipt])

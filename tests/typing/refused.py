@@ -2,7 +2,22 @@
 
 from pydantic import BaseModel
 
-from outlast import Context, Queue, Retry, TaskRef, batch, locals, step, task, tasks, wait
+from outlast import (
+    Context,
+    Cron,
+    Queue,
+    Retry,
+    TaskRef,
+    batch,
+    locals,
+    schedules,
+    step,
+    streams,
+    task,
+    tasks,
+    wait,
+)
+from outlast.testing import Platform
 
 
 class Order(BaseModel):
@@ -72,3 +87,25 @@ def returns_more() -> bool:
 db = locals.create(Order, "order")
 db.set("text")  # refused
 orders.on_failure(3)  # refused
+
+
+Cron("0 9 * * *", catchup="every")  # refused
+orders_stream = streams.define("orders", Order)
+answers = streams.input("answers", str)
+
+
+@schedules.task("by-the-clock", timezone="UTC")  # refused
+async def by_the_clock() -> None: ...
+
+
+async def clocks(env: Platform) -> None:
+    await schedules.create(orders, cron="0 9 * * *", deduplication_key="a")  # refused
+    await schedules.create("orders", cron="0 9 * * *")  # refused
+    await schedules.create("orders", cron=Cron("0 9 * * *"), deduplication_key="a")  # refused
+    await orders_stream.append("text")  # refused
+    await answers.send("run_1", 3)  # refused
+    number: int = await answers.once()  # refused
+    await wait.create_token(timout="7d")  # refused
+    await env.advance(day=1)  # refused
+    await env.run(orders, "text")  # refused
+    _ = number

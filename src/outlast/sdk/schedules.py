@@ -21,6 +21,29 @@ from outlast.sdk.errors import UsageError
 from outlast.sdk.options import unknown
 from outlast.sdk.triggerable import Triggerable
 
+__all__ = [
+    "Cron",
+    "ScheduleBody",
+    "ScheduledPayload",
+    "activate",
+    "activate_sync",
+    "create",
+    "create_sync",
+    "deactivate",
+    "deactivate_sync",
+    "delete",
+    "delete_sync",
+    "list",
+    "list_sync",
+    "retrieve",
+    "retrieve_sync",
+    "task",
+    "timezones",
+    "timezones_sync",
+    "update",
+    "update_sync",
+]
+
 PAGE: Final = 100
 _FIELDS: Final = 5
 _SLUGS: Final = {

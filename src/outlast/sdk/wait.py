@@ -6,6 +6,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from outlast.protocol import messages
 from outlast.protocol.outcomes import Outcome
+from outlast.protocol.waitpoints import ListedToken, TokenDetail
 from outlast.sdk import durations, idempotency, waitpoints
 from outlast.sdk.blocking import check_blocking
 from outlast.sdk.calls import Call
@@ -28,6 +29,9 @@ from outlast.sdk.waitpoints import (
 )
 
 __all__ = [
+    "ListedToken",
+    "TokenDetail",
+    "WaitpointToken",
     "complete_token",
     "complete_token_sync",
     "create_token",

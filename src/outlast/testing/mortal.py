@@ -6,11 +6,12 @@ import ctypes
 import sys
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, cast
 
 from outlast.protocol.messages import Claim
+from outlast.sdk import runtime
 from outlast.sdk.task import Task
 from outlast.worker import scopes
 from outlast.worker.async_run import AsyncRun
@@ -158,11 +159,27 @@ def mortality(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     loop.set_task_factory(cast("Any", factory))
     scopes.install(loop)
     scopes.keep_order()
+    _leave_generators(loop)
     try:
         yield
     finally:
         loop.set_task_factory(before)
         asyncio.as_completed = order
+
+
+def _leave_generators(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep the loop from closing the generators of runs when it ends: that would unwind them."""
+    remember = sys.get_asyncgen_hooks().firstiter
+    if remember is None:
+        return
+
+    def begin(generator: AsyncGenerator[Any, Any]) -> None:
+        if not isinstance(runtime.current(), MortalRun):
+            remember(generator)
+
+    sys.set_asyncgen_hooks(firstiter=begin)  # of this round of the loop
+    with contextlib.suppress(AttributeError):  # a loop of another make closes them
+        setattr(loop, "_asyncgen_firstiter_hook", begin)  # noqa: B010 - of its later rounds
 
 
 def _stack(coro: object) -> Iterator[FrameType]:

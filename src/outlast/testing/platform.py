@@ -121,7 +121,8 @@ class Platform(Inspection):
         while self.status(run) not in FINAL:
             due = await self._up.probe.next_due(timers_only=True)
             if due is None or due > latest:
-                raise NeverEndsError(await self._standing(run, f"until {due or 'for ever'}"))
+                till = f"until {due}" if due else "and time alone does not bring it"
+                raise NeverEndsError(await self._standing(run, till))
             await self._go(due)
         try:
             output: Out = await handle.result()
