@@ -125,8 +125,8 @@ def _place(path: Path) -> str:
 
 def _outermost(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield functions and methods that are inside of no other one, and no tasks."""
-    owners = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
-    for node in (each for owner in owners for each in owner.body):
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for node in [*tree.body, *(each for owner in classes for each in owner.body)]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             marks = [ast.unparse(each) for each in node.decorator_list]
             if not any(mark.startswith(("task(", "schedules.task(")) for mark in marks):
