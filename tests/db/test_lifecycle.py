@@ -243,6 +243,26 @@ async def test_a_lost_worker_gives_its_runs_to_another_on_the_same_attempt(
     again.complete()
 
 
+async def test_a_run_that_is_handed_back_again_and_again_is_no_suspect(
+    place: Platform, engine: Engine
+) -> None:
+    """A long run meets many deploys: a goodbye is no loss of its worker."""
+    worker = await FakeWorker.open(engine, place.environment, manifest("job"))
+    [made] = await engine.trigger(place.environment, [Trigger(task="job")])
+    for number in range(5):
+        await worker.claim(made.run_id)
+        await engine.gateway.close(worker.hello.session, goodbye=True)
+        worker = await FakeWorker.open(
+            engine, place.environment, manifest("job"), session=f"session_{number}"
+        )
+
+    run = await worker.claim(made.run_id)
+
+    [row] = await place.sql("select rescues, suspect, attempt from outlast.run_state")
+    assert (row["rescues"], row["suspect"], row["attempt"]) == (0, None, 1)
+    run.complete()
+
+
 async def test_a_stale_token_is_refused_and_told_to_drop(place: Platform, engine: Engine) -> None:
     first = await FakeWorker.open(engine, place.environment, manifest("job"))
     [made] = await engine.trigger(place.environment, [Trigger(task="job")])

@@ -15,7 +15,7 @@ from outlast import clock
 from outlast.engine.database import Database
 from outlast.engine.errors import EngineError
 from outlast.engine.queries import load
-from outlast.engine.turn import Item, Rescue
+from outlast.engine.turn import Gone, Item, Rescue
 from outlast.protocol.frames import LEASE_SECONDS
 from outlast.protocol.vitals import Vitals
 
@@ -40,6 +40,7 @@ class _LeftBehind(msgspec.Struct, frozen=True):
     run_id: str
     token: int
     environment_id: str
+    handed_back: bool
 
 
 class Beats:
@@ -120,5 +121,6 @@ class Sweep:
     async def _rescue(self) -> int:
         left = await self._database.fetch(_LeftBehind, SESSIONS.left_behind)
         for run in left:
-            self._submit(run.environment_id, Rescue(run=run.run_id, token=run.token))
+            back = Gone if run.handed_back else Rescue
+            self._submit(run.environment_id, back(run=run.run_id, token=run.token))
         return len(left)

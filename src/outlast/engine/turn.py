@@ -208,7 +208,7 @@ class Rescue(Holding, frozen=True, kw_only=True):
 
 
 class Gone(Holding, frozen=True, kw_only=True):
-    """A run that is no longer parked where it was."""
+    """A run that is no longer where it was, and nobody is to blame: parked, or handed back."""
 
 
 class GivenUp(Holding, frozen=True, kw_only=True):

@@ -22,7 +22,8 @@ update outlast.session set closed_at = clock_timestamp(), server_id = null
 where id = :session::text and server_id = :server::text and lost_at is null
 
 -- name: lose_session
-update outlast.session set lost_at = clock_timestamp() where id = :session::text and lost_at is null
+-- A goodbye closes and ends it at one moment, by which it is told from a loss.
+update outlast.session set lost_at = now(), closed_at = now() where id = :session::text and lost_at is null
 
 -- name: lose
 -- `good` seconds long this server saw the database accept heartbeats. What is older than that, nobody watched.
@@ -42,8 +43,8 @@ where s.lost_at < clock_timestamp() - interval '1 minute'
   and not exists (select from outlast.run_state r where r.session_id = s.id)
 
 -- name: left_behind
--- Runs that a lost session still holds: they are to be rescued.
-select r.run_id, r.token, s.environment_id
+-- Runs that a lost session still holds: they are to be rescued, or were handed back with a goodbye.
+select r.run_id, r.token, s.environment_id, coalesce(s.closed_at = s.lost_at, false) as handed_back
 from outlast.session s join outlast.run_state r on r.session_id = s.id
 where s.lost_at is not null
 limit 5000
