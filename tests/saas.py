@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -83,6 +83,12 @@ class Saas:
 
     async def end(self, run_id: str) -> RunState:
         return await self.until(run_id, lambda run: run.is_completed)
+
+    async def end_of_pages(self, run_id: str, count: int) -> RunState:
+        """Wait until so many pages are finished; return the run with those alone."""
+        run = await self.until(run_id, lambda run: run.pages_done >= count)
+        done = tuple(page for page in run.pages if page.status == "COMPLETED")
+        return replace(run, pages=done)
 
     def logs(self) -> str:
         return "\n".join(
