@@ -1,5 +1,6 @@
 """The example's inspector in a browser: from the click to the mail, and what breaks it."""
 
+import asyncio
 import csv
 import io
 import sys
@@ -24,6 +25,7 @@ pytestmark = [
 ]
 
 SECONDS = 60
+TEXT = "document.querySelector('%s').innerText"
 RUN = "document.querySelector('#run').dataset.run"
 
 
@@ -44,14 +46,22 @@ async def browser(saas: Saas) -> AsyncIterator[Browser]:
         yield opened
 
 
+async def forget_exports(browser: Browser) -> None:
+    """Reset the organization."""
+    await browser.call("click", "form[action='/debug/reset'] button")
+    await browser.sees("are forgotten", ".flash")
+    await browser.sees("Debug controls")
+
+
 async def sign_in(browser: Browser, user_id: str) -> None:
-    """Come in by the front door."""
+    """Come in by the front door, to an organization that has no exports of other tests."""
     await browser.call("forget")
     await browser.open("/inspector")
     await browser.call("fill", "input[name=email]", email_of(user_id))
     await browser.call("click", "button.primary")
     await browser.sees("Invoice export", "h1")
     await browser.sees("Debug controls")
+    await forget_exports(browser)
 
 
 async def export(browser: Browser) -> str:
@@ -61,13 +71,22 @@ async def export(browser: Browser) -> str:
     return str(await browser.call("evaluate", RUN))
 
 
+async def pages_shown(browser: Browser) -> set[str]:
+    """Return what the page said about its progress until the run was completed."""
+    shown = set()
+    async with asyncio.timeout(SECONDS):
+        while "completed" not in await browser.call("evaluate", TEXT % "#run-status"):
+            shown.add(await browser.call("evaluate", TEXT % "#run-pages"))
+    return shown
+
+
 async def test_an_export_from_the_click_to_the_mail(saas: Saas, browser: Browser) -> None:
     await sign_in(browser, "user_ada")
 
     run_id = await export(browser)
-    await browser.sees("page 2 of 8", "#run-pages", seconds=SECONDS)
+    await browser.sees("of 8", "#run-pages", seconds=SECONDS)
     await browser.sees("live", "#run-how")
-    await browser.sees("completed", "#run-status", seconds=SECONDS)
+    assert len(await pages_shown(browser)) > 2
 
     bar = "document.querySelector('#run-bar')"
     assert await browser.call("evaluate", f"{bar}.value === {bar}.max") is True
@@ -87,7 +106,7 @@ async def test_a_worker_is_killed_from_the_page_and_the_export_goes_on(
 ) -> None:
     await sign_in(browser, "user_cleo")
     run_id = await export(browser)
-    await browser.sees("page 2 of 9", "#run-pages", seconds=SECONDS)
+    await browser.sees("of 9", "#run-pages", seconds=SECONDS)
     before = [page.id for page in (await saas.end_of_pages(run_id, 2)).pages]
 
     await browser.call("click", "#controls .danger")
@@ -114,9 +133,7 @@ async def test_a_double_click_is_one_run_and_a_reset_allows_another(
     await browser.call("click", "#export")
     await browser.sees("today's export is this one", "#answer")
 
-    await browser.call("click", "form[action='/debug/reset'] button")
-    await browser.sees("are forgotten", ".flash")
-    await browser.sees("Debug controls")
+    await forget_exports(browser)
     await browser.call("click", "#export")
     await browser.sees("started", "#answer")
     assert await browser.call("evaluate", RUN) != first
@@ -159,11 +176,9 @@ async def test_three_lanes_run_at_once(saas: Saas, browser: Browser) -> None:
 
     await browser.sees("3 exports of each organization are queued", ".flash")
     running = "document.querySelectorAll('.lane[data-running=\"1\"]').length"
-    for _ in range(200):
-        if await browser.call("evaluate", running) == 3:
-            break
-    else:
-        raise AssertionError("the three lanes never ran together")
+    async with asyncio.timeout(SECONDS):
+        while await browser.call("evaluate", running) != 3:
+            pass
     await browser.sees_no("running", "#lanes", seconds=SECONDS)
 
 

@@ -11,7 +11,7 @@ from fleet import Fleet, fleet
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(150)]
 
-RUNS = 40
+RUNS = 500
 POINTS = ("triggers", "claims", "calls", "suspends", "ends", "results", "journal")
 
 

@@ -117,6 +117,25 @@ async def test_a_def_task_waits_in_its_process(boot: Boot, tmp_path: Path) -> No
     assert (tmp_path / "notes").read_text().split() == ["step", "finally"]
 
 
+async def test_a_def_task_inherits_no_old_connection_of_django(boot: Boot, tmp_path: Path) -> None:
+    """Whether it returns or fails: the process takes its next run with fresh ones."""
+    (tmp_path / "django").mkdir()
+    modules = {
+        "__init__": "from django import conf, db\n",
+        "conf": "class settings:\n    configured = True\n",
+        "db": "def close_old_connections():\n    open('notes', 'a').write('closed ')\n",
+    }
+    for name, source in modules.items():
+        (tmp_path / "django" / f"{name}.py").write_text(source)
+    (tmp_path / "trigger" / "site.py").write_text("import django\n")
+    server = boot("dedicated")
+
+    server.claim("child", payload="1")
+
+    assert await server.end() == 1
+    assert (tmp_path / "notes").read_text().split() == ["closed", "closed"]
+
+
 async def test_a_def_task_goes_cold_without_unwinding(boot: Boot, tmp_path: Path) -> None:
     server = boot("dedicated", sync_warm_wait=0.05)
     server.claim("parent")

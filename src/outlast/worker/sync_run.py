@@ -17,6 +17,7 @@ from outlast.sdk import runtime
 from outlast.sdk.errors import ForeignCallError, MaxDurationExceeded, RunInterrupted
 from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
+from outlast.worker.django import close_old_connections
 from outlast.worker.ending import Ending
 from outlast.worker.hands import SyncHands, play_through
 from outlast.worker.host import Host
@@ -212,11 +213,13 @@ class SyncRun(Run):
         self._user_thread = threading.get_ident()
         ending: Ending
         try:
+            close_old_connections()
             with runtime.entered(self):
                 ending = play_through(self._stage.play())
         except BaseException as error:  # noqa: BLE001 - whatever it is, it fails this run only
             ending = error
         finally:
+            close_old_connections()
             self._hands.close()
         self._loop.call_soon_threadsafe(self._returned, ending)
 
