@@ -21,6 +21,8 @@ from outlast.worker.run import Run
 from outlast.worker.slot import State
 from outlast.worker.sync_run import SyncRun
 
+_HOOK = "_asyncgen_firstiter_hook"
+
 
 class Life:
     """Of one worker: once it is over, no code of its runs goes on."""
@@ -159,27 +161,31 @@ def mortality(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     loop.set_task_factory(cast("Any", factory))
     scopes.install(loop)
     scopes.keep_order()
-    _leave_generators(loop)
     try:
-        yield
+        with _generators_left(loop):
+            yield
     finally:
         loop.set_task_factory(before)
         asyncio.as_completed = order
 
 
-def _leave_generators(loop: asyncio.AbstractEventLoop) -> None:
+@contextlib.contextmanager
+def _generators_left(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Keep the loop from closing the generators of runs when it ends: that would unwind them."""
     remember = sys.get_asyncgen_hooks().firstiter
-    if remember is None:
-        return
 
     def begin(generator: AsyncGenerator[Any, Any]) -> None:
-        if not isinstance(runtime.current(), MortalRun):
+        if remember is not None and not isinstance(runtime.current(), MortalRun):
             remember(generator)
 
+    own = vars(loop) if hasattr(loop, "__dict__") else {}  # a loop of another make closes them
     sys.set_asyncgen_hooks(firstiter=begin)  # of this round of the loop
-    with contextlib.suppress(AttributeError):  # a loop of another make closes them
-        setattr(loop, "_asyncgen_firstiter_hook", begin)  # noqa: B010 - of its later rounds
+    own[_HOOK] = begin  # of its later ones
+    try:
+        yield
+    finally:
+        sys.set_asyncgen_hooks(firstiter=remember)
+        own.pop(_HOOK)
 
 
 def _stack(coro: object) -> Iterator[FrameType]:
