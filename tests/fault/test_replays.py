@@ -85,7 +85,10 @@ async def test_a_def_parent_of_200_children_hardly_replays(tmp_path: Path) -> No
 
 @asynccontextmanager
 async def code(town: Fleet, **changes: str) -> AsyncIterator[Program]:
-    """Deploy the task with words replaced, and leave as a worker does that is told to."""
+    """Deploy the task with words replaced, and leave as a worker does that is told to.
+
+    Words of another length: Python takes files of one second and one size for the same.
+    """
     text = CHANGING
     for word, other in changes.items():
         text = text.replace(word, other)
@@ -107,7 +110,7 @@ async def test_a_task_changed_under_a_waiting_run_parks_it_until_it_fits(
             [run] = await town.trigger("changing")
             await reaches(town, run, "status = 'waiting'")
 
-        async with code(town, FIRST="other"):
+        async with code(town, FIRST="another"):
             await reaches(town, run, "reason is not null")
             [parked] = await town.sql(
                 "select status, attempt, reason from outlast.run_state where run_id = $1", run
@@ -115,7 +118,7 @@ async def test_a_task_changed_under_a_waiting_run_parks_it_until_it_fits(
             assert (parked["status"], parked["attempt"]) == ("waiting", 1)
             assert re.search(
                 "call 1 of the task was step:FIRST#0 when it ran before, "
-                "the code now makes it step:other#0", parked["reason"],
+                "the code now makes it step:another#0", parked["reason"],
             )  # fmt: skip
 
         async with code(town, COMMENT="again"):
@@ -125,7 +128,7 @@ async def test_a_task_changed_under_a_waiting_run_parks_it_until_it_fits(
         [end] = await town.sql("select output, attempt from outlast.run_end where run_id = $1", run)
         assert tuple(end) == ('"first second again"', 1)
         [event] = await town.sql("select detail from outlast.event where kind = 'cannot replay'")
-        assert "step:other#0" in event["detail"]
+        assert "step:another#0" in event["detail"]
         assert await town.audit() == []
 
 
