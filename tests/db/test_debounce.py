@@ -162,6 +162,18 @@ async def test_an_idempotency_key_beats_the_debounce(desk: Desk) -> None:
     assert await desk.due(first.run_id) == 10
 
 
+async def test_keys_are_deleted_by_the_clock_that_they_live_by(desk: Desk) -> None:
+    """Not by the machine's: durable time may be another one."""
+    first = await desk.push(idempotency_key="a" * 64, request_key="once")
+
+    await desk.engine.retention.run_once()
+
+    assert (await desk.push(idempotency_key="a" * 64)).run_id == first.run_id
+    assert await desk.due(first.run_id) == 10
+    [kept] = await desk.place.sql("select right(key, 4) as key from outlast.request")
+    assert kept["key"] == "once"
+
+
 async def test_a_push_leaves_its_own_idempotency_key_behind(desk: Desk) -> None:
     first = await desk.push()
     await desk.push(idempotency_key="b" * 64)

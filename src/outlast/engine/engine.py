@@ -186,7 +186,7 @@ class Engine:
             triggers=self.triggers,
             clock=settings.clock,
         )
-        self.retention = Retention(database)
+        self.retention = Retention(database, clock=settings.clock or _no_clock)
 
     def _compose_workers(self) -> None:
         """Make what executes runs, and what watches over them."""

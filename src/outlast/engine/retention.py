@@ -5,6 +5,8 @@ ids carry the time, so no index on time is needed. Safe on every server at once.
 """
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 
@@ -52,8 +54,9 @@ class _IdempotencyKey(msgspec.Struct, frozen=True):
 class Retention:
     """Deletes what is old. An environment without a number of days keeps its runs for ever."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], datetime | None]) -> None:
         self._database = database
+        self._clock = clock  # keys live by durable time, as the turn reads them
 
     async def keep(self, environment_id: str, days: int | None) -> None:
         """Keep ended runs of an environment for so many days; None: for ever."""
@@ -121,6 +124,7 @@ class Retention:
                 key=last.key,
                 seconds=REQUEST_SECONDS,
                 outbox_seconds=OUTBOX_SECONDS,
+                clock=self._clock(),
                 portion=_PORTION,
             )
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -134,6 +138,7 @@ class Retention:
                 environment=last.environment_id,
                 task=last.task,
                 key=last.key,
+                clock=self._clock(),
                 portion=_PORTION,
             )
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -53,7 +53,7 @@ with looked as (
 ), gone as (
   delete from outlast.request r using looked l
   where r.environment_id = l.environment_id and r.key = l.key
-    and l.created_at < clock_timestamp() - make_interval(
+    and l.created_at < coalesce(:clock::timestamptz, clock_timestamp()) - make_interval(
       secs => case when l.key ~ '\x1foutbox_' then :outbox_seconds::float8 else :seconds::float8 end)
 )
 select environment_id, key from looked order by environment_id desc, key desc limit 1
@@ -66,6 +66,6 @@ with looked as (
 ), gone as (
   delete from outlast.idempotency k using looked l
   where k.environment_id = l.environment_id and k.task = l.task and k.key = l.key
-    and l.expires_at < clock_timestamp()
+    and l.expires_at < coalesce(:clock::timestamptz, clock_timestamp())
 )
 select environment_id, task, key from looked order by environment_id desc, task desc, key desc limit 1
