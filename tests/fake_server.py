@@ -1,5 +1,6 @@
 """A scripted server for worker tests: the real link, no engine behind it."""
 
+import asyncio
 import contextlib
 from http import HTTPStatus
 from typing import Self
@@ -36,6 +37,9 @@ class FakeServer:
         self.acknowledges = True
         self.holds_suspends = True
         self.refusal: Refusal | None = None
+        self.opens = asyncio.Event()
+        """Until it is set no hello is answered."""
+        self.opens.set()
         self.turns_away: HTTPStatus | None = None
         self.hellos: list[Hello] = []
         self.heartbeats: list[Heartbeat] = []
@@ -105,6 +109,9 @@ class FakeServer:
             async for message in socket:
                 assert isinstance(message, bytes)
                 for each in unpack(message):
+                    if each.kind == Kind.HELLO and self.refusal is None:
+                        self.hellos.append(msgspec.msgpack.decode(each.body, type=Hello))
+                        await self.opens.wait()
                     answer = self._answer(each, socket)
                     if answer is not None:
                         await socket.send(pack([answer]))
@@ -114,7 +121,6 @@ class FakeServer:
             case Kind.HELLO:
                 if self.refusal is not None:
                     return frame(Kind.REFUSED, self.refusal)
-                self.hellos.append(msgspec.msgpack.decode(each.body, type=Hello))
                 self.sockets.append(socket)
                 return frame(Kind.WELCOME, self._welcome())
             case Kind.HEARTBEAT:

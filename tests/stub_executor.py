@@ -66,7 +66,9 @@ class Stub:
         return frame(kind, body, run=run, token=token, number=number)
 
     def work(self) -> None:
-        self.send(frame(Kind.READY, Ready(os.getpid())))
+        ready = frame(Kind.READY, Ready(os.getpid()))
+        self.send(ready)
+        self.note(ready)
         while True:
             for each in self.receive():
                 self.take(each)

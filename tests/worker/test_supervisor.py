@@ -57,6 +57,25 @@ async def test_executors_start_before_there_is_a_server(server: FakeServer, tmp_
     await job
 
 
+async def test_a_server_hears_of_an_executor_that_was_ready_between_hello_and_welcome(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    server.opens.clear()
+    rig = Rig(server, tmp_path)
+    (tmp_path / "broken").touch()
+    job = asyncio.create_task(rig.worker.run(rig.stop))
+    hello = await server.connected()
+    assert hello.capacity == {"shared": 0, "dedicated": 0}
+    (tmp_path / "broken").unlink()
+    await rig.noted("READY")
+    server.opens.set()
+
+    await capacity_is(server, shared=500)
+
+    rig.stop.set()
+    await job
+
+
 async def test_a_worker_that_stops_before_there_is_a_server_leaves_nothing(
     server: FakeServer, tmp_path: Path
 ) -> None:

@@ -43,12 +43,10 @@ _OPEN = 5.0  # seconds for connecting, and for the welcome
 _BATCH_BYTES = 1024 * 1024  # a message is cut here, so that heartbeats do not queue behind it
 _MOST_DELAY = 5.0
 _COMPANY_SECONDS = 0.002  # for which a start waits for other frames to travel with
-_STARTED = int(Kind.STARTED)
 _STABLE = 5.0  # a connection that lived so long was a good one
-_SESSION = int(Kind.HELLO)  # frames of lower kinds concern runs
+_STARTED, _SESSION = int(Kind.STARTED), int(Kind.HELLO)  # below hello: frames of runs
 _UNAVAILABLE = 503
-_LOST = (409, 410)
-_FINAL = (400, 401, 403, 404, 422, 426)
+_LOST, _FINAL = (409, 410), (400, 401, 403, 404, 422, 426)
 _UNAUTHORIZED = (401, 403)
 
 logger = logging.getLogger("outlast.worker")
@@ -118,6 +116,7 @@ class Link:
         self._socket: ClientConnection | None = None
         self._crashes: dict[int, Frame] = {}  # numbered; until a later heartbeat is answered
         self._crashed = 0
+        self._unheard: list[Frame] = []  # said since the hello, which said all before
         self._listed: str | None = None  # digest of the list that the server has
         self._closing = False
         self.outbox = Outbox()
@@ -144,7 +143,8 @@ class Link:
             asyncio.get_running_loop().call_later(_COMPANY_SECONDS, self._queued.set)
 
     def tell(self, message: Frame) -> None:
-        """Send a session frame once, if there is a server to hear it."""
+        """Send a session frame once; of several said between hello and welcome the last."""
+        self._unheard = [message]
         self._enqueue(message)
 
     def tell_crash(self, crash: Crash) -> None:
@@ -239,7 +239,7 @@ class Link:
         ) as socket:
             frames = await self._introduce(socket, url)
             self._socket = socket
-            self._queue = [*self.outbox, *self._crashes.values()]
+            self._queue = [*self._unheard, *self.outbox, *self._crashes.values()]
             self._queued.set()
             jobs = [
                 asyncio.create_task(self._write(socket)),
@@ -263,7 +263,7 @@ class Link:
         """Exchange hello and welcome; return the frames that came along."""
         self._check_lease()
         sent_at = self._clock()
-        hello = self._peer.hello()
+        hello, self._unheard = self._peer.hello(), []
         await socket.send(pack([frame(Kind.HELLO, hello)]))
         async with asyncio.timeout(_OPEN):
             first, *rest = _frames(await socket.recv())
