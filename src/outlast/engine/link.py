@@ -264,14 +264,11 @@ class Link:
         return self._end(item, failed(item))
 
     def _end(self, item: Frame, ending: Ending) -> bool:
-        holding = self._session.executing.get(item.run)
-        # A dedicated process takes its next run on this answer; a shared one takes many meanwhile.
-        patient = holding is None or holding.executor != "dedicated"
         self._session.release(item.run, item.token)
 
         def answer(_: list[Telling], error: EngineError | None) -> None:
             if error is None:
-                self._acknowledge(item, EMPTY, patient=patient)
+                self._acknowledge(item, EMPTY, patient=True)
 
         self._cycle.submit(ending, answer)
         return False
