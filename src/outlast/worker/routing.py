@@ -107,7 +107,6 @@ class Router:
         """Do what only time brings about. Call every second."""
         now = time.monotonic()
         stuck: set[Place] = set()
-        self._hand_back_unplaced(now)
         for holding in self.holdings:
             if holding.claim is None or holding.parked or holding.warm or holding.place is None:
                 continue
@@ -131,6 +130,11 @@ class Router:
             self.pool.stop_prefetching()  # first, so that they are not claimed for us again
         for holding in late:
             self._hand_back(holding)
+
+    def _place(self, holding: Holding) -> None:
+        """Find an executor for a run, now or as soon as there is one."""
+        self.pool.place(holding.run, holding.executor)
+        self._watch()
 
     def _watch(self) -> None:
         """Look at what waits for a process now and then; most of it does so for a moment."""
@@ -161,9 +165,9 @@ class Router:
         if warm or self._draining:
             self._link.send([frame(Kind.GONE, Empty(), run=claim.run, token=claim.token, number=1)])
             return
-        self.holdings.add(Holding.of(claim, peek))
-        self.pool.place(claim.run, peek.executor)
-        self._watch()
+        holding = Holding.of(claim, peek)
+        self.holdings.add(holding)
+        self._place(holding)
 
     def _is_parked(self, holding: Holding) -> bool:
         """Say whether a run is parked, also when the answer to its suspend was lost on the way."""
@@ -337,7 +341,7 @@ class Router:
         holding.moved = True
         holding.place = None
         holding.claimed_at = time.monotonic()
-        self.pool.place(holding.run, holding.executor)
+        self._place(holding)
 
     def _report_crash(
         self, place: Place, code: int, executing: list[Holding], parked: list[Holding]
