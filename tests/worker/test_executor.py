@@ -117,13 +117,16 @@ async def test_a_def_task_waits_in_its_process(boot: Boot, tmp_path: Path) -> No
     assert (tmp_path / "notes").read_text().split() == ["step", "finally"]
 
 
-async def test_a_def_task_inherits_no_old_connection_of_django(boot: Boot, tmp_path: Path) -> None:
-    """Whether it returns or fails: the process takes its next run with fresh ones."""
+@pytest.mark.parametrize("then", ["", "\n    raise OSError('gone')"])
+async def test_a_def_task_inherits_no_old_connection_of_django(
+    boot: Boot, tmp_path: Path, then: str
+) -> None:
+    """The process takes its next run with fresh ones; one that cannot be closed costs no run."""
     (tmp_path / "django").mkdir()
     modules = {
         "__init__": "from django import conf, db\n",
         "conf": "class settings:\n    configured = True\n",
-        "db": "def close_old_connections():\n    open('notes', 'a').write('closed ')\n",
+        "db": f"def close_old_connections():\n    open('notes', 'a').write('closed '){then}\n",
     }
     for name, source in modules.items():
         (tmp_path / "django" / f"{name}.py").write_text(source)
