@@ -18,7 +18,7 @@ from outlast import Promised, UsageError, batch, runs, task, tasks
 from outlast.cli.relay import Relay
 from outlast.client import clients
 from outlast.protocol.triggers import Trigger, Triggered
-from outlast.sdk.outbox import DDL
+from outlast.sdk.outbox import ddl
 from outlast.sdk.registry import registry
 from outlast.testing import Platform
 from programs import outlast, run_outlast
@@ -46,8 +46,8 @@ async def shop(fresh_url: str) -> AsyncIterator[asyncpg.Connection]:
     await owner.close()
     connection = await asyncpg.connect(fresh_url)
     await connection.execute("create table orders (id int primary key)")
-    await connection.execute(DDL)
-    await connection.execute(DDL)  # it may run again
+    await connection.execute(ddl())
+    await connection.execute(ddl())  # it may run again
     yield connection
     await connection.close()
 

@@ -25,9 +25,9 @@ _MOST = 100
 @app.command("sql")
 def sql() -> None:
     """Print what makes the table, for a migration of the app or for psql."""
-    from outlast.sdk.outbox import DDL
+    from outlast.sdk.outbox import ddl
 
-    print(DDL, end="")
+    print(ddl(), end="")
 
 
 @app.command("relay")

@@ -15,8 +15,6 @@ import msgspec
 from outlast.protocol.triggers import Trigger
 from outlast.sdk.errors import UsageError
 
-DDL: Final = (Path(__file__).parent / "outbox.sql").read_text()
-"""What makes the table; it may run again."""
 KEY_PREFIX: Final = "outbox_"
 
 _INSERT: Final = "insert into outlast_outbox (body) values ({})"
@@ -25,6 +23,11 @@ _NO_RIGHT: Final = "42501"
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
 
 _encoder: Final = msgspec.json.Encoder()
+
+
+def ddl() -> str:
+    """Return what makes the table; it may run again."""
+    return (Path(__file__).parent / "outbox.sql").read_text()
 
 
 class Promised(msgspec.Struct, frozen=True):
