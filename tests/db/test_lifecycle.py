@@ -504,24 +504,6 @@ async def test_a_journal_too_large_for_the_link_fails_its_run_and_says_what_to_d
     assert second.claims_waiting == 0
 
 
-async def test_a_worker_that_reconnects_with_all_places_taken_is_given_work_again(
-    place: Platform, engine: Engine
-) -> None:
-    worker = await FakeWorker.open(engine, place.environment, manifest("job"), shared=1)
-    [busy, queued] = await engine.trigger(place.environment, [Trigger(task="job")] * 2)
-    run = await worker.claim(busy.run_id)
-    await engine.gateway.close("session_a", goodbye=False)
-
-    await worker.connect(engine)
-    waiting = worker.claims_waiting
-    run.complete()
-    following = await worker.claim(queued.run_id)
-
-    assert waiting == 0
-    following.complete()
-    assert await engine.ends.wait(place.environment.id, queued.run_id, 5)
-
-
 async def test_a_place_taken_up_by_a_run_that_ended_is_given_back(
     place: Platform, engine: Engine
 ) -> None:

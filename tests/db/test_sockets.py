@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from engines import Platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
@@ -12,12 +14,16 @@ from outlast.protocol.triggers import Trigger
 LINE = Report(logs=(LogLine(at=0.0, level="INFO", message="hello", scope="", ordinal=1),))
 
 
-async def test_a_worker_that_reconnects_before_its_old_socket_is_missed_keeps_its_places(
-    place: Platform, engine: Engine
+@pytest.mark.parametrize("missed", [False, True])
+async def test_a_worker_that_reconnects_with_all_places_taken_is_given_work_again(
+    place: Platform, engine: Engine, *, missed: bool
 ) -> None:
+    """Whether or not anybody has noticed by then that its old socket is gone."""
     worker = await FakeWorker.open(engine, place.environment, manifest("job"), shared=1)
     [busy, queued] = await engine.trigger(place.environment, [Trigger(task="job")] * 2)
     run = await worker.claim(busy.run_id)
+    if missed:
+        await engine.gateway.close("session_a", goodbye=False)
 
     await worker.connect(engine)
     await worker.beat()
