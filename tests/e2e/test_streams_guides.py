@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from outlast import streams, tasks
+from outlast import runs, streams, tasks
 from programs import Program
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -68,10 +68,13 @@ def dev_options() -> tuple[str, ...]:
 async def test_the_guides_to_streams_and_agents_work(app: Program) -> None:
     follow, order = shown("follow"), shown("order")
     story = await tasks.trigger("tell-story", "a boat")
-    waiter = await tasks.trigger("waiter", 4)
+    waiter = await tasks.trigger("waiter", 4, delay="1h")  # the cake must be there with the bill
+    quick = await tasks.trigger("waiter", 5)
     agent = await tasks.trigger("small-agent", "boats")
 
     await order(waiter.id, "soup", "fish", "bill", "cake")
+    await order(quick.id, "soup", "fish", "bill")
+    await runs.reschedule(waiter.id, delay=0)
     await streams.input("answers", str).send(agent.id, "indeed")
 
     whole = ["A story of a boat.", "Once", "there", "was", "a boat", "The end."]
@@ -79,6 +82,7 @@ async def test_the_guides_to_streams_and_agents_work(app: Program) -> None:
     assert await follow(story.id, start=4) == whole[4:]
     assert await story.result(timeout=60) == 4
     assert await waiter.result(timeout=60) == ["soup", "fish", "too late: cake", "closed"]
+    assert await quick.result(timeout=60) == ["soup", "fish", "closed"]
     assert await agent.result(timeout=60) == "ABOUT BOATS indeed"
     pieces = [piece["text"] async for piece in streams.define("said").read(agent.id)]
     assert pieces == ["about ", "boats "]
