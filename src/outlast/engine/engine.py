@@ -1,5 +1,6 @@
 """The engine as servers and tests see it: composes its parts and holds no rule of its own."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -238,8 +239,9 @@ class Engine:
         await self.cycles.close(_SETTLE_SECONDS)
         await self._journal.close(_SETTLE_SECONDS)
         await self.streams.close(_SETTLE_SECONDS)
-        with contextlib.suppress(EngineError):  # statistics: not worth a wait
-            await self.activity.flush()
+        with contextlib.suppress(EngineError, TimeoutError):  # statistics: not worth a long wait
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self.activity.flush()
         await self._notices.close()
         await self.database.close()
 

@@ -285,14 +285,16 @@ async def _errors(engine: Engine, environment: str, batch: str) -> tuple[BatchEr
 
 def _body(batch: Batch, items: Sequence[BatchItem]) -> BatchBody:
     errors = tuple(_error(item) for item in items if item.error is not None)
+    runs = tuple(item.run_id for item in items if item.run_id is not None)
     return BatchBody(
         id=batch.id,
-        status=_status(sealed=batch.sealed, created=batch.created, refused=len(errors)),
+        # By the runs shown: they were read after the batch, which may have known of none yet.
+        status=_status(sealed=batch.sealed, created=len(runs), refused=len(errors)),
         idempotency_key=batch.idempotency_key,
         created_at=batch.created_at,
         updated_at=batch.updated_at,
         run_count=batch.size,
-        runs=tuple(item.run_id for item in items if item.run_id is not None),
+        runs=runs,
         processing=BatchProcessing(
             completed_at=batch.updated_at if batch.sealed else None, errors=errors
         ),
