@@ -233,12 +233,15 @@ class Engine:
 
     async def close(self) -> None:
         """Finish what is in flight and stop; a database that is away is waited for 15 s in all."""
-        await self._agents.close()
-        await self.changes.close()
-        await self.gateway.settle(_SETTLE_SECONDS)
-        await self.cycles.close(_SETTLE_SECONDS)
-        await self._journal.close(_SETTLE_SECONDS)
-        await self.streams.close(_SETTLE_SECONDS)
+        # What does not need each other waits together: each may have to give up a connection.
+        await asyncio.gather(
+            self._agents.close(), self.changes.close(), self.gateway.settle(_SETTLE_SECONDS)
+        )
+        await asyncio.gather(
+            self.cycles.close(_SETTLE_SECONDS),
+            self._journal.close(_SETTLE_SECONDS),
+            self.streams.close(_SETTLE_SECONDS),
+        )
         with contextlib.suppress(EngineError, TimeoutError):  # statistics: not worth a long wait
             async with asyncio.timeout(_SETTLE_SECONDS):
                 await self.activity.flush()
