@@ -262,7 +262,7 @@ class Server:
         self.executor.receive([frame(Kind.CANCEL, body, run=run, token=self.tokens[run])])
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):  # an executor that imports Django on a busy machine
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()

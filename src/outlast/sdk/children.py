@@ -9,7 +9,7 @@ from outlast.client import clients
 from outlast.client.settings import pinned_version
 from outlast.protocol import messages
 from outlast.protocol.triggers import Trigger, Triggered
-from outlast.sdk import outbox, runtime
+from outlast.sdk import outbox, runtime, transactions
 from outlast.sdk.calls import Call
 from outlast.sdk.durations import seconds
 from outlast.sdk.handles import RunHandle
@@ -51,6 +51,20 @@ def trigger_sync(task: Target, payload: object, options: Options) -> RunHandle[A
         return handle_of(task, clients.send_trigger_sync(item))
     [made] = run.trigger_sync(entry(run, "trigger", task.id, [item]))
     return handle_of(task, made)
+
+
+def trigger_on_commit(task: Target, payload: object, options: Options) -> None:
+    """Create a run once Django's transaction has committed; check now what it is."""
+    item = item_of(task, payload, options)
+    run = runtime.current()
+
+    def send() -> None:
+        if run is None:
+            clients.send_trigger_sync(item)
+        else:
+            run.trigger_sync(entry(run, "trigger", task.id, [item]))
+
+    transactions.after_commit(send)
 
 
 def trigger_within(

@@ -88,6 +88,7 @@ _HINTS: Final = {
     "region": "an installation has one region; leave it out",
     "timeout": "it bounds a wait: use trigger_and_wait(), or max_duration= for the run itself",
     "connection": "only trigger() and trigger_sync() make a run part of a transaction",
+    "on_commit": "only trigger_sync() waits for a transaction of Django",
     "retry": "use max_attempts=, or retry= on @task",
     "payload": "give the payload as the first argument",
     "ctx": "the context is injected; it is not passed",

@@ -3,9 +3,9 @@
 `tasks.trigger("export-invoices", payload)`; `@tasks.on_failure` is the hook of every task.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import lru_cache
-from typing import Any, Final, Unpack, overload
+from typing import Any, Final, Literal, Unpack, overload
 
 from outlast.client.subscriptions import RunUpdate
 from outlast.sdk.batches import BatchItem
@@ -84,18 +84,27 @@ def trigger_sync(
     connection: object,
     **options: Unpack[TriggerOptions],
 ) -> Promised: ...
+@overload
+def trigger_sync(
+    task_id: str,
+    payload: object = None,
+    /,
+    *,
+    on_commit: Literal[True],
+    **options: Unpack[TriggerOptions],
+) -> None: ...
 def trigger_sync(
     task_id: str,
     payload: object = None,
     /,
     *,
     connection: object = None,
+    on_commit: bool = False,
     **options: Unpack[TriggerOptions],
-) -> RunHandle[Any] | Promised:
-    """Blocking `trigger`."""
-    if connection is not None:
-        return _task(task_id).trigger_sync(payload, connection=connection, **options)
-    return _task(task_id).trigger_sync(payload, **options)
+) -> RunHandle[Any] | Promised | None:
+    """Blocking `trigger`; with `on_commit` once Django's transaction has committed."""
+    trigger: Callable[..., RunHandle[Any] | Promised | None] = _task(task_id).trigger_sync
+    return trigger(payload, connection=connection, on_commit=on_commit, **options)
 
 
 def trigger_and_subscribe(

@@ -1,13 +1,14 @@
 """What can be triggered: a task at hand, or one known by its id only."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import Any, Generic, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, Literal, TypeVar, Unpack, cast, overload
 
 from outlast.client.subscriptions import RunUpdate
 from outlast.sdk import batch_calls, children
 from outlast.sdk.batches import BatchItem, TaskItem
 from outlast.sdk.blocking import check_blocking
 from outlast.sdk.calls import Call
+from outlast.sdk.errors import UsageError
 from outlast.sdk.handles import BatchHandle, RunHandle
 from outlast.sdk.options import BatchOptions, BatchWaitOptions, TriggerOptions, WaitOptions
 from outlast.sdk.outbox import Promised
@@ -81,15 +82,37 @@ class Triggerable(Generic[In, Out]):
     def trigger_sync(
         self, payload: In, /, *, connection: object, **options: Unpack[TriggerOptions]
     ) -> Promised: ...
+    @overload
+    def trigger_sync(
+        self: "Triggerable[None, Out]",
+        /,
+        *,
+        on_commit: Literal[True],
+        **options: Unpack[TriggerOptions],
+    ) -> None: ...
+    @overload
+    def trigger_sync(
+        self, payload: In, /, *, on_commit: Literal[True], **options: Unpack[TriggerOptions]
+    ) -> None: ...
     def trigger_sync(
         self: "Triggerable[Any, Out]",
         payload: object = None,
         /,
         *,
         connection: object = None,
+        on_commit: bool = False,
         **options: Unpack[TriggerOptions],
-    ) -> RunHandle[Out] | Promised:
-        """Blocking `trigger`, for Flask, Django, scripts and `def` tasks."""
+    ) -> RunHandle[Out] | Promised | None:
+        """Blocking `trigger`, for Flask, Django, scripts and `def` tasks.
+
+        With `on_commit` the run is created once Django's transaction has committed, so there is
+        no handle yet; an app that dies in between forgets it, which `connection` does not.
+        """
+        if on_commit:
+            if connection is not None:
+                raise UsageError("on_commit=True and connection= exclude each other; say one")
+            children.trigger_on_commit(self, payload, options)
+            return None
         if connection is not None:
             return children.trigger_within_sync(self, payload, options, connection)
         check_blocking(f"{self.id}.trigger_sync()", "trigger()")

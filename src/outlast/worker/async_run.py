@@ -18,7 +18,7 @@ from outlast.sdk import runtime
 from outlast.sdk.errors import ForeignCallError, MaxDurationExceeded, UsageError
 from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
-from outlast.worker import scopes
+from outlast.worker import django, scopes
 from outlast.worker.ending import Ending
 from outlast.worker.hands import AsyncHands, Kept
 from outlast.worker.host import Host
@@ -220,7 +220,8 @@ class AsyncRun(Run, Owner):
         if not self._host.may_begin():
             await self.admit()
         self.entered()
-        return await self._stage.play()
+        playing = self._stage.play()
+        return await (django.in_own_thread(playing) if django.is_used() else playing)
 
     def _errand(self, work: Coroutine[Any, Any, None]) -> None:
         self._loop.create_task(work, name=f"hook of run {self.id}", context=self._variables)

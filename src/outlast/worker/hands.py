@@ -16,6 +16,7 @@ from outlast.sdk.context import Context
 from outlast.sdk.errors import UsageError
 from outlast.sdk.hooks import Hook, Hooks
 from outlast.sdk.task import Task
+from outlast.worker import django
 from outlast.worker.hooks import Manager
 
 T = TypeVar("T")
@@ -111,6 +112,11 @@ class AsyncHands:
         else:
             manager.__exit__(*told)
 
+    async def let_go(self) -> None:
+        """Give back what nobody should hold while they wait."""
+        if django.is_used():
+            await django.close_connections()
+
     async def drain(self) -> None:
         """Wait for the work that the task left to finish."""
         while self._run.kept:
@@ -175,6 +181,10 @@ class SyncHands:
             self._finish(manager.__aexit__(*told))
         else:
             manager.__exit__(*told)
+
+    async def let_go(self) -> None:
+        """Give back what nobody should hold while they wait."""
+        django.close_old_connections()
 
     async def drain(self) -> None:
         """Wait for the work that the task left to finish."""

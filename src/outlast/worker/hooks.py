@@ -20,7 +20,7 @@ from outlast.sdk.errors import NonDeterministicReplayError, run_error
 from outlast.sdk.failures import describe
 from outlast.sdk.hooks import Completion, Hook, HookKind, Hooks, WaitInfo
 from outlast.sdk.task import Missing
-from outlast.worker import ending
+from outlast.worker import django, ending
 from outlast.worker.ending import Ending, Returned
 from outlast.worker.scopes import Scope
 from outlast.worker.slot import State
@@ -85,6 +85,9 @@ class Hands(Protocol):
     async def leave(self, manager: Manager, error: BaseException | None) -> None:
         """Leave a middleware."""
 
+    async def let_go(self) -> None:
+        """Give back what nobody should hold while they wait."""
+
     async def drain(self) -> None:
         """Wait for the work that the task left to finish."""
 
@@ -146,6 +149,21 @@ class Stage:
             await self._hands.drain()
         return await self._leave(entered, result, thrown) if entered else result
 
+    @property
+    def minds_waits(self) -> bool:
+        """Whether something happens around a wait."""
+        return bool(self.hooks("on_wait") or self.hooks("on_resume") or django.is_used())
+
+    async def pause(self, wait: WaitInfo) -> None:
+        """Do what comes before the run gives its slot back."""
+        await self._repeat("on_wait", wait=wait)
+        await self._hands.let_go()
+
+    async def go_on(self, wait: WaitInfo) -> None:
+        """Do what comes before the code goes on after a wait."""
+        await self._hands.let_go()  # what died meanwhile
+        await self._repeat("on_resume", wait=wait)
+
     # Around the function
 
     async def _enter(self, entered: list[Manager]) -> None:
@@ -175,7 +193,7 @@ class Stage:
         if self._run.claim.cancel is not None:
             return None  # the run is here for the hooks of its cancel only
         if self._run.claim.resume == "cold":
-            await self.repeat("on_resume", wait=WaitInfo(None))
+            await self._repeat("on_resume", wait=WaitInfo(None))
         for hook in self.hooks("on_start"):
             await self._act(hook, self.values(), "", records_failure=False)
         for hook in self.hooks("on_start_attempt"):
@@ -288,7 +306,7 @@ class Stage:
         if failed is not None:
             raise failed
 
-    async def repeat(self, kind: HookKind, **more: object) -> None:
+    async def _repeat(self, kind: HookKind, **more: object) -> None:
         """Call the hooks of a kind that is never recorded. What they raise is logged only."""
         for hook in self.hooks(kind):
             try:

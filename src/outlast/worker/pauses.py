@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from outlast.sdk.hooks import HookKind, WaitInfo
+from outlast.sdk.hooks import WaitInfo
 from outlast.worker.hooks import Stage
 from outlast.worker.journal import Item
 
@@ -40,7 +40,7 @@ class Pauses:
             first = min(waiting, key=lambda item: item.wire)
             names = tuple(sorted(item.name for item in waiting))
             self._waits_for = WaitInfo(first.kind, names)
-            self._call("on_wait", self._waits_for)
+            self._call(self._stage.pause(self._waits_for))
             return False
         return True
 
@@ -51,16 +51,16 @@ class Pauses:
         if self._waits_for is None or not (self._was_parked or has_result):
             return True
         waited, self._waits_for, self._was_parked = self._waits_for, None, False
-        self._call("on_resume", waited)
+        self._call(self._stage.go_on(waited))
         return False
 
-    def _call(self, kind: HookKind, wait: WaitInfo) -> None:
+    def _call(self, hooks: Coroutine[Any, Any, None]) -> None:
         self._is_busy = True
-        self._errand(self._called(kind, wait))
+        self._errand(self._called(hooks))
 
-    async def _called(self, kind: HookKind, wait: WaitInfo) -> None:
+    async def _called(self, hooks: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._stage.repeat(kind, wait=wait)
+            await hooks
         finally:
             self._is_busy = False
             self._done()

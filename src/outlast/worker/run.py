@@ -124,7 +124,7 @@ class Run(Caller, Possessions, Code):
     def _staged(self, hands: Hands) -> Stage:
         """Return what calls the function, with everything around it."""
         stage = Stage(self, hands, self._host.hooks)
-        if stage.hooks("on_wait") or stage.hooks("on_resume"):
+        if stage.minds_waits:
             self._pauses = Pauses(stage, self._errand, self._reported)
         return stage
 
