@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from msgspec.structs import replace
 
 from outlast.dashboard.words import clock, span
@@ -25,6 +25,8 @@ _LEVELS = {"ERROR": "bad", "CRITICAL": "bad", "WARNING": "wait", "WARN": "wait"}
 _TICKS = 5
 _LEAST = 0.15  # percent: what took no time is still to be seen
 _DEEPEST = 8
+_SHOWN_RUNS = 3
+_SHOWN_NOTE = 200
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,14 +47,37 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """The waitpoint token that it waits for, while it does."""
     is_open: bool = False
 
-    @property
-    def shape(self) -> Markup:
-        """What is drawn: numbers only, and thousands of them, so no template takes part."""
-        if self.width:
-            place = f'<rect x="{self.start}%" y="22%" width="{self.width}%" height="56%" rx="2"/>'
-        else:
-            place = f'<circle cx="{self.start}%" cy="50%" r="3.5"/>'
-        return Markup(place)  # noqa: S704 - two floats
+    def row(self, all_runs: str) -> str:
+        """Return the row as HTML: one of thousands, for which a template takes ten times as long.
+
+        `all_runs` is where a list of more runs than fit is.
+        """
+        drawn = (
+            f'<rect x="{self.start}%" y="22%" width="{self.width}%" height="56%" rx="2"/>'
+            if self.width
+            else f'<circle cx="{self.start}%" cy="50%" r="3.5"/>'
+        )
+        note = self.note and (
+            f' <small title="{escape(self.note)}">{escape(self.note[:_SHOWN_NOTE])}</small>'
+        )
+        return (
+            f'<li class="row {self.tone}{" open" if self.is_open else ""}"'
+            f' data-id="{escape(self.id)}" data-at="{self.start}">'
+            f'<span class="what depth-{self.depth}"><b>{escape(self.kind)}</b> {escape(self.name)}'
+            f"{self._links(all_runs) if self.runs else ''}{note}</span>"
+            f'<span class="track"><svg aria-hidden="true">{drawn}</svg></span>'
+            f'<span class="number">{self.took or self.at}</span></li>'
+        )
+
+    def _links(self, all_runs: str) -> str:
+        first = "".join(
+            f' <a class="id" href="runs/{escape(run)}">{escape(f"{run[:4]}…{run[-6:]}")}</a>'
+            for run in self.runs[:_SHOWN_RUNS]
+        )
+        count = len(self.runs)
+        return first + (
+            f' <a href="{escape(all_runs)}">all {count}</a>' if count > _SHOWN_RUNS else ""
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +87,10 @@ class Waterfall:
     bars: tuple[Bar, ...]
     ticks: tuple[tuple[float, str], ...]
     seconds: float
+
+    def rows(self, all_runs: str) -> Markup:
+        """Return the rows as HTML; `all_runs` is where all runs of an entry are."""
+        return Markup("\n".join(bar.row(all_runs) for bar in self.bars))  # noqa: S704 - escaped
 
 
 def waterfall(
