@@ -1,6 +1,7 @@
 """Discovery imports every task module once and tells what it found, errors included."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -45,6 +46,7 @@ class Project:
             check=True,
             capture_output=True,
             timeout=30,
+            env={k: v for k, v in os.environ.items() if not k.startswith("PYTHON")},
         )
         return msgspec.json.decode(done.stdout, type=Findings)
 
@@ -107,6 +109,28 @@ def test_folders_below_src_and_packages_have_their_dotted_names(project: Project
 
     assert project.ids("src/shop/tasks") == ["one"]
     assert project.ids("shop.tasks") == ["one"]
+
+
+def test_a_change_within_the_second_and_of_the_same_size_is_seen(project: Project) -> None:
+    """Python itself would take the bytecode of the first for that of the second."""
+    project.task("trigger/orders.py", "first")
+    source = project.root / "trigger" / "orders.py"
+    moment = source.stat().st_mtime_ns
+    assert project.ids() == ["first"]
+
+    project.task("trigger/orders.py", "other")
+    os.utime(source, ns=(moment, moment))
+
+    assert project.ids() == ["other"]
+
+
+def test_bytecode_of_settled_sources_is_stored(project: Project) -> None:
+    project.task("trigger/orders.py", "orders")
+    os.utime(project.root / "trigger" / "orders.py", (1_000_000_000, 1_000_000_000))
+
+    assert project.ids() == ["orders"]
+
+    assert list((project.root / "trigger" / "__pycache__").glob("orders.*.pyc"))
 
 
 def test_a_broken_file_hides_no_other(project: Project) -> None:

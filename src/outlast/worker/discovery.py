@@ -24,6 +24,7 @@ import msgspec
 
 from outlast.protocol.manifests import Manifest, QueueManifest, TaskManifest
 from outlast.sdk.registry import Registry, registry
+from outlast.worker.bytecode import distrust_young
 from outlast.worker.findings import Findings, Problem, Scope
 
 SLOW_IMPORT = 2.0
@@ -58,6 +59,7 @@ def import_tasks(root: Path, dirs: Sequence[str]) -> Discovered:
     """
     root = root.resolve()
     _extend_path(root)
+    distrust_young(root)
     errors = _set_up_django()
     modules: dict[str, _Module] = {}
     for entry in dirs:
