@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from engines import Platform, platform
-from fake_worker import FakeWorker, manifest
+from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.queues import QUEUES, Queue
@@ -101,6 +101,76 @@ async def test_a_paused_environment_starts_nothing(desk: Desk) -> None:
     (await worker.claim(held)).complete()
 
 
+async def _waits_for_a_child(desk: Desk, worker: FakeWorker) -> tuple[str, Claimed]:
+    """Let a run of `q` wait for a child of another queue; return the run and the child."""
+    [run] = await desk.trigger()
+    parent = await worker.claim(run)
+    called = await parent.call("child:other#0", "child", Trigger(task="other"))
+    assert await parent.suspend("child:other#0")
+    return run, await worker.claim(called.runs[0].run_id)
+
+
+async def _two_queues(desk: Desk) -> FakeWorker:
+    offered = manifest("job", "other", queue="q", queues=(QueueManifest("q"),))
+    other = msgspec.structs.replace(offered.tasks[1], queue="task/other")
+    offered = msgspec.structs.replace(offered, tasks=(offered.tasks[0], other))
+    await desk.engine.catalogue.register(desk.id, offered)
+    return await desk.worker(offered)
+
+
+@pytest.mark.parametrize("is_warm", [True, False], ids=["warm", "cold"])
+async def test_a_paused_queue_holds_back_a_run_whose_wait_is_over(
+    desk: Desk, is_warm: bool
+) -> None:
+    """It gave its slot back when it began to wait: parked with a worker or not, it gets none."""
+    worker = await _two_queues(desk)
+    run, child = await _waits_for_a_child(desk, worker)
+
+    await desk.engine.queues.pause(desk.id, await desk.queue(), paused=True)
+    child.complete()
+    assert await desk.engine.ends.wait(desk.id, child.run, 5)
+    if not is_warm:  # its home had its time
+        desk.clock.now += timedelta(minutes=1)
+    await desk.turn()
+
+    assert worker.claims_waiting == 0
+    assert await desk.standing(run) == "queue 'q' is paused"
+    await desk.engine.queues.pause(desk.id, await desk.queue(), paused=False)
+    (await worker.claim(run)).complete()
+    assert await desk.engine.ends.wait(desk.id, run, 5)
+
+
+async def test_a_paused_environment_holds_back_a_run_whose_wait_is_over(desk: Desk) -> None:
+    worker = await _two_queues(desk)
+    run, child = await _waits_for_a_child(desk, worker)
+
+    await desk.engine.queues.change_environment(desk.id, paused=True)
+    child.complete()
+    assert await desk.engine.ends.wait(desk.id, child.run, 5)
+    await desk.turn()
+
+    assert worker.claims_waiting == 0
+    await desk.engine.queues.change_environment(desk.id, paused=False)
+    (await worker.claim(run)).complete()
+
+
+async def test_a_paused_queue_takes_no_slot_from_a_run_that_did_not_give_it_back(
+    desk: Desk,
+) -> None:
+    """Its child had ended before it would have waited."""
+    worker = await _two_queues(desk)
+    [run] = await desk.trigger()
+    parent = await worker.claim(run)
+    called = await parent.call("child:other#0", "child", Trigger(task="other"))
+    await desk.engine.queues.pause(desk.id, await desk.queue(), paused=True)
+    (await worker.claim(called.runs[0].run_id)).complete()
+    await parent.result("child:other#0")
+
+    assert not await parent.suspend("child:other#0")
+    parent.complete()
+    assert await desk.engine.ends.wait(desk.id, run, 5)
+
+
 async def test_an_override_counts_at_once_and_survives_a_deployment_until_its_reset(
     desk: Desk,
 ) -> None:
@@ -123,16 +193,35 @@ async def test_an_override_counts_at_once_and_survives_a_deployment_until_its_re
         await desk.engine.queues.reset(desk.id, reset)
 
 
-async def test_an_override_is_clamped_to_the_environment(desk: Desk) -> None:
-    await desk.offer(QueueManifest("q"))
+async def test_an_override_beyond_the_environment_counts_as_far_as_the_environment_goes(
+    desk: Desk,
+) -> None:
+    """Also when the environment's limit changes later: it is clamped where it is used."""
+    worker = await desk.worker(await desk.offer(QueueManifest("q", concurrency_limit=1)))
+    await desk.engine.queues.change_environment(desk.id, concurrency_limit=2)
+    await desk.trigger(5)
+    await worker.claim()
 
-    changed = await desk.engine.queues.override(desk.id, await desk.queue(), 5_000)
+    small = await desk.engine.queues.override(desk.id, await desk.queue(), 4)
+    await worker.claim()
+    await desk.turn()
+    assert (small.concurrency_limit, small.override_limit, worker.claims_waiting) == (2, 4, 0)
 
-    assert changed.concurrency_limit == 100
+    await desk.engine.queues.change_environment(desk.id, concurrency_limit=100)
+    await worker.claim()
+    await worker.claim()
+    await desk.turn()
+    assert (await desk.queue()).concurrency_limit == 4
+    assert worker.claims_waiting == 0
     with pytest.raises(InvalidRequest):
-        await desk.engine.queues.override(desk.id, changed, 100_001)
+        await desk.engine.queues.override(desk.id, small, 100_001)
     with pytest.raises(NotFound):
         await desk.queue("nothing")
+
+
+async def test_a_queue_without_a_limit_of_its_own_shows_none(desk: Desk) -> None:
+    await desk.offer(QueueManifest("q"))
+    assert (await desk.queue()).concurrency_limit is None
 
 
 async def test_one_queue_uses_the_base_only_and_several_the_burst(desk: Desk) -> None:
@@ -155,6 +244,47 @@ async def test_one_queue_uses_the_base_only_and_several_the_burst(desk: Desk) ->
     assert worker.claims_waiting == 0
     assert (await desk.queue("q")).running + (await desk.queue("r")).running == 4
     assert second
+
+
+async def test_a_limit_of_zero_lets_nothing_run(desk: Desk) -> None:
+    worker = await desk.worker(await desk.offer(QueueManifest("q", concurrency_limit=0)))
+
+    [held] = await desk.trigger()
+    await desk.turn()
+
+    assert worker.claims_waiting == 0
+    assert await desk.standing(held) == "queue 'q' is at its limit of 0"
+    await desk.engine.queues.override(desk.id, await desk.queue(), 1)
+    (await worker.claim(held)).complete()
+
+
+async def test_a_queue_of_limit_one_may_call_itself(desk: Desk) -> None:
+    """A wait gives the slot back, so that a child never waits for its parent's."""
+    worker = await desk.worker(await desk.offer(QueueManifest("q", concurrency_limit=1)))
+    family = await desk.trigger()
+    for _ in range(3):
+        parent = await worker.claim(family[-1])
+        called = await parent.call("child:job#0", "child", Trigger(task="job"))
+        assert await parent.suspend("child:job#0")
+        family.append(called.runs[0].run_id)
+    while family:
+        (await worker.claim(family.pop())).complete()
+
+    await desk.turn()
+    assert (await desk.queue()).running == 0
+
+
+async def test_a_child_goes_to_the_queue_of_its_task_and_not_of_its_parent(desk: Desk) -> None:
+    offered = manifest("job", "other", queues=(QueueManifest("r"),))
+    await desk.engine.catalogue.register(desk.id, offered)
+    worker = await desk.worker(offered)
+    [run] = await desk.trigger(queue="r")
+    parent = await worker.claim(run)
+
+    called = await parent.call("child:other#0", "child", Trigger(task="other"))
+    child = await worker.claim(called.runs[0].run_id)
+
+    assert (parent.claim.facts.queue, child.claim.facts.queue) == ("r", "task/other")
 
 
 async def test_a_total_limit_stands_beside_the_one_per_key(desk: Desk) -> None:

@@ -20,7 +20,11 @@ MAX_LIMIT = 100_000
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue as it stands. `concurrency_limit` is the override, where there is one."""
+    """A queue as it stands.
+
+    `concurrency_limit` is what counts per key: the override, else what code declares, and never
+    more than the environment has.
+    """
 
     id: str
     name: str
@@ -130,7 +134,10 @@ class Queues:
         return found
 
     async def pause(self, environment_id: str, queue: Queue, *, paused: bool) -> Queue:
-        """Let nothing start, or go on. What runs is not touched."""
+        """Let nothing start, nor go on after a wait that gave its slot back; or end such a pause.
+
+        What runs is not touched.
+        """
         return await self._change(environment_id, queue, QUEUES.pause, paused=paused)
 
     async def override(

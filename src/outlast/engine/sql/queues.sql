@@ -6,22 +6,25 @@ select id from outlast.environment where id = :environment_id::text for no key u
 select count(*) from outlast.queue where environment_id = :environment_id::text and name <> outlast_code.cancel_queue()
 
 -- name: list_page
-select q.id, q.name, q.queued, q.running, q.paused, q.concurrency_limit, q.declared_limit, q.override_limit,
+select q.id, q.name, q.queued, q.running, q.paused, q.declared_limit, q.override_limit,
+  case when q.concurrency_limit is not null then least(q.concurrency_limit, e.concurrency_limit) end as concurrency_limit,
   q.overridden_at, q.overridden_by, q.total_limit, q.max_queued, q.rate_interval, q.rate_burst, q.rate_per_key
-from outlast.queue q
+from outlast.queue q join outlast.environment e on e.id = q.environment_id
 where q.environment_id = :environment_id::text and q.name <> outlast_code.cancel_queue()
 order by q.name limit :limit::int offset :offset::int
 
 -- name: find
-select q.id, q.name, q.queued, q.running, q.paused, q.concurrency_limit, q.declared_limit, q.override_limit,
+select q.id, q.name, q.queued, q.running, q.paused, q.declared_limit, q.override_limit,
+  case when q.concurrency_limit is not null then least(q.concurrency_limit, e.concurrency_limit) end as concurrency_limit,
   q.overridden_at, q.overridden_by, q.total_limit, q.max_queued, q.rate_interval, q.rate_burst, q.rate_per_key
-from outlast.queue q
+from outlast.queue q join outlast.environment e on e.id = q.environment_id
 where q.environment_id = :environment_id::text and q.name = :name::text and q.name <> outlast_code.cancel_queue()
 
 -- name: find_by_id
-select q.id, q.name, q.queued, q.running, q.paused, q.concurrency_limit, q.declared_limit, q.override_limit,
+select q.id, q.name, q.queued, q.running, q.paused, q.declared_limit, q.override_limit,
+  case when q.concurrency_limit is not null then least(q.concurrency_limit, e.concurrency_limit) end as concurrency_limit,
   q.overridden_at, q.overridden_by, q.total_limit, q.max_queued, q.rate_interval, q.rate_burst, q.rate_per_key
-from outlast.queue q
+from outlast.queue q join outlast.environment e on e.id = q.environment_id
 where q.environment_id = :environment_id::text and q.id = :id::text and q.name <> outlast_code.cancel_queue()
 
 -- name: pause
@@ -29,12 +32,11 @@ update outlast.queue set paused = :paused::boolean
 where environment_id = :environment_id::text and name = :name::text
 
 -- name: override
--- No queue has more than its environment.
-update outlast.queue q
-set override_limit = least(:limit::int, e.concurrency_limit), concurrency_limit = least(:limit, e.concurrency_limit),
+-- As it was asked for: an environment's limit, which may change, counts where slots are given.
+update outlast.queue
+set override_limit = :limit::int, concurrency_limit = :limit,
     overridden_at = clock_timestamp(), overridden_by = :overridden_by::text
-from outlast.environment e
-where q.environment_id = :environment_id::text and q.name = :name::text and e.id = q.environment_id
+where environment_id = :environment_id::text and name = :name::text
 
 -- name: reset
 update outlast.queue

@@ -39,7 +39,8 @@ begin
   from claimed c where c.home <> c.session_id;
 end $$;
 
--- Resumes whose coroutine is parked with a session of this server go home, beyond home's slots if need be.
+-- Resumes whose coroutine is parked with a session of this server go home, beyond home's slots if need be. A pause and
+-- a limit hold them back as they do the others: they gave their slots back.
 create function claim_home(env text, moment timestamptz, room int, base int, sessions text[], only_queue text)
 returns setof told language plpgsql as $$
 declare
@@ -60,7 +61,7 @@ begin
     from warm r
     join outlast.lane l on l.id = r.lane_id and l.environment_id = env and (only_queue is null or l.queue = only_queue)
     cross join lateral (
-      select * from outlast.queue q where q.environment_id = env and q.name = l.queue limit 1) q
+      select * from outlast.queue q where q.environment_id = env and q.name = l.queue and not q.paused limit 1) q
     cross join lateral (
       select sum(s.running) as busy from outlast.lane s
       where s.environment_id = env and s.queue = l.queue and s.key = l.key) b
