@@ -262,6 +262,7 @@ async def hooks_inside(ctx: Context) -> None:
     wait_until(load_slowly(1))
     assert_type(usage.get_current(), Usage)
     assert_type(ctx.signal.reason, str | None)
+    assert_type(Context.current(), Context)
     with usage.measure() as used:
         await heartbeats.yield_()
     assert_type(used.cpu, timedelta)

@@ -12,7 +12,7 @@ from outlast.sdk import locals as run_locals
 from outlast.sdk import wait
 from outlast.sdk.background import wait_until
 from outlast.sdk.context import Context
-from outlast.sdk.errors import AbortTaskRunError, UsageError
+from outlast.sdk.errors import AbortTaskRunError, OutsideRunError, UsageError
 from outlast.sdk.hooks import Completion, Hooks, WaitInfo
 from outlast.sdk.task import Task
 from outlast.sdk.verdicts import Verdict
@@ -532,6 +532,65 @@ async def test_late_work_keeps_the_run_alive(log: Log) -> None:
 
     assert await server.end() == "done"
     assert log == ["on_complete", "flushed"]
+
+
+async def test_late_work_has_its_time_once_whatever_it_adds(
+    log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("outlast.worker.hands.KEPT_SECONDS", 0.0)
+    server = Server()
+
+    async def endless() -> None:
+        wait_until(endless())
+        await asyncio.Event().wait()
+
+    async def job() -> str:
+        wait_until(endless())
+        return "done"
+
+    server.claim(server.add(made(job)))
+
+    assert await server.end() == "done"
+    assert "goes on after 0 s; it is canceled" in caplog.text
+
+
+async def test_on_failure_is_not_told_of_a_crash(log: Log) -> None:
+    server = Server()
+
+    async def job() -> None:
+        raise ValueError("no")
+
+    task = made(job)
+    follow(task, log)
+
+    @task.catch_error
+    def broken() -> None:
+        raise KeyError("oops")
+
+    server.claim(server.add(task))
+    failed = await server.end()
+
+    assert failed.error.kind == "crashed"
+    assert log == ["in", "on_start", "on_start_attempt", "out with ValueError"]
+
+
+async def test_code_that_is_handed_nothing_asks_for_its_context() -> None:
+    server = Server()
+
+    def deep_inside() -> str:
+        return Context.current().run.id
+
+    async def job() -> list[str]:
+        return [deep_inside(), await asyncio.to_thread(deep_inside)]
+
+    server.add(made(job))
+    for run in ("run_1", "run_2"):
+        server.claim("job", run=run)
+
+    assert await server.end("run_1") == ["run_1", "run_1"]
+    assert await server.end("run_2") == ["run_2", "run_2"]
+    with pytest.raises(OutsideRunError, match=r"Context\.current\(\)"):
+        deep_inside()
 
 
 async def test_a_hook_may_trigger_but_not_wait(caplog: pytest.LogCaptureFixture) -> None:

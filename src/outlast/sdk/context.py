@@ -10,6 +10,7 @@ from outlast.protocol.machines import PRESETS
 from outlast.protocol.messages import Facts
 from outlast.sdk.errors import RunInterrupted, UsageError
 from outlast.sdk.hooks import Acting
+from outlast.sdk.inside import required
 from outlast.sdk.signals import CancelSignal
 
 ActingT = TypeVar("ActingT", bound=Acting)
@@ -176,6 +177,14 @@ class Context:
             step=StepContext(source),
             _source=source,
         )
+
+    @staticmethod
+    def current() -> "Context":
+        """Return the context of the run that the calling code belongs to.
+
+        For code that nobody hands `ctx` to. Raises `OutsideRunError`.
+        """
+        return required("Context.current()", "elsewhere there is no run").context
 
     @property
     def version(self) -> str:

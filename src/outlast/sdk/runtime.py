@@ -9,14 +9,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context as Variables
 from contextvars import ContextVar
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
 from outlast.protocol.messages import Call, LogLevel, MetadataOperation
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
-from outlast.sdk.context import Context
+
+if TYPE_CHECKING:  # which reads the current run from here
+    from outlast.sdk.context import Context
 
 EntryKind = Literal[
     "step", "child", "batch", "trigger", "wait", "hook", "token", "waitpoint", "stream", "peek"
@@ -53,7 +55,7 @@ class Runtime(Protocol):
     """
 
     @property
-    def context(self) -> Context:
+    def context(self) -> "Context":
         """What `ctx` is."""
 
     def reserve(self, kind: EntryKind, name: str) -> str:

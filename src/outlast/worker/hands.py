@@ -119,10 +119,11 @@ class AsyncHands:
 
     async def drain(self) -> None:
         """Wait for the work that the task left to finish."""
+        until = time.monotonic() + KEPT_SECONDS  # also for what the work itself adds
         while self._run.kept:
             work = {_future(each) for each in self._run.kept}
             self._run.kept.clear()
-            done, left = await asyncio.wait(work, timeout=KEPT_SECONDS)
+            done, left = await asyncio.wait(work, timeout=max(0.0, until - time.monotonic()))
             for each in done:
                 if not each.cancelled() and (error := each.exception()) is not None:
                     _warn_failed(self._run.id, error)

@@ -1,14 +1,27 @@
 """What the SDK offers around a run: usage, heartbeats, signals, locals, late work, hooks."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from fake_runtime import FakeRuntime
 from outlast import Context, OutsideRunError, RunInterrupted, heartbeats, task, usage, wait_until
 from outlast import locals as run_locals
+from outlast.protocol.messages import Facts
 from outlast.sdk import runtime, tasks
+from outlast.sdk.context import (
+    AttemptContext,
+    BatchContext,
+    DeploymentContext,
+    EnvironmentContext,
+    MachineContext,
+    ProjectContext,
+    QueueContext,
+    RunContext,
+    TaskContext,
+)
 from outlast.sdk.registry import registry
 
 
@@ -80,13 +93,72 @@ def test_locals_of_runs_are_apart_from_those_outside(run: FakeRuntime) -> None:
         assert number.get() is None
 
 
-def test_the_context_tells_what_the_claim_told(run: FakeRuntime) -> None:
-    ctx: Context = run.context
+def test_the_context_tells_what_the_claim_told() -> None:
+    facts = Facts(
+        run_id="run_1",
+        task="export",
+        attempt=2,
+        max_attempts=3,
+        queue="exports",
+        created_at=1_000.0,
+        started_at=2_000.0,
+        environment="env_1",
+        environment_slug="dev",
+        project="proj_1",
+        version="v1",
+        max_duration=3_600.0,
+        concurrency_key="org_1",
+        idempotency_key="once",
+        tags=("a", "b"),
+        parent="run_0",
+        root="run_00",
+        batch="batch_1",
+        is_test=True,
+        is_replay=True,
+        machine="small-1x",
+        priority=5.0,
+        attempt_started_at=3_000.0,
+        version_id="version_1",
+        project_name="Books",
+    )
 
+    ctx = Context.of(facts, FakeRuntime(), "trigger/exports.py")
+
+    assert ctx.run == RunContext(
+        id="run_1",
+        created_at=datetime.fromtimestamp(1_000, UTC),
+        started_at=datetime.fromtimestamp(2_000, UTC),
+        version="v1",
+        tags=("a", "b"),
+        max_attempts=3,
+        max_duration=timedelta(hours=1),
+        idempotency_key="once",
+        concurrency_key="org_1",
+        parent="run_0",
+        root="run_00",
+        is_test=True,
+        is_replay=True,
+        priority=timedelta(seconds=5),
+    )
+    assert ctx.attempt == AttemptContext(2, datetime.fromtimestamp(3_000, UTC))
+    assert ctx.task == TaskContext("export", "trigger/exports.py")
+    assert ctx.queue == QueueContext("exports")
+    assert ctx.environment == EnvironmentContext("env_1", "dev")
+    assert ctx.project == ProjectContext("proj_1", "Books")
+    assert ctx.batch == BatchContext("batch_1")
+    assert ctx.machine == MachineContext("small-1x", 0.5, 0.5)
+    assert ctx.deployment == DeploymentContext("version_1", "v1")
+    assert ctx.version == "v1"
+    with pytest.raises(FrozenInstanceError):
+        ctx.run.tags = ()  # type: ignore[misc]
+
+
+def test_a_context_without_the_rest_says_none(run: FakeRuntime) -> None:
+    ctx = Context.current()
+
+    assert ctx is run.context
     assert ctx.attempt.started_at == ctx.run.started_at
-    assert ctx.machine is None
-    assert ctx.deployment.version == "v1"
-    assert ctx.run.priority == timedelta()
+    assert (ctx.machine, ctx.batch, ctx.run.parent) == (None, None, None)
 
 
 @pytest.mark.parametrize("everywhere", [True, False])
