@@ -537,7 +537,7 @@ async def test_late_work_keeps_the_run_alive(log: Log) -> None:
 async def test_late_work_has_its_time_once_whatever_it_adds(
     log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("outlast.worker.hands.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("outlast.worker.hands.KEPT_SECONDS", 0.01)
     server = Server()
 
     async def endless() -> None:

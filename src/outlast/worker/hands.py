@@ -120,16 +120,18 @@ class AsyncHands:
     async def drain(self) -> None:
         """Wait for the work that the task left to finish."""
         until = time.monotonic() + KEPT_SECONDS  # also for what the work itself adds
-        while self._run.kept:
+        while self._run.kept and (patience := until - time.monotonic()) > 0:
             work = {_future(each) for each in self._run.kept}
             self._run.kept.clear()
-            done, left = await asyncio.wait(work, timeout=max(0.0, until - time.monotonic()))
+            done, left = await asyncio.wait(work, timeout=patience)
             for each in done:
                 if not each.cancelled() and (error := each.exception()) is not None:
                     _warn_failed(self._run.id, error)
-            for each in left:
-                each.cancel()
-                _warn_late(self._run.id)
+            self._run.kept += left
+        for late in self._run.kept:
+            _future(late).cancel()
+            _warn_late(self._run.id)
+        self._run.kept.clear()
 
 
 class SyncHands:
