@@ -74,6 +74,7 @@ ROUTES: dict[str, Call] = {
         "/api/v2/tasks/batch", {"items": [{"task": "hello"}]}, shared=True
     ),
     "POST /api/v2/runs/{run_id}/cancel": Call("/api/v2/runs/{run}/cancel"),
+    "DELETE /api/outlast/v1/runs/{run_id}": Call("/api/outlast/v1/runs/{run}"),
     "POST /api/outlast/v1/runs/{run_id}/resume": Call("/api/outlast/v1/runs/{run}/resume"),
     "GET /api/v1/runs/{run_id}/result": Call(f"{RUN}/result"),
     "GET /api/v1/runs/{run_id}/metadata": Call(f"{RUN}/metadata"),

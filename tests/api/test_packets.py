@@ -4,14 +4,14 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx
 import pytest
 
 from api_server import Api, running_api
 from outlast.engine.objects import ObjectSettings, ObjectStore
-from outlast.engine.packets import Packets
+from outlast.engine.packets import Packet, Packets
 
 PATH = "trigger/packet_abc/payload.json"
 VALUE = '{"json":{"n":1}}'
@@ -113,8 +113,16 @@ class FakeS3(BaseHTTPRequestHandler):
         self.objects[urlsplit(self.path).path] = (self.headers["content-type"], data)
         self._answer(200, "text/plain", b"")
 
+    def do_DELETE(self) -> None:
+        if self._is_signed():
+            del self.objects[urlsplit(self.path).path]
+            self._answer(204, "text/plain", b"")
+
     def do_GET(self) -> None:
         if not self._is_signed():
+            return
+        if "list-type=2" in self.path:
+            self._list(dict(parse_qsl(urlsplit(self.path).query)))
             return
         found = self.objects.get(urlsplit(self.path).path)
         if found is None:
@@ -122,6 +130,22 @@ class FakeS3(BaseHTTPRequestHandler):
             self._answer(404, "application/xml", missing)
         else:
             self._answer(200, *found)
+
+    def _list(self, query: dict[str, str]) -> None:
+        """Answer with one object a page, of the year 2000 when its path says so."""
+        keys = sorted(path.removeprefix("/packets/") for path in self.objects)
+        start = query.get("continuation-token", "")
+        keys = [key for key in keys if key.startswith(query["prefix"]) and key > start]
+        shown = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>{'2000' if 'old' in key else '2100'}"
+            "-01-01T00:00:00Z</LastModified></Contents>"
+            for key in keys[:1]
+        )
+        more = f"<NextContinuationToken>{keys[0]}</NextContinuationToken>" if keys else ""
+        said = f"<IsTruncated>{'true' if len(keys) > 1 else 'false'}</IsTruncated>{shown}{more}"
+        self._answer(
+            200, "application/xml", f"<ListBucketResult>{said}</ListBucketResult>".encode()
+        )
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Keep quiet."""
@@ -191,3 +215,34 @@ async def test_a_bucket_takes_uploads_and_gives_downloads_itself(
     missing = {"payload": "other", "options": {"payloadType": "application/store"}}
     refused = await api.client.post("/api/v1/tasks/hello/trigger", json=missing)
     assert refused.json()["code"] == "unknown_packet"
+
+
+async def test_packets_in_a_bucket_go_after_a_week_and_nothing_else_does(
+    bucket: ObjectSettings,
+) -> None:
+    """The bucket may hold other people's objects too."""
+    store = ObjectStore(bucket)
+    for environment in ("env_a", "env_ab", "elsewhere"):
+        for path in ("old/1", "old/2", "young"):
+            await store.save(environment, path, Packet("text/plain", "x"))
+
+    gone = await store.prune(["env_a", "env_none"])
+
+    assert gone == 2
+    assert [await store.find("env_a", path) for path in ("old/1", "old/2")] == [None, None]
+    assert await store.find("env_a", "young") is not None
+    assert await store.find("env_ab", "old/1") is not None
+    assert await store.find("elsewhere", "old/1") is not None
+
+
+async def test_packets_in_the_database_go_after_a_week(api: Api) -> None:
+    for path in ("old", "young"):
+        await put(api, (await upload(api, path))["presignedUrl"])
+    await api.platform.sql(
+        "update outlast.packet set created_at = now() - interval '8 days' where path = 'old'"
+    )
+
+    assert await api.engine._packets.prune() == 1
+
+    rows = await api.platform.sql("select path from outlast.packet")
+    assert [row["path"] for row in rows] == ["young"]

@@ -55,9 +55,22 @@ async def test_how_long_an_environment_keeps_its_runs_is_set_and_shown(api: Api)
     forever = await api.client.post(limits, json={"retentionDays": None})
 
     replies = (before, kept, untouched, shown, forever)
-    assert [reply.json()["retentionDays"] for reply in replies] == [None, 30, 30, 30, None]
+    assert [reply.json()["retentionDays"] for reply in replies] == [7, 30, 30, 30, None]
     assert refused.status_code == 400
     assert "retentionDays" in refused.text
+
+
+async def test_logs_and_streams_have_days_of_their_own(api: Api) -> None:
+    limits = "/api/outlast/v1/environment/limits"
+
+    changed = await api.client.post(
+        limits, json={"logRetentionDays": 3, "streamRetentionDays": None}
+    )
+
+    names = ("retentionDays", "logRetentionDays", "streamRetentionDays")
+    assert [changed.json()[name] for name in names] == [7, 3, None]
+    refused = await api.client.post(limits, json={"logRetentionDays": 0})
+    assert refused.status_code == 400
 
 
 async def test_an_unknown_queue_is_a_404(api: Api) -> None:

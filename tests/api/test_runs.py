@@ -375,3 +375,24 @@ async def test_the_runs_of_a_project_are_those_of_the_environment_of_the_key(api
     assert (await api.client.get(f"{url}?filter[env]=dev,staging")).status_code == 422
     assert (await api.client.get(f"{url}?filter[other]=1")).status_code == 400
     assert (await api.client.get("/api/v1/projects/proj_other/runs")).status_code == 404
+
+
+async def test_an_ended_run_is_deleted_and_the_audit_log_says_by_whom(api: Api) -> None:
+    run = await api.trigger(payload={"name": "Ada"})
+    address = f"/api/outlast/v1/runs/{run}"
+    open_ = await api.client.delete(address)
+    (await api.worker.claim(run)).complete("1")
+    await api.ended(run)
+
+    deleted = await api.client.delete(address)
+    again = await api.client.delete(address)
+    gone = await api.client.get(f"/api/v3/runs/{run}")
+    deeds = (await api.client.get("/api/outlast/v1/deeds")).json()["data"]
+
+    assert (open_.status_code, open_.json()["code"]) == (422, "run_not_ended")
+    assert "cancel it first" in open_.json()["error"]
+    assert (deleted.status_code, deleted.json()) == (200, {"id": run})
+    assert (again.status_code, gone.status_code) == (404, 404)
+    [deed] = deeds
+    assert (deed["action"], deed["target"]) == ("delete run", run)
+    assert deed["account"].startswith("key key_")

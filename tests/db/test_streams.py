@@ -222,26 +222,6 @@ async def test_a_stream_of_many_chunks_is_read_whole(engine: Engine, worker: Fak
     assert max(map(len, portions)) == 200
 
 
-async def test_streams_that_nobody_wrote_to_for_28_days_go(
-    place: Platform, engine: Engine, worker: FakeWorker
-) -> None:
-    old, young = await started(worker), await started(worker)
-    for run in (old, young):
-        await append(run, chunk(1))
-    renamed = old.run.replace(old.run[4:8], "0000", 1)
-    for table in ("stream", "stream_chunk"):
-        await place.sql(
-            f"update outlast.{table} set run_id = $1 where run_id = $2", renamed, old.run
-        )
-    assert await engine.streams.prune() == 0
-    await place.sql("update outlast.stream set updated_at = now() - interval '29 days'")
-
-    assert await engine.streams.prune() == 1
-
-    assert await place.sql("select from outlast.stream where run_id = $1", renamed) == []
-    assert await stored(engine, young.run) == ["1"]
-
-
 async def test_a_write_that_the_database_refuses_fails_its_run_only(
     place: Platform, engine: Engine, worker: FakeWorker
 ) -> None:

@@ -115,6 +115,31 @@ def test_blocking_lists_go_through_every_page(server: FakeServer) -> None:
     assert [queue.name for queue in queues.list_sync()] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], None),
+        (["--runs", "90", "--logs", "forever"], {"retentionDays": 90, "logRetentionDays": None}),
+        (["--streams", "3"], {"streamRetentionDays": 3}),
+    ],
+)
+def test_the_terminal_shows_and_sets_how_long_what_is_kept(
+    options: list[str], said: object, server: FakeServer
+) -> None:
+    done = CliRunner().invoke(app, ["retention", *options])
+
+    [asked] = server.asked
+    assert (json.loads(asked.body) if asked.body else None) == said
+    assert "runs      for ever" in done.output
+
+
+def test_days_are_a_number_or_for_ever(server: FakeServer) -> None:
+    done = CliRunner().invoke(app, ["retention", "--runs", "a week"])
+
+    assert "use a whole number, or forever" in str(done.exception)
+    assert server.asked == []
+
+
 async def test_a_queue_without_a_name_is_refused(server: FakeServer) -> None:
     with pytest.raises(UsageError, match="name the queue"):
         await queues.pause(Queue())

@@ -95,6 +95,7 @@ Given = tuple[tuple[object, ...], dict[str, Any]]
 PLACES: dict[str, Any] = {"runs": runs, "bulk": runs.bulk, "schedules": schedules}
 SAID: list[tuple[str, str, Given, tuple[str, str, object]]] = [
     ("runs.retrieve", "id", (("run_1",), {}), ("GET", "/api/v3/runs/run_1", None)),
+    ("runs.delete", "", (("run_1",), {}), ("DELETE", "/api/outlast/v1/runs/run_1", None)),
     ("runs.cancel", "", (("run_1",), {}), ("POST", "/api/v2/runs/run_1/cancel", None)),
     ("runs.replay", "id", (("run_1",), {}), ("POST", f"{RUN}/replay", {})),
     (
@@ -214,6 +215,7 @@ def test_blocking_lists_go_through_every_page(server: FakeServer) -> None:
 @pytest.mark.parametrize(
     ("arguments", "asks", "shown"),
     [
+        ("runs delete run_1", ("DELETE", "/api/outlast/v1/runs/run_1", None), "run_1  is deleted"),
         ("runs replay run_1", ("POST", f"{RUN}/replay", {}), "run_2  replays run_1"),
         (
             "runs reschedule run_1 1h",

@@ -14,6 +14,7 @@ from outlast.cli import (
     outbox,
     projects,
     queues,
+    retention,
     runs,
     schedules,
     server,
@@ -56,6 +57,7 @@ app.command("trigger")(trigger.trigger)
 app.add_typer(runs.app, name="runs")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(queues.app, name="queues")
+app.command("retention")(retention.retention)
 app.add_typer(projects.app, name="projects")
 app.add_typer(keys.app, name="keys")
 app.add_typer(outbox.app, name="outbox")

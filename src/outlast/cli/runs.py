@@ -74,6 +74,15 @@ def cancel(run: Run, api_url: ApiUrls = None, key: Key = None) -> None:
     say(f"{call(connection(api_url, key), runs.cancel(run)).id}  is being canceled")
 
 
+@app.command("delete")
+def delete(run: Run, api_url: ApiUrls = None, key: Key = None) -> None:
+    """Delete a run that has ended, with its payload, logs and streams."""
+    from outlast.cli.calls import call
+    from outlast.client import runs
+
+    say(f"{call(connection(api_url, key), runs.delete(run)).id}  is deleted")
+
+
 @app.command("replay")
 def replay(run: Run, api_url: ApiUrls = None, key: Key = None) -> None:
     """Make a run again with what it was given, on the current version."""

@@ -1,6 +1,7 @@
 """Queues: list, read, pause and limit them; idempotency keys."""
 
 import re
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import msgspec
@@ -85,6 +86,11 @@ def change_environment(limit: int, retention_days: int | None) -> Request[Enviro
     """Return the request that sets how many runs execute at once, and how long they are kept."""
     said = {"concurrencyLimit": limit, "retentionDays": retention_days}
     return Request("POST", _LIMITS, model(EnvironmentStand), body=msgspec.json.encode(said))
+
+
+def keep(days: Mapping[str, int | None]) -> Request[EnvironmentStand]:
+    """Return the request that sets how long what has ended is kept, by the names on the wire."""
+    return Request("POST", _LIMITS, model(EnvironmentStand), body=msgspec.json.encode(days))
 
 
 def reset_key(task: str, key: str) -> Request[IdReply]:

@@ -1,4 +1,4 @@
-"""Runs: read, list, cancel, and wait for their end."""
+"""Runs: read, list, cancel, delete, and wait for their end."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
@@ -66,6 +66,11 @@ def cancel(run_id: str) -> Request[IdReply]:
 def resume(run_id: str) -> Request[IdReply]:
     """Return the request that lets a run that cannot replay go on with the current version."""
     return Request("POST", f"/api/outlast/v1/runs/{_part(run_id)}/resume", model(IdReply))
+
+
+def delete(run_id: str) -> Request[IdReply]:
+    """Return the request that deletes an ended run."""
+    return Request("DELETE", f"/api/outlast/v1/runs/{_part(run_id)}", model(IdReply))
 
 
 def update_metadata(run_id: str, values: Mapping[str, object]) -> Request[MetadataReply]:

@@ -1,15 +1,20 @@
-"""The engine's agents: steps that repeat on an interval, and small jobs on the side."""
+"""The engine's agents: steps that repeat, small jobs on the side, long ones in portions."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 
 from outlast.engine.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
 Work = Coroutine[object, object, object]
+
+_PAUSE_SECONDS = 0.02
+_REST = 4.0
+"""How much longer a pause is than the work before it: a fifth of one connection, at most."""
 
 
 class Agents:
@@ -51,3 +56,12 @@ async def _every(name: str, step: Callable[[], Work], seconds: float) -> None:
 async def _quietly(work: Work) -> None:
     with contextlib.suppress(EngineError):
         await work
+
+
+async def in_portions(portion: Callable[[], Awaitable[bool]]) -> None:
+    """Do a portion as long as it says there is more, with pauses for those who are waited for."""
+    while True:
+        began = time.monotonic()
+        if not await portion():
+            return
+        await asyncio.sleep(max(_PAUSE_SECONDS, (time.monotonic() - began) * _REST))

@@ -61,6 +61,7 @@ _LIMITS_SECONDS = 5.0
 _STATISTICS_SECONDS = 10.0
 _PRUNE_SECONDS = 600.0
 _RETENTION_SECONDS = 600.0
+_OBJECTS_SECONDS = 6 * 3600.0
 _SETTLE_SECONDS = 2.0
 
 
@@ -146,9 +147,8 @@ class Engine:
         database, settings = self.database, self.settings
         self.admission = Admission(database, self.catalogue, self.ids.milliseconds)
         self._packets = DatabaseStore(database)
-        self.packets = Packets(
-            self._packets if settings.objects is None else ObjectStore(settings.objects), self._ring
-        )
+        self._objects = None if settings.objects is None else ObjectStore(settings.objects)
+        self.packets = Packets(self._objects or self._packets, self._ring)
         self.triggers = Triggers(
             admission=self.admission,
             packets=self.packets,
@@ -304,7 +304,7 @@ class Engine:
         self._agents.repeat("ticks", self.ticks.run_once, _POLL_SECONDS)
         self._agents.repeat("retention", self.retention.run_once, _RETENTION_SECONDS)
         self._agents.repeat("streams", self.streams.poll, STREAMS_SECONDS)
-        self._agents.repeat("prune streams", self.streams.prune, _RETENTION_SECONDS)
+        self._agents.repeat("objects", self._prune_objects, _OBJECTS_SECONDS)
         self._agents.repeat("bulk", self.bulk.run_once, _POLL_SECONDS)
         self._agents.repeat("statistics", self.statistics.flush, _STATISTICS_SECONDS)
         self._agents.repeat("prune statistics", self.statistics.prune, _PRUNE_SECONDS)
@@ -335,6 +335,11 @@ class Engine:
         if self.sessions.of(environment):
             self.cycles.wake(environment)
             self._agents.once(self._workers.deliver_mail())
+
+    async def _prune_objects(self) -> None:
+        if self._objects is not None:
+            found = await self.tenancy.environments()
+            await self._objects.prune([environment.id for environment in found])
 
     async def _elect(self) -> None:
         for changed in await self.catalogue.elect():

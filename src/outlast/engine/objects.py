@@ -4,13 +4,16 @@ Needs the `s3` extra. The endpoint comes from the server's settings, never from 
 """
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from outlast.engine.errors import Unavailable
-from outlast.engine.packets import SECONDS, Packet
+from outlast.engine.packets import KEPT_DAYS, SECONDS, Packet
 from outlast.engine.payloads import MAX_PAYLOAD_BYTES
 
 _MISSING = frozenset({"404", "NoSuchKey"})
@@ -84,22 +87,60 @@ class ObjectStore:
         )
         return signed
 
+    async def prune(self, environments: Sequence[str], *, days: float = KEPT_DAYS) -> int:
+        """Delete packets of these environments that are so old; return how many went.
+
+        A trigger copies what it names. Nothing else in the bucket is looked at.
+        """
+        return sum(
+            [
+                await asyncio.to_thread(self._prune, environment, days)
+                for environment in environments
+            ]
+        )
+
+    def _prune(self, environment: str, days: float) -> int:
+        gone, page = 0, {"Prefix": f"{environment}/"}
+        old = datetime.now(UTC) - timedelta(days=days)
+        with _translated():
+            while True:
+                reply = self._client.list_objects_v2(Bucket=self._bucket, **page)
+                for found in reply.get("Contents", ()):
+                    if found["LastModified"] < old:
+                        self._client.delete_object(Bucket=self._bucket, Key=found["Key"])
+                        gone += 1
+                if not reply.get("IsTruncated"):
+                    return gone
+                page["ContinuationToken"] = reply["NextContinuationToken"]
+
     async def _call(self, call: Any, **values: Any) -> tuple[str, str] | None:
         return await asyncio.to_thread(partial(self._read, call, values))
 
     def _read(self, call: Any, values: dict[str, Any]) -> tuple[str, str] | None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        from botocore.exceptions import ClientError  # noqa: PLC0415
 
-        try:
-            reply = call(Bucket=self._bucket, **values)
+        with _translated():
+            try:
+                reply = call(Bucket=self._bucket, **values)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in _MISSING:
+                    return None
+                raise
             body = reply.get("Body")
             if body is None:
                 return None
             return reply["ContentType"], body.read(MAX_PAYLOAD_BYTES + 1).decode()
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in _MISSING:
-                return None
-            raise Unavailable("the object store refused; see OUTLAST_S3_* settings") from error
-        except (BotoCoreError, OSError, UnicodeDecodeError) as error:
-            why = type(error).__name__
-            raise Unavailable(f"the object store does not answer: {why}") from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the client's errors into the engine's."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        yield
+    except ClientError as error:
+        raise Unavailable("the object store refused; see OUTLAST_S3_* settings") from error
+    except (BotoCoreError, OSError, UnicodeDecodeError) as error:
+        why = type(error).__name__
+        raise Unavailable(f"the object store does not answer: {why}") from error

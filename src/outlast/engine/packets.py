@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from outlast.engine.agents import in_portions
 from outlast.engine.database import Database
 from outlast.engine.errors import EngineError, InvalidRequest, NotFound
 from outlast.engine.keys import KeyRing
@@ -27,6 +28,7 @@ SECONDS = 3600.0
 """How long an address works."""
 KEPT_DAYS = 7
 MAX_PATH_CHARS = 512
+_PORTION = 100
 _TYPES = frozenset({JSON, SUPER_JSON, TEXT})
 _CONTEXT = "packet address"
 
@@ -95,7 +97,16 @@ class DatabaseStore:
 
     async def prune(self) -> int:
         """Delete packets that are a week old; return how many."""
-        return await self._database.execute(PACKETS.prune, days=KEPT_DAYS)
+        gone = 0
+
+        async def portion() -> bool:
+            nonlocal gone
+            found = await self._database.execute(PACKETS.prune, days=KEPT_DAYS, portion=_PORTION)
+            gone += found
+            return found == _PORTION
+
+        await in_portions(portion)
+        return gone
 
 
 class Packets:

@@ -62,7 +62,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 class Stand(msgspec.Struct, frozen=True):
     """An environment's limits and what counts towards them.
 
-    Ended runs are kept for `retention_days`; None: for ever.
+    Ended runs are kept for `retention_days`; None: for ever. Logs and streams go before them.
     """
 
     id: str
@@ -72,6 +72,8 @@ class Stand(msgspec.Struct, frozen=True):
     running: int
     queued: int
     retention_days: int | None
+    log_days: int | None
+    stream_days: int | None
 
 
 class _Oldest(msgspec.Struct, frozen=True):

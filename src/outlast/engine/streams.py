@@ -6,7 +6,6 @@ them and hands each to one entry.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,7 +17,6 @@ from outlast.engine.errors import Conflict, InvalidRequest, NotFound
 from outlast.engine.group_commit import Done, GroupCommit, Order
 from outlast.engine.queries import load
 from outlast.engine.turn import Message
-from outlast.protocol.ids import id_floor
 from outlast.protocol.streams import (
     MAX_MESSAGE_BYTES,
     TARGETS,
@@ -30,11 +28,9 @@ from outlast.protocol.streams import (
 
 STREAMS = load("streams")
 
-KEPT_DAYS = 28
 _MOST_BYTES = 4 * 1024 * 1024  # of one statement
 POLL_SECONDS = 0.5
 """How late a reader hears of what another server took."""
-_PORTION = 200
 _encoder = msgspec.json.Encoder()
 
 
@@ -87,11 +83,6 @@ class _Standing(msgspec.Struct, frozen=True):
 class _Keys(msgspec.Struct, frozen=True):
     run_id: str
     keys: tuple[str, ...]
-
-
-class _Pruned(msgspec.Struct, frozen=True):
-    last: str | None
-    count: int
 
 
 class Streams:
@@ -222,23 +213,6 @@ class Streams:
     async def messages(self, run: str, key: str, *, after: int = 0) -> list[Read]:
         """Return messages of an input stream after a number, received or not."""
         return await self._database.fetch(Read, STREAMS.messages, run=run, key=key, start=after)
-
-    # ── its life ──────────────────────────────────────────────────────────────────────────────
-
-    async def prune(self) -> int:
-        """Delete streams of which nothing was written for 28 days; return how many went."""
-        gone, after = 0, ""
-        before = id_floor("run", int((time.time() - KEPT_DAYS * 86_400) * 1000))
-        while True:
-            pruned = await self._database.fetch_one(
-                _Pruned,
-                STREAMS.prune,
-                after=after, before=before, days=KEPT_DAYS, portion=_PORTION,
-            )  # fmt: skip
-            if pruned is None or pruned.last is None:
-                return gone
-            gone += pruned.count
-            after = pruned.last
 
     async def close(self, seconds: float) -> None:
         """Write what has gathered and stop, after so many seconds in any case."""

@@ -13,6 +13,7 @@ from outlast.engine.errors import Conflict, InvalidRequest, NotFound
 from outlast.engine.expiring import Expiring
 from outlast.engine.keys import KeyKind, Keys, key_hash
 from outlast.engine.queries import load
+from outlast.engine.retention import ELSEWHERE, IN_DEV
 from outlast.protocol.ids import new_id
 
 TENANCY = load("tenancy")
@@ -136,6 +137,7 @@ class Tenancy:
                 raise Conflict(f"the project ref {ref!r} is taken; choose another one")
             for offset, slug in enumerate(SLUGS):
                 environment_id = new_id("env", moment + offset)  # so that they sort as named
+                kept = IN_DEV if slug == "dev" else ELSEWHERE
                 await executor.execute(
                     TENANCY.insert_environment,
                     id=environment_id,
@@ -143,6 +145,9 @@ class Tenancy:
                     slug=slug,
                     concurrency_limit=_CONCURRENCY_LIMIT,
                     pins_versions=slug != "dev",
+                    run_days=kept.runs,
+                    log_days=kept.logs,
+                    stream_days=kept.streams,
                 )
                 made = await self._keys.insert_root(executor, environment_id, slug, given.get(slug))
                 keys[slug] = made.secret

@@ -9,6 +9,7 @@ from typing import Annotated
 import jwt
 import msgspec
 
+from outlast.engine.agents import in_portions
 from outlast.engine.database import Database, Executor
 from outlast.engine.errors import Conflict, EngineError, Unauthorized
 from outlast.engine.keys import KEYS, Keys
@@ -20,6 +21,7 @@ LEEWAY_SECONDS = 60.0
 MAX_SECONDS = 30 * 24 * 3600.0
 MAX_TOKEN_CHARS = 8192
 USED_ALREADY = "this one-time token was used already"
+_PORTION = 500
 _REQUIRED = ["exp", "iat", "iss", "aud", "sub", "pub"]
 
 
@@ -139,7 +141,16 @@ class Tokens:
 
     async def prune(self) -> int:
         """Forget used tokens that have expired; return how many."""
-        return await self._database.execute(KEYS.prune_used_tokens)
+        gone = 0
+
+        async def portion() -> bool:
+            nonlocal gone
+            found = await self._database.execute(KEYS.prune_used_tokens, portion=_PORTION)
+            gone += found
+            return found == _PORTION
+
+        await in_portions(portion)
+        return gone
 
     async def _roots(self, environment_id: str) -> tuple[str, ...]:
         roots = await self._keys.roots(environment_id)

@@ -129,7 +129,8 @@ class QueueKeys(Nullable):
 class EnvironmentStand(Nullable):
     """An environment's limits, and what counts towards them.
 
-    Ended runs are deleted after `retention_days`; null: never.
+    Ended runs are deleted after `retention_days`; null: never. Their logs and streams go before
+    them, or with them where their days are null.
     """
 
     id: str
@@ -139,18 +140,23 @@ class EnvironmentStand(Nullable):
     running: int
     queued: int
     retention_days: int | None = None
+    log_retention_days: int | None = None
+    stream_retention_days: int | None = None
 
 
 class EnvironmentChange(Body):
     """`POST /api/outlast/v1/environment/limits`: what is not given stays as it is.
 
-    `retention_days` as null keeps ended runs for ever.
+    `retention_days` as null keeps ended runs for ever; the others as null keep logs and streams as
+    long as their runs.
     """
 
     paused: bool | None = None
     concurrency_limit: int | None = Field(default=None, ge=0, le=1_000_000)
     burst_factor: float | None = Field(default=None, ge=1, le=10)
     retention_days: int | None = Field(default=None, ge=1, le=3_650)
+    log_retention_days: int | None = Field(default=None, ge=1, le=3_650)
+    stream_retention_days: int | None = Field(default=None, ge=1, le=3_650)
 
 
 class KeyReset(Body):

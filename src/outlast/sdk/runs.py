@@ -36,6 +36,8 @@ __all__ = [
     "bulk",
     "cancel",
     "cancel_sync",
+    "delete",
+    "delete_sync",
     "handle",
     "list",
     "list_sync",
@@ -116,6 +118,20 @@ def cancel_sync(run_id: str) -> None:
     """Blocking `cancel`."""
     check_blocking("runs.cancel_sync()", "runs.cancel()")
     clients.send_sync(requests.cancel(run_id))
+
+
+async def delete(run_id: str) -> None:
+    """Delete a run that has ended, with all that is its own; its children stay.
+
+    Raises `NotFoundError`, `UnprocessableError` when it has not ended or its parent still needs it.
+    """
+    await clients.send(requests.delete(run_id))
+
+
+def delete_sync(run_id: str) -> None:
+    """Blocking `delete`."""
+    check_blocking("runs.delete_sync()", "runs.delete()")
+    clients.send_sync(requests.delete(run_id))
 
 
 async def replay(

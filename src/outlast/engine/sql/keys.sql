@@ -55,4 +55,6 @@ returning true
 
 -- name: prune_used_tokens
 -- The leeway after a token's end is over as well.
-delete from outlast.used_token where expires_at < clock_timestamp() - interval '5 minutes'
+delete from outlast.used_token where hash in (
+  select hash from outlast.used_token
+  where expires_at < clock_timestamp() - interval '5 minutes' order by expires_at limit :portion::int)

@@ -14,4 +14,4 @@ delete from outlast.packet
 where (environment_id, path) in (
   select environment_id, path from outlast.packet
   where created_at < clock_timestamp() - make_interval(days => :days::int)
-  order by created_at limit 500)
+  order by created_at limit :portion::int)

@@ -134,5 +134,5 @@ returning run_id
 select id, concurrency_limit, burst_factor, paused,
   (select coalesce(sum(q.running), 0) from outlast.queue q where q.environment_id = e.id)::int as running,
   (select coalesce(sum(q.queued), 0) from outlast.queue q where q.environment_id = e.id)::int as queued,
-  retention_days
+  retention_days, log_days, stream_days
 from outlast.environment e where id = :environment_id::text

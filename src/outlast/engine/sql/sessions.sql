@@ -37,10 +37,14 @@ where lost_at is null
 returning id, environment_id
 
 -- name: bury
--- A lost session goes when nothing is left of it.
-delete from outlast.session s
-where s.lost_at < clock_timestamp() - interval '1 minute'
-  and not exists (select from outlast.run_state r where r.session_id = s.id)
+-- A lost session goes when nothing is left of it, with the mail that nobody fetched.
+with gone as (
+  delete from outlast.session s
+  where s.lost_at < clock_timestamp() - interval '1 minute'
+    and not exists (select from outlast.run_state r where r.session_id = s.id)
+  returning s.id
+)
+delete from outlast.mail m using gone g where m.session_id = g.id
 
 -- name: left_behind
 -- Runs that a lost session still holds: they are to be rescued, or were handed back with a goodbye.

@@ -57,17 +57,3 @@ select id from goal
 select number as index, data from outlast.input_message
 where run_id = :run::text and key = :key::text and number > :start::bigint
 order by number limit 50
-
--- name: prune
--- Old streams that nobody has written to since; their runs stay. In the order of ids, which carry the time.
-with old as (
-  select s.run_id, s.key from outlast.stream s
-  where s.run_id > :after::text and s.run_id < :before::text
-    and s.updated_at < clock_timestamp() - make_interval(days => :days::int) and s.chunks > 0
-  order by s.run_id, s.key limit :portion::int
-), emptied as (
-  delete from outlast.stream_chunk c using old o where c.run_id = o.run_id and c.key = o.key
-), gone as (
-  delete from outlast.stream s using old o where s.run_id = o.run_id and s.key = o.key
-)
-select max(run_id) as last, count(*)::int as count from old

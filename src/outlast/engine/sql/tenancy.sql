@@ -7,8 +7,11 @@ on conflict (ref) do nothing
 returning id, ref, name, created_at
 
 -- name: insert_environment
-insert into outlast.environment (id, project_id, slug, concurrency_limit, pins_versions)
-values (:id::text, :project_id::text, :slug::text, :concurrency_limit::int, :pins_versions::boolean)
+insert into outlast.environment (
+  id, project_id, slug, concurrency_limit, pins_versions, retention_days, log_days, stream_days)
+values (
+  :id::text, :project_id::text, :slug::text, :concurrency_limit::int, :pins_versions::boolean,
+  :run_days::int, :log_days::int, :stream_days::int)
 
 -- name: list_projects
 select id, ref, name, created_at from outlast.project order by id

@@ -38,6 +38,12 @@ MAX_KEYS = 500
 MAX_PERIOD = 7 * 86_400.0
 TASK_QUEUE = "task/"
 
+_KEPT = {
+    "runs": "retention_days",
+    "logs": "log_retention_days",
+    "streams": "stream_retention_days",
+}
+
 router = APIRouter(tags=["queues"])
 
 Page = Annotated[int, Query(ge=1, le=1_000_000)]
@@ -190,8 +196,13 @@ async def change_environment(
     """Change limits and retention of the key's environment, pause it or let it go on."""
     caller = await _whole(request)
     engine = services(request).engine
-    if "retention_days" in wanted.model_fields_set:  # null says for ever
-        await engine.retention.keep(caller.environment.id, wanted.retention_days)
+    days = {
+        name: getattr(wanted, field)
+        for name, field in _KEPT.items()
+        if field in wanted.model_fields_set
+    }
+    if days:  # null says something
+        await engine.retention.keep(caller.environment.id, **days)
     changed = await engine.queues.change_environment(
         caller.environment.id,
         paused=wanted.paused,
@@ -271,6 +282,8 @@ def _stand(stand: Stand) -> EnvironmentStand:
         running=stand.running,
         queued=stand.queued,
         retention_days=stand.retention_days,
+        log_retention_days=stand.log_days,
+        stream_retention_days=stand.stream_days,
     )
 
 

@@ -103,6 +103,17 @@ async def resume(request: Request, run_id: str) -> Response:
     return Response(IdReply(id=run_id).to_json(), media_type=_JSON)
 
 
+@router.delete("/api/outlast/v1/runs/{run_id}", response_model=IdReply)
+async def delete(request: Request, run_id: str) -> Response:
+    """Delete a run that has ended, with all that is its own; the audit log keeps who did."""
+    caller, engine = await authenticate(request), services(request).engine
+    caller.require_whole("write")
+    await engine.retention.delete(caller.environment.id, run_id)
+    who = f"key {caller.key_id}" if caller.key_id is not None else "a token"
+    await engine.users.note(who, caller.environment.id, "delete run", run_id, "done")
+    return Response(IdReply(id=run_id).to_json(), media_type=_JSON)
+
+
 @router.get("/api/v1/runs/{run_id}/result", response_model=RunResult)
 async def result(request: Request, run_id: str) -> Response:
     """Return how a run ended; 404 until it has."""

@@ -38,7 +38,9 @@ begin
         select k.run_id from outlast.idempotency k join outlast.run_state s on s.run_id = k.run_id
         where k.environment_id = env and k.task = i.task and k.key = i.idempotency_key
           and k.expires_at > moment
-          and s.status not in ('failed', 'crashed', 'system_failure', 'timed_out', 'expired') limit 1) k on true
+          and s.status not in ('failed', 'crashed', 'system_failure', 'timed_out', 'expired')
+          and (s.status not in ('completed', 'canceled') or exists (  -- what is being deleted is not there any more
+            select from outlast.run_end e where e.run_id = s.run_id for key share skip locked)) limit 1) k on true
       window same_request as (partition by coalesce(i.request_key, i.run) order by i.n),
              same_key as (partition by i.task, coalesce(i.idempotency_key, i.run) order by i.n)
     ), decided as (
