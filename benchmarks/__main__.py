@@ -45,11 +45,12 @@ TABLE = (
     Row("w1b-two", "runs/s, w1b with two servers", rows.w1b, servers=2),
     Row("w1b-far", "runs/s, w1b, PostgreSQL 1 ms away", rows.w1b, delay=_NEAR),
     Row("w2-far", "ms, w2, PostgreSQL 1 ms away", rows.w2, delay=_NEAR),
+    Row("w1a-deleting", "% of w1a, while 1M runs go and after", rows.w1a_deleting, repeats=1),
     Row("w1a-aged", "runs/s, w1a for 3 min behind 1M runs", rows.w1a_aged, repeats=1),
 )
 
 
-async def main(names: Sequence[str], repeats: int) -> None:
+async def main(names: Sequence[str], repeats: int, finished: int) -> None:
     """Run what is asked for, in the order of the table, and print it as it comes."""
     wanted = [row for row in TABLE if not names or row.name in names]
     print(f"{'':9} {'median':>9} {'min':>9} {'max':>9} {'ceiling':>9}", flush=True)
@@ -57,6 +58,7 @@ async def main(names: Sequence[str], repeats: int) -> None:
         here = [row for row in wanted if row.place == wanted[0].place]
         wanted = [row for row in wanted if row.place != here[0].place]
         async with stage(servers=here[0].servers, delay=here[0].delay) as made:
+            made.finished = finished
             await rows.w1a(made, 500)  # connections, caches and executors are up
             for row in here:
                 await _print(row, made, row.repeats or repeats)
@@ -82,10 +84,13 @@ parser.add_argument(
     "rows", nargs="*", metavar="ROW", help=f"of: {', '.join(row.name for row in TABLE)}; or listing"
 )
 parser.add_argument("--repeats", type=int, default=3, help="runs per row; the median counts")
+parser.add_argument(
+    "--finished", type=int, default=1_000_000, help="ended runs in w1a-aged and w1a-deleting"
+)
 arguments = parser.parse_args()
 if arguments.rows == ["listing"]:
     asyncio.run(listing.main())
     raise SystemExit
 if unknown := set(arguments.rows) - {row.name for row in TABLE}:
     parser.error(f"there is no row {', '.join(sorted(unknown))}")
-asyncio.run(main(arguments.rows, arguments.repeats))
+asyncio.run(main(arguments.rows, arguments.repeats, arguments.finished))

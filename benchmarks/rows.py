@@ -9,10 +9,14 @@ from typing import Any, NamedTuple
 from benchmarks import crowd, history, meter
 from benchmarks.stage import Stage
 from outlast import BatchItem, tasks
+from outlast.engine.database import Database, DatabaseSettings
+from outlast.engine.retention import Retention
 
 _IN_FLIGHT = 64
 _BATCH = 1_000
 _LONG_SECONDS = 180.0
+_PORTION = 10_000
+_PORTIONS = 5
 
 
 class Figure(NamedTuple):
@@ -39,7 +43,7 @@ async def w1a_def(stage: Stage) -> Figure:
 
 async def w1a_aged(stage: Stage) -> Figure:
     """Return what W1a gives for three minutes on tables aged by a million finished runs."""
-    await stage.execute(history.FINISHED, 1_000_000)
+    await stage.execute(history.FINISHED, stage.finished)
     ended, rates = 0, []
     until = time.perf_counter() + _LONG_SECONDS
     while time.perf_counter() < until:
@@ -48,6 +52,44 @@ async def w1a_aged(stage: Stage) -> Figure:
         rates.append(figure.value)
     note = f"by portions of 20k: {', '.join(f'{rate:,.0f}' for rate in rates)}"
     return Figure(statistics.mean(rates), ended, note)
+
+
+async def w1a_deleting(stage: Stage) -> Figure:
+    """Return W1a while a million runs are deleted and after it, as a share of W1a before."""
+    await stage.execute(history.FINISHED, stage.finished)
+    await stage.execute("vacuum analyze")
+    await stage.execute("update outlast.environment set retention_days = 1")
+    before = [await _w1a_rate(stage) for _ in range(_PORTIONS)]
+    began, during = time.perf_counter(), []
+    deleting = asyncio.create_task(_delete(stage.url))
+    try:
+        while not deleting.done():
+            during.append(await _w1a_rate(stage))
+        gone = await deleting
+    finally:
+        deleting.cancel()
+    took = time.perf_counter() - began
+    after = [await _w1a_rate(stage) for _ in range(_PORTIONS)]
+    medians = [statistics.median(rates) for rates in (before, during, after)]
+    note = (
+        f"before {medians[0]:,.0f}, while {gone:,} went in {took:,.0f} s {medians[1]:,.0f},"
+        f" after {medians[2]:,.0f} runs/s; while: {', '.join(f'{rate:,.0f}' for rate in during)}"
+    )
+    items = (len(before) + len(during) + len(after)) * _PORTION
+    return Figure(100 * min(medians[1:]) / medians[0], items, note)
+
+
+async def _w1a_rate(stage: Stage) -> float:
+    """Return W1a where runs go meanwhile, so that ends cannot be counted."""
+    began = time.perf_counter()
+    await _in_flight(_PORTION, lambda number: tasks.trigger("noop", number))
+    await stage.until_idle()
+    return _PORTION / (time.perf_counter() - began)
+
+
+async def _delete(url: str) -> int:
+    async with await Database.open(DatabaseSettings(url=url, pool_size=2)) as database:
+        return await Retention(database, clock=lambda: None).run_once()
 
 
 async def w1b(stage: Stage, count: int = 20_000) -> Figure:
