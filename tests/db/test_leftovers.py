@@ -192,7 +192,7 @@ async def test_used_tokens_go_when_their_time_is_over(engine: Engine, place: Pla
     old = datetime(2026, 1, 1, tzinfo=UTC)
     await place.sql(
         "update outlast.used_token set expires_at = $1"
-        " where hash = (select min(hash) from outlast.used_token)",
+        " where hash = (select hash from outlast.used_token order by hash limit 1)",
         old,
     )
 

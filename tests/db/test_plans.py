@@ -64,9 +64,11 @@ PRUNES = (
 
 async def test_what_is_old_is_deleted_along_indexes_whatever_the_statistics(fresh_url: str) -> None:
     """In one transaction: its statistics are those of what it did itself."""
+    filling = await asyncpg.connect(fresh_url)
+    await filling.execute(FILL)
+    await filling.close()
     connection = await asyncpg.connect(fresh_url)
     try:
-        await connection.execute(FILL)
         async with connection.transaction():
             for call in PRUNES:
                 await connection.execute(f"select {functions_schema()}.{call}")

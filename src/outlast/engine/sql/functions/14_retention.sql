@@ -10,6 +10,17 @@ create function bulky(kind text) returns text[] language sql immutable as $$
     when 'streams' then array['stream_chunk', 'input_message']
     else array['log', 'stream_chunk', 'input_message', 'entry', 'delivery'] end $$;
 
+-- Whether a table has rows of these runs or of some between them, which stand in order: one look, where most tables
+-- have none of a portion.
+create function has_some(belonging text, runs text[]) returns boolean language plpgsql as $$
+declare
+  found boolean;
+begin
+  execute format('select exists (select from outlast.%I where run_id between $1 and $2)', belonging)
+  into found using runs[1], runs[cardinality(runs)];
+  return found;
+end $$;
+
 -- Delete up to so many rows of runs; returns how many more may go. 0: there may be more.
 create function shed(tables text[], runs text[], most int) returns int language plpgsql as $$
 declare
@@ -17,6 +28,7 @@ declare
   gone int;
 begin
   foreach belonging in array tables loop
+    continue when not has_some(belonging, runs);
     execute format(
       'delete from outlast.%1$I where ctid = any (array('
       'select ctid from outlast.%1$I where run_id = any ($1) limit $2))', belonging) using runs, most;
@@ -36,11 +48,11 @@ begin
   if shed(bulky('runs'), runs, most) <= 0 then
     return false;
   end if;
-  delete from outlast.blob where id = any (array(
-    select r.payload_blob from outlast.run r
-    where r.environment_id = env and r.id = any (runs) and r.payload_blob is not null));
-  delete from outlast.waiter w using unnest(runs) u  -- of their own input streams
-  where w.target > u || '/' and w.target < u || '0';
+  if exists (  -- of their own input streams
+    select from outlast.waiter w where w.target > runs[1] and w.target < runs[cardinality(runs)] || '0'
+  ) then
+    delete from outlast.waiter w using unnest(runs) u where w.target > u || '/' and w.target < u || '0';
+  end if;
   for belonging in
     select distinct c.relname
     from pg_index i
@@ -48,9 +60,19 @@ begin
     join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0] and a.attname = 'run_id'
     order by c.relname
   loop
+    continue when not has_some(belonging, runs);
     execute format('delete from outlast.%I where run_id = any ($1)', belonging) using runs;
   end loop;
-  delete from outlast.run where environment_id = env and id = any (runs);
+  with gone as (
+    delete from outlast.run where ctid = any (array(
+      select r.ctid from unnest(runs) as u (id)
+      cross join lateral (
+        select ctid, id from outlast.run where (environment_id, id) >= (env, u.id)
+        order by environment_id, id limit 1) r
+      where r.id = u.id))
+    returning payload_blob
+  )
+  delete from outlast.blob b using gone g where b.id = g.payload_blob;
   return true;
 end $$;
 
@@ -58,9 +80,10 @@ end $$;
 create function needed(env text, runs text[]) returns text[] language sql stable as $$
   select array(
     select r.id from unnest(runs) as u (id)
-    cross join lateral (
-      select id, parent_id from outlast.run where environment_id = env and id = u.id limit 1) r
-    where r.parent_id is not null
+    cross join lateral (  -- by order, as in `finish_waiters`
+      select id, parent_id from outlast.run where (environment_id, id) >= (env, u.id)
+      order by environment_id, id limit 1) r
+    where r.id = u.id and r.parent_id is not null
       and exists (select from outlast.run_state p where p.run_id = r.parent_id)
       and not exists (select from outlast.run_end e where e.run_id = r.parent_id)
     union
@@ -158,7 +181,8 @@ begin
       where r.environment_id = env and r.id > start and r.id < before order by r.id limit portion);
   end if;
   due := array(
-    select e.run_id from outlast.run_end e where e.run_id = any (ids) and e.finished_at < ended_before);
+    select e.run_id from outlast.run_end e
+    where e.run_id = any (ids) and e.finished_at < ended_before order by e.run_id);
   if shed(bulky(kind), due, most) <= 0 then
     return row(after, cardinality(ids), 0, false)::pruned;
   end if;
