@@ -305,7 +305,7 @@ class Server:
     ) -> msgspec.Struct | None:
         run = each.run
         entries = self.entries.setdefault(run, {})
-        if each.token != self.tokens[run] and kind is not Kind.GONE:
+        if each.token != self.tokens.get(run, each.token) and kind is not Kind.GONE:
             return None
         match kind:
             case Kind.STEP:

@@ -68,6 +68,14 @@ TASKS = """
         wait.for_sync(days=1)
         return "woke"
 
+    @task("sleeps-sync")
+    def sleeps_sync() -> None:
+        try:
+            note("begun")
+            time.sleep(600)
+        finally:
+            step_sync("note", note, "finally")
+
     @task("spawns")
     async def spawns() -> None:
         process = subprocess.Popen(["sleep", "60"])
@@ -199,6 +207,18 @@ async def test_a_cancel_wakes_a_def_task_that_waits(boot: Boot) -> None:
     server.cancel()
     failed = await server.end()
     assert failed.error.kind == "canceled"
+
+
+async def test_a_cancel_interrupts_a_def_task_in_a_call_that_blocks(
+    boot: Boot, tmp_path: Path
+) -> None:
+    server = boot("dedicated")
+    server.claim("sleeps-sync")
+    await until((tmp_path / "notes").exists)
+    server.cancel()
+    failed = await server.end()
+    assert (failed.error.kind, failed.error.type) == ("canceled", "RunInterrupted")
+    assert (tmp_path / "notes").read_text().split() == ["begun", "finally"]
 
 
 async def test_an_unknown_task_is_named(boot: Boot) -> None:

@@ -93,6 +93,11 @@ class TaskDecorator:
         task_id = self._id or function.__name__.strip("_").replace("_", "-")
         if not re.fullmatch(rf"[^\x00-\x1f]{{1,{MAX_ID}}}", task_id):
             raise UsageError(f"task id {task_id!r} must be 1 to {MAX_ID} printable characters")
+        if self._options.get("threads") and inspect.iscoroutinefunction(function):
+            raise UsageError(
+                f"task {task_id} is an `async def`, which shares a process as it is; threads=True "
+                "is for a `def` that waits for others most of the time"
+            )
         made: Task[Any, Any] = Task(function, id=task_id, names=_visible(function), **self._options)
         registry.add_task(made)
         own = made.queue
@@ -111,6 +116,7 @@ class TaskOptions(TypedDict, total=False):
     machine: str | None
     description: str
     isolated: bool
+    threads: bool
 
 
 def task(
@@ -120,7 +126,8 @@ def task(
     """Make a function a task: `@task("export-invoices", queue=..., retry=...)`.
 
     The function takes a payload, `ctx`, both or nothing. An `async def` shares an event loop with
-    other runs, unless it is `isolated` or asks for a machine; a `def` has a process of its own.
+    other runs, unless it is `isolated` or asks for a machine; a `def` has a process of its own,
+    unless `threads` lets it run in a thread beside them, which suits what waits for others.
     Without an id the function's name counts, in kebab case. `max_duration` is one hour of active
     time unless the project says otherwise; None means no limit.
     """
@@ -141,6 +148,7 @@ def _checked(
     machine: str | None = None,
     description: str = "",
     isolated: bool = False,
+    threads: bool = False,
 ) -> dict[str, Any]:
     if queue is not None and not isinstance(queue, Queue):
         raise UsageError(
@@ -151,6 +159,9 @@ def _checked(
         raise UsageError(f"retry is a {type(retry).__name__}; use Retry(max_attempts=...)")
     if machine is not None and machine not in PRESETS:
         raise UsageError(f"machine {machine!r} is unknown; use one of {', '.join(PRESETS)}")
+    if threads and (isolated or machine is not None):
+        other = "isolated=True" if isolated else f"machine={machine!r}"
+        raise UsageError(f"{other} wants a process of its own, threads=True a shared one: drop one")
     if max_duration is not None and not isinstance(max_duration, Unset):
         max_duration = seconds(max_duration, "max_duration")
         if max_duration < LEAST_DURATION:
@@ -164,6 +175,7 @@ def _checked(
         "machine": machine,
         "description": description,
         "isolated": isolated,
+        "threads": threads,
     }
 
 

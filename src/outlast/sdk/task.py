@@ -54,6 +54,7 @@ class Task(Triggerable[In, Out], Hookable):
         machine: str | None = None,
         description: str = "",
         isolated: bool = False,
+        threads: bool = False,
         schedule: ScheduleManifest | None = None,
         names: dict[str, Any] | None = None,
     ) -> None:
@@ -61,7 +62,9 @@ class Task(Triggerable[In, Out], Hookable):
         self.function: Final = function
         self.is_async: Final = inspect.iscoroutinefunction(function)
         self.executor: Final[ExecutorKind] = (
-            "shared" if self.is_async and not isolated and machine is None else "dedicated"
+            "shared"
+            if threads or (self.is_async and not isolated and machine is None)
+            else "dedicated"
         )
         self.queue: Final = queue if queue is None or queue.name else queue.owned_by(id)
         self.policy: Final = retry

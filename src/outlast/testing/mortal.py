@@ -15,6 +15,7 @@ from outlast.sdk import runtime
 from outlast.sdk.task import Task
 from outlast.worker import scopes
 from outlast.worker.async_run import AsyncRun
+from outlast.worker.function_threads import throw
 from outlast.worker.host import Host
 from outlast.worker.quiescence import Stillness
 from outlast.worker.run import Run
@@ -98,7 +99,7 @@ class MortalSyncRun(MortalRun, SyncRun):
     def __init__(
         self, claim: Claim, token: int, task: Task[Any, Any], host: Host, life: Life
     ) -> None:
-        super().__init__(claim, token, task, host, jobs=_ThreadEach())
+        super().__init__(claim, token, task, host, threads=_ThreadEach())
         self.life = life
 
     def die(self) -> None:
@@ -107,7 +108,7 @@ class MortalSyncRun(MortalRun, SyncRun):
 
     def where(self) -> str:
         """Return the line that the function stands at."""
-        frame = sys._current_frames().get(self._user_thread or 0)  # noqa: SLF001 - the way to ask
+        frame = self.function_thread.frame()
         while frame is not None and frame.f_code.co_filename != self.task.file:
             frame = frame.f_back
         return self.task.place if frame is None else f"{self.task.file}:{frame.f_lineno}"
@@ -119,7 +120,9 @@ class MortalSyncRun(MortalRun, SyncRun):
 
 
 class _ThreadEach:
-    """Gives every function a thread: a parent that waits must not keep its child from running."""
+    """Gives every function a thread that ends with it: a test leaves none behind."""
+
+    interrupt = staticmethod(throw)
 
     def put(self, job: Callable[[], None], /) -> None:
         threading.Thread(target=job, name="run", daemon=True).start()

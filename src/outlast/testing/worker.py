@@ -63,6 +63,9 @@ class MortalExecutor(Executor):
         kind = MortalAsyncRun if task.is_async else MortalSyncRun
         return kind(claim, token, task, self, self.life)
 
+    def retire(self, reason: str) -> None:
+        """Stay: nothing could replace it."""
+
     def mortals(self) -> list[MortalRun]:
         """Return the runs that execute or are parked here."""
         return [cast("MortalRun", run) for run in self.runs.values()]

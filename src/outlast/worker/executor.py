@@ -1,7 +1,8 @@
 """An executor: the process that runs user code. Started as `python -m outlast.worker.executor`.
 
-A shared executor runs many `async def` tasks on the loop of its main thread. A dedicated one runs
-one task at a time: a `def` function on its main thread, while its loop lives on another.
+A shared executor runs many `async def` tasks on the loop of its main thread, and beside it, each in
+a thread, `def` tasks that want that. A dedicated one runs one task at a time: a `def` function on
+its main thread, while its loop lives on another.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import gc
 import io
 import logging
 import os
-import queue
 import socket
 import sys
 import threading
@@ -28,7 +28,17 @@ import msgspec
 from outlast.client.settings import lend
 from outlast.clock import boot_seconds
 from outlast.protocol.frames import FENCE_SECONDS, Frame, Kind, frame
-from outlast.protocol.messages import Beat, Cancel, Claim, Empty, Fail, LogLevel, Ready, Result
+from outlast.protocol.messages import (
+    Beat,
+    Cancel,
+    Claim,
+    Empty,
+    Fail,
+    Goodbye,
+    LogLevel,
+    Ready,
+    Result,
+)
 from outlast.protocol.outcomes import UNKNOWN_TASK, RunError
 from outlast.sdk import runtime
 from outlast.sdk.hooks import Hooks
@@ -39,17 +49,21 @@ from outlast.worker import scopes
 from outlast.worker.async_run import AsyncRun
 from outlast.worker.capture import Speaker, capture_logs, capture_streams
 from outlast.worker.discovery import import_tasks
+from outlast.worker.function_threads import FunctionThreads, MainThread, SharedThreads
 from outlast.worker.hands import boot
 from outlast.worker.pipe import Outlet, Pipe, end_group, watch
 from outlast.worker.processes import Config
 from outlast.worker.run import Run
 from outlast.worker.slot import State
-from outlast.worker.sync_run import SyncRun, interrupt_on_signal
+from outlast.worker.sync_run import SyncRun
 from outlast.worker.threads import MOST, Threads
 from outlast.worker.watchdog import Watchdog
 
 WENT_COLD = 0
 """Exit status of an executor that left on purpose: nothing crashed, its parked runs are cold."""
+
+PARKED_THREADS = 256
+"""Threads that only wait, after which a shared executor is replaced: the system has not many."""
 
 _NEW_OBJECTS = 5_000
 """Objects between two looks of the garbage collector: a few hundred runs make as many."""
@@ -82,8 +96,11 @@ class Executor:
         self.loop = loop
         self.threads = Threads(loop)
         self.runs: dict[str, Run] = {}
-        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        """What the main thread of a dedicated executor is to do."""
+        self.main = MainThread()
+        """Where the functions of a dedicated executor execute."""
+        self._functions: FunctionThreads = (
+            SharedThreads(loop) if config.kind == "shared" else self.main
+        )
         self.clock: Callable[[], float] = time.time
         self._config = config
         self._registry = registry
@@ -94,6 +111,7 @@ class Executor:
         self._beat: float | None = None
         self._beaten = asyncio.Event()
         self._retiring = False
+        self._asked = False
         self._cold: dict[str, asyncio.TimerHandle] = {}
 
     # What runs need
@@ -131,11 +149,21 @@ class Executor:
             await self._beaten.wait()
 
     def parked(self, run: Run) -> None:
-        """Keep a run that waits; in a dedicated executor not for long."""
+        """Keep a run that waits; in a dedicated executor not for long, nor too many threads."""
         if self._config.kind == "dedicated":
             wait = 0.0 if self._config.replay_always else self._config.sync_warm_wait
             self._cold[run.id] = self.loop.call_later(wait, self._go_cold)
+        elif isinstance(run, SyncRun):
+            stuck = sum(isinstance(each, SyncRun) and each.is_stuck for each in self.runs.values())
+            if stuck > PARKED_THREADS:
+                self.retire(f"{stuck} threads only wait")
         self._retire_if_idle()
+
+    def retire(self, reason: str) -> None:
+        """Ask to be replaced, and to end once every run has reached an entry."""
+        if self._config.kind == "shared" and not self._asked:
+            self._asked = True
+            self.send(frame(Kind.GOODBYE, Goodbye(reason)))
 
     def ended(self, run: Run) -> None:
         """Forget a run."""
@@ -217,7 +245,7 @@ class Executor:
         """Return what plays a claimed run."""
         if task.is_async:
             return AsyncRun(claim, token, task, self)
-        return SyncRun(claim, token, task, self, jobs=self.jobs)
+        return SyncRun(claim, token, task, self, threads=self._functions)
 
     def _refuse(self, claim: Frame, kind: str, message: str) -> None:
         failure = Fail(RunError("system", kind, message))
@@ -294,11 +322,9 @@ def main() -> None:
         Watchdog(executor, loop, pipe, threading.get_ident()).start()
         ready()
         return
-    interrupt_on_signal()
     asyncio.run(boot(found.registry.hooks))
     threading.Thread(target=ready, name="link", daemon=True).start()
-    while True:
-        executor.jobs.get()()
+    executor.main.serve()
 
 
 def _serve(executor: Executor, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> None:

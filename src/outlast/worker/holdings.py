@@ -7,10 +7,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from outlast.protocol.frames import Frame
+from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.manifests import ExecutorKind
-from outlast.protocol.messages import Held
-from outlast.worker.pool import Place
+from outlast.protocol.messages import Empty, Held
+from outlast.worker.place import Place
 
 
 class _Facts(msgspec.Struct, frozen=True):
@@ -71,6 +71,10 @@ class Holding:
             max_duration=facts.max_duration,
             spent=peek.spent,
         )
+
+    def drop_frame(self) -> Frame:
+        """Return what tells an executor that the run is not its any more."""
+        return frame(Kind.DROP, Empty(), run=self.run, token=self.token)
 
     def renew(self, claim: Frame, spent: float) -> None:
         """Execute again under the token of a warm claim."""

@@ -60,6 +60,9 @@ class Host(Protocol):
     async def admit(self) -> None:
         """Wait until the lease is fresh: before that nothing new may start."""
 
+    def retire(self, reason: str) -> None:
+        """Ask to be replaced, and to end once every run has reached an entry."""
+
     def parked(self, run: "Run") -> None:
         """Take note that the run gave its slot back."""
 

@@ -13,14 +13,24 @@ import msgspec
 from outlast.protocol.frames import MAX_FRAME_BYTES, Frame, Kind, frame
 from outlast.protocol.machines import PRESETS, Machine
 from outlast.protocol.manifests import ExecutorKind
-from outlast.protocol.messages import Beat, Crash, Drop, Empty, Fail, Held, Suspended
+from outlast.protocol.messages import (
+    Beat,
+    Crash,
+    Drop,
+    Empty,
+    Fail,
+    Goodbye,
+    Held,
+    Suspended,
+)
 from outlast.protocol.outcomes import RunError
 from outlast.worker.ceilings import Ceilings
 from outlast.worker.events import ExecutorDied, RunLeft, RunStarted, WorkerEvent, ended
 from outlast.worker.holdings import Holding, Holdings, peeks
 from outlast.worker.lines import Gathering
 from outlast.worker.link import Link
-from outlast.worker.pool import Limits, Place, Pool
+from outlast.worker.place import Place
+from outlast.worker.pool import Limits, Pool
 from outlast.worker.prefetch import PATIENCE
 from outlast.worker.processes import Launch, death, describe_exit
 
@@ -161,7 +171,7 @@ class Router:
             holding.place.send(claim)
             return
         if holding is not None:
-            self._drop(holding, _drop_frame(holding))
+            self._drop(holding, holding.drop_frame())
         if warm or self._draining:
             self._link.send([frame(Kind.GONE, Empty(), run=claim.run, token=claim.token, number=1)])
             return
@@ -275,11 +285,14 @@ class Router:
         elif message.kind == Kind.CRASH:
             place.blame = msgspec.msgpack.decode(message.body, type=Crash)
             asyncio.get_running_loop().call_later(_CRASH_GRACE, place.end)
+        elif message.kind == Kind.GOODBYE:
+            reason = msgspec.msgpack.decode(message.body, type=Goodbye).reason
+            self.pool.retire(place, reason)
 
     def _refuse(self, holding: Holding, message: Frame) -> Frame:
         """End a run that says more than fits on the link, which would break it for all others."""
         self.holdings.remove(holding.run)
-        self._stop(holding, _drop_frame(holding))
+        self._stop(holding, holding.drop_frame())
         size = len(message.body) // 1_000_000
         error = RunError(
             "system",
@@ -383,7 +396,3 @@ class Router:
         seconds = time.monotonic() - holding.first_at
         if (event := ended(sent, holding.task, holding.attempt, seconds)) is not None:
             self._on_event(event)
-
-
-def _drop_frame(holding: Holding) -> Frame:
-    return frame(Kind.DROP, Empty(), run=holding.run, token=holding.token)

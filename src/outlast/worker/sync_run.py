@@ -1,91 +1,89 @@
-"""A run of a `def` task: the function on the main thread, its calls answered by the link's loop."""
+"""A run of a `def` task: the function in its thread, its calls answered by the executor's loop."""
 
 import asyncio
 import concurrent.futures
 import contextvars
+import logging
 import queue
-import signal
 import threading
 from collections.abc import Callable, Coroutine
-from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from outlast.protocol.messages import Call, Claim, Step
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Triggered
 from outlast.sdk import runtime
-from outlast.sdk.errors import ForeignCallError, MaxDurationExceeded, RunInterrupted
+from outlast.sdk.errors import ForeignCallError, Interrupt, MaxDurationExceeded, RunInterrupted
 from outlast.sdk.runtime import EntryKind
 from outlast.sdk.task import Task
 from outlast.worker.django import close_old_connections
 from outlast.worker.ending import Ending
+from outlast.worker.function_threads import FunctionThread, FunctionThreads
 from outlast.worker.hands import SyncHands, play_through
 from outlast.worker.host import Host
 from outlast.worker.quiescence import Stillness
 from outlast.worker.run import Run
 from outlast.worker.scopes import Scope
 from outlast.worker.slot import State
+from outlast.worker.whereabouts import line_of
 
 T = TypeVar("T")
-OVERTIME_SIGNAL = signal.SIGUSR2
-"""Reaches the main thread of an executor also in a call that blocks, such as `time.sleep`."""
+_PRESS_SECONDS = 0.05
+"""How often an interrupt is tried while the function stands where it cannot take one."""
+LEFT_SECONDS = 30.0
+"""How long a thread may go on for a run that is not here any more, until its executor leaves."""
 
-
-class Jobs(Protocol):
-    """Takes functions of users for the thread that executes them."""
-
-    def put(self, job: Callable[[], None], /) -> None:
-        """Execute a function as soon as that can be."""
-
-
-def interrupt_on_signal() -> None:
-    """Let the signal interrupt the function that the main thread executes. On that thread."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        run = runtime.current()
-        if isinstance(run, SyncRun):
-            run.raise_due()
-
-    signal.signal(OVERTIME_SIGNAL, interrupt)
+logger = logging.getLogger("outlast.worker")
 
 
 class SyncRun(Run):
     """A run of a plain function; implements `outlast.sdk.runtime.Runtime`."""
 
     def __init__(
-        self, claim: Claim, token: int, task: Task[Any, Any], host: Host, *, jobs: Jobs
+        self,
+        claim: Claim,
+        token: int,
+        task: Task[Any, Any],
+        host: Host,
+        *,
+        threads: FunctionThreads,
     ) -> None:
         super().__init__(claim, token, task, host)
         self._hands = SyncHands(self)
         self._stage = self._staged(self._hands)
-        self._jobs = jobs
+        self.function_thread = FunctionThread()
+        self._threads = threads
         self._blocks: list[queue.SimpleQueue[Callable[[], None] | None]] = []
         """Calls that block the function, the innermost last: each ends, or runs an errand."""
-        self._user_thread: int | None = None
         self._inside: set[asyncio.Task[Any]] = set()
         """Calls of the function that block it at this moment."""
         self._interrupted = False
-        self._calling = False
-        """Whether the function of the user executes: only there it may be interrupted."""
-        self._due: MaxDurationExceeded | None = None
+        self._due: Interrupt | None = None
+        self._pressing: asyncio.TimerHandle | None = None
         self._background: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin: the main thread calls the function as soon as the lease is fresh."""
+        """Begin: its thread calls the function as soon as the lease is fresh."""
         if self._host.may_begin():
             self._call_function()
         else:
             self._keep(self._begin())
 
     def cancel(self, reason: str) -> None:
-        """Unwind the code: `RunInterrupted` where it waits, or at its next call.
-
-        Hooks of an end go on.
-        """
+        """Unwind the code: `RunInterrupted` where it waits or executes. Hooks of an end go on."""
         self.cancel_reason = self.cancel_reason or reason
         self.signal.set(reason)
         if not self._stage.is_over:
             self._abort()
+            self._press()
+
+    def drop(self) -> None:
+        """Stop without a word; a thread cannot be ended, so it is asked to and watched."""
+        super().drop()
+        if not self.function_thread.is_over:
+            self._due = RunInterrupted(f"run {self.id} is not this worker's any more")
+            self._press()
+            self._loop.call_later(LEFT_SECONDS, self._left_behind)
 
     def reserve(self, kind: EntryKind, name: str) -> str:
         """Return the next key of this kind and name in the caller's scope."""
@@ -96,7 +94,7 @@ class SyncRun(Run):
         """Return the scope of the code that calls: the function, or the body of a step."""
         if (body := self.body()) is not None:
             return body[0]
-        if threading.get_ident() != self._user_thread:
+        if threading.get_ident() != self.function_thread.id:
             raise ForeignCallError(
                 f"a thread called for run {self.id}: what threads ask for comes in any order and "
                 "cannot be replayed; make the call in the task itself, or let a step do the work "
@@ -206,11 +204,11 @@ class SyncRun(Run):
 
     def _call_function(self) -> None:
         self.entered()
-        self._jobs.put(lambda: contextvars.Context().run(self._execute_function))
+        self._threads.put(lambda: contextvars.Context().run(self._execute_function))
 
     def _execute_function(self) -> None:
-        """Call the function; on the main thread."""
-        self._user_thread = threading.get_ident()
+        """Call the function; in its thread."""
+        self.function_thread.begin()
         ending: Ending
         try:
             close_old_connections()
@@ -221,16 +219,13 @@ class SyncRun(Run):
         finally:
             close_old_connections()
             self._hands.close()
+        self.function_thread.is_over = True
         self._loop.call_soon_threadsafe(self._returned, ending)
 
     def invoke(self, call: Callable[[], object]) -> object:
         """Call the function; only there it may be interrupted."""
         self._check_interrupted()
-        self._calling = True
-        try:
-            return call()
-        finally:
-            self._calling = False
+        return self.function_thread.call(call)
 
     def _errand(self, work: Coroutine[Any, Any, None]) -> None:
         """Hand work to the call that blocks the function: it waits on the right thread."""
@@ -243,18 +238,51 @@ class SyncRun(Run):
             self._keep(self.finish(ending))
 
     def _interrupt(self, error: MaxDurationExceeded) -> None:
-        """Raise in the function: where it waits for a call, or wherever a signal reaches it."""
+        """Raise in the function: where it waits for a call, or wherever its thread executes."""
         self._due = error
-        for call in self._inside:
-            call.cancel()
-        if self._user_thread is not None:
-            signal.pthread_kill(self._user_thread, OVERTIME_SIGNAL)
+        self._abort()
+        self._press()
 
-    def raise_due(self) -> None:
-        """Raise what interrupts the function, once. In its own thread."""
-        if self._calling and self._due is not None:
+    def take_interrupt(self) -> Interrupt | None:
+        """Return what is to be raised in the function, once."""
+        if self._due is not None:
             due, self._due = self._due, None
-            raise due
+            return due
+        if self._is_canceled():
+            # Once: what cleans up after it may still make its calls.
+            self._interrupted = True
+            return RunInterrupted(f"run {self.id} was canceled: {self.cancel_reason}")
+        return None
+
+    def _is_canceled(self) -> bool:
+        return self.cancel_reason is not None and not (self._interrupted or self._stage.is_over)
+
+    def _press(self) -> None:
+        """Interrupt the function, again and again until it stands where it can be."""
+        if self._pressing is not None:
+            self._pressing.cancel()
+        self._pressing = None
+        if self.function_thread.is_over or not (self._due or self._is_canceled()):
+            return
+        if self.function_thread.inside:
+            self._threads.interrupt(self)
+        self._pressing = self._loop.call_later(
+            _PRESS_SECONDS, self._press, context=contextvars.Context()
+        )
+
+    def _left_behind(self) -> None:
+        """Give up the process with a thread that goes on for nobody."""
+        thread = self.function_thread
+        if not thread.is_over:
+            place = line_of(thread.frame())
+            logger.warning(
+                "the thread of run %s of task %s does not end, at %s; its executor is replaced, "
+                "and ends once its other runs have reached an entry",
+                self.id,
+                self.task.id,
+                place,
+            )
+            self._host.retire(f"a thread does not end, at {place}")
 
     def _abort(self) -> None:
         for call in self._inside:
@@ -300,11 +328,10 @@ class SyncRun(Run):
     def _check_interrupted(self) -> None:
         if self.state is State.ENDED:
             raise self.over()
-        self.raise_due()
-        if self.cancel_reason is not None and not self._interrupted and not self._stage.is_over:
-            # Once: what cleans up after it may still make its calls.
-            self._interrupted = True
-            raise RunInterrupted(f"run {self.id} was canceled: {self.cancel_reason}")
+        if self.function_thread.inside or self._is_canceled():
+            due = self.take_interrupt()
+            if due is not None:
+                raise due
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work, context=contextvars.Context())

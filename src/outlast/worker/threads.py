@@ -1,4 +1,4 @@
-"""The threads that plain functions of steps run in: as few as keep up.
+"""The threads that plain functions run in, those of steps and of tasks: as few as keep up.
 
 Handing every call to a thread of its own costs more than most calls do: threads of one interpreter
 wake each other in vain. So one thread takes call after call, and gets help as soon as a call has
@@ -24,8 +24,11 @@ _Answer = tuple["asyncio.Future[Any]", object, BaseException | None]
 class Threads:
     """Threads that serve one loop. Everything public is called on that loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, most: int = MOST) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, most: int = MOST, *, name: str = "step"
+    ) -> None:
         self._loop = loop
+        self._name = name
         self._most = most
         self._count = 0
         self._calls: deque[tuple[asyncio.Future[Any], _Call, float]] = deque()
@@ -38,9 +41,8 @@ class Threads:
         """Return a future of what a call in a thread returns or raises."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._calls.append((future, call, self._loop.time()))
-        if len(self._resting) == self._count:
-            self._wake()
-        elif self._look is None:
+        is_idle = len(self._resting) == self._count
+        if not (is_idle and self._wake()) and self._look is None:
             self._look = self._loop.call_later(PATIENCE, self._help, context=Context())
         return future
 
@@ -61,9 +63,12 @@ class Threads:
         except IndexError:
             if self._count >= self._most:
                 return False
+            name = f"{self._name}_{self._count + 1}"
+            try:
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+            except RuntimeError:  # the system has no more; one of ours will be free
+                return False
             self._count += 1
-            name = f"step_{self._count}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
         return True
 
     def _work(self) -> None:

@@ -1,23 +1,25 @@
-"""A thread that sees when user code blocks the loop, names it, and ends the process in the end."""
+"""A thread that sees when user code blocks the loop, names it, and ends the process in the end.
+
+It also looks at the threads of `def` runs, which block nobody but slow down all.
+"""
 
 import asyncio
 import logging
 import os
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.messages import Crash, Held
 from outlast.protocol.outcomes import RunError
 from outlast.worker import scopes
+from outlast.worker.computing import Computing
 from outlast.worker.run import Run
 from outlast.worker.slot import State
+from outlast.worker.whereabouts import line_of
 
 SLOW_SECONDS = 1.0
 """A loop that has not turned for so long is named in the log."""
@@ -26,7 +28,6 @@ FATAL_SECONDS = 30.0
 BLOCKED_STATUS = 70
 
 _INTERVAL = 0.25
-_LIBRARIES = (str(sysconfig.get_path("stdlib")), str(Path(__file__).parent))
 
 logger = logging.getLogger("outlast.worker")
 
@@ -66,6 +67,7 @@ class Watchdog:
         self._slow = slow
         self._fatal = fatal
         self._turned = threading.Event()
+        self._computing = Computing(lambda: executor.runs)
 
     def start(self) -> None:
         """Begin to watch."""
@@ -80,6 +82,7 @@ class Watchdog:
                 return
             if not self._turned.wait(self._slow):
                 self._blocked(time.monotonic() - self._slow)
+            self._computing.look()
             time.sleep(_INTERVAL)
 
     def _blocked(self, since: float) -> None:
@@ -118,7 +121,7 @@ class Watchdog:
     def _find(self) -> tuple[Run | None, str]:
         """Return the run whose code executes and the line it is at."""
         outermost = sys._current_frames().get(self._thread)  # noqa: SLF001 - the documented way
-        return self._running(), _place(outermost)
+        return self._running(), line_of(outermost)
 
     def _running(self) -> Run | None:
         try:
@@ -132,18 +135,3 @@ class Watchdog:
 
 def _is_parked(run: Run) -> bool:
     return run.state is State.PARKED
-
-
-def _place(found: FrameType | None) -> str:
-    """Return file and line of the innermost code that is neither Python's nor ours."""
-    innermost = found
-    while found is not None:
-        if not found.f_code.co_filename.startswith(_LIBRARIES):
-            return _say(found)
-        found = found.f_back
-    return _say(innermost) if innermost is not None else "an unknown line"
-
-
-def _say(found: FrameType) -> str:
-    code = found.f_code
-    return f"{code.co_filename}:{found.f_lineno} in {code.co_qualname}"

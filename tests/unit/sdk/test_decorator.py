@@ -47,6 +47,7 @@ def test_an_id_exists_once_and_both_places_are_named() -> None:
         ({}, False, "dedicated"),
         ({"isolated": True}, True, "dedicated"),
         ({"machine": "small-2x"}, True, "dedicated"),
+        ({"threads": True}, False, "shared"),
     ],
 )
 def test_the_executor_follows_from_the_function(
@@ -198,11 +199,15 @@ def test_options_of_the_wrong_kind_name_the_right_one() -> None:
         ({"retry": {"max_attempts": 3}}, r"use Retry\("),
         ({"machine": "huge"}, "use one of micro"),
         ({"max_duration": "1s"}, "at least 5 s"),
+        ({"threads": True, "isolated": True}, "isolated=True wants a process of its own"),
+        ({"threads": True, "machine": "micro"}, "machine='micro' wants a process of its own"),
     ):
         with pytest.raises(UsageError, match=said):
             wrong("x", **options)
     with pytest.raises(UsageError, match="with parentheses"):
         wrong(fine)
+    with pytest.raises(UsageError, match="threads=True is for a `def`"):
+        task("x", threads=True)(fine)
 
 
 def test_annotations_are_resolved_after_the_module_is_loaded() -> None:
