@@ -52,6 +52,8 @@ SAID = {"task", "queue", "version"}
 """Names that the two environments have in common."""
 
 RUN = "/api/v1/runs/{run}"
+ENVVARS = "/api/v1/projects/{ref}/envvars/{slug}"
+ENVVARS_OF_DEV = "/api/v1/projects/proj_test/envvars/dev"
 ROUTES: dict[str, Call] = {
     "POST /api/outlast/v1/triggers": Call("/api/outlast/v1/triggers", content=b"[]", shared=True),
     "POST /api/v1/tasks/{task_id:path}/trigger": Call("/api/v1/tasks/{task}/trigger", {}),
@@ -140,6 +142,13 @@ ROUTES: dict[str, Call] = {
     "POST /api/outlast/v1/keys/rotate": Call("/api/outlast/v1/keys/rotate", {}, shared=True),
     "DELETE /api/outlast/v1/keys/{key_id}": Call("/api/outlast/v1/keys/{made_key}"),
     "GET /api/outlast/v1/deeds": Call("/api/outlast/v1/deeds", shared=True),
+    f"GET {ENVVARS}": Call(ENVVARS_OF_DEV),
+    f"POST {ENVVARS}": Call(ENVVARS_OF_DEV, {"name": "NEW", "value": SECRET}),
+    f"POST {ENVVARS}/import": Call(f"{ENVVARS_OF_DEV}/import", {"variables": {"A": SECRET}}),
+    f"GET {ENVVARS}/{{name}}": Call(f"{ENVVARS_OF_DEV}/KEPT"),
+    f"PUT {ENVVARS}/{{name}}": Call(f"{ENVVARS_OF_DEV}/KEPT", {"value": SECRET}),
+    f"DELETE {ENVVARS}/{{name}}": Call(f"{ENVVARS_OF_DEV}/KEPT"),
+    "GET /api/outlast/v1/variables": Call("/api/outlast/v1/variables", shared=True),
     "GET /api/v1/queues": Call("/api/v1/queues", shared=True),
     "GET /api/v1/queues/{queue:path}": Call("/api/v1/queues/{queue}", query={"type": "task"}),
     "POST /api/v1/queues/{queue:path}/pause": Call(
@@ -279,6 +288,9 @@ async def town(api: Api) -> Town:
     await api.engine.activity.flush()
     [error] = await api.engine.failures.groups(api.platform.environment.id)
     key = await api.engine.keys.create(api.platform.environment.id, SECRET)
+    await api.engine.variables.save(
+        api.platform.environment.id, {"KEPT": SECRET}, mode="new", is_secret=True
+    )
     objects = {
         "error": error.fingerprint,
         "made_key": key.id,

@@ -49,6 +49,7 @@ from outlast.engine.tokens import Token, Tokens
 from outlast.engine.triggers import Triggers
 from outlast.engine.turn import Cancellation, Rescheduling, Resumption
 from outlast.engine.users import Users
+from outlast.engine.variables import Variables
 from outlast.engine.versions import GRACE_SECONDS, Versions
 from outlast.engine.waitpoints import Waitpoints
 from outlast.engine.workers import Workers
@@ -102,6 +103,7 @@ class Engine:
         self.tenancy = Tenancy(database, self.keys)
         self.tokens = Tokens(database, self.keys, self.tenancy)
         self.users = Users(database, self.ids)
+        self.variables = Variables(database, self._ring, self.keys)
         self.catalogue = Catalogue(database)
         self.runs = Runs(database)
         self.reports = Reports(database, self.runs)

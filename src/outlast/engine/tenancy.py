@@ -64,6 +64,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that each key may make; None: the server's default."""
     rate_burst: int | None = None
     """Requests that each key may make at once after a pause."""
+    variables_revision: int = 0
+    """Raised by every change of its environment variables."""
 
     @property
     def type(self) -> str:

@@ -34,6 +34,7 @@ from outlast.server.routes import (
     triggers,
     unsupported,
     usage,
+    variables,
     waitpoints,
 )
 from outlast.server.services import Services
@@ -90,6 +91,7 @@ def create_app(
         tasks,
         usage,
         keys,
+        variables,
         queues,
         realtime,
     ):

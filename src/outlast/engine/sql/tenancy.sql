@@ -22,7 +22,7 @@ select id, ref, name, created_at from outlast.project where ref = :ref::text
 -- name: list_environments
 select e.id, e.slug, e.project_id, p.ref as project_ref, p.name as project_name,
   e.concurrency_limit, e.burst_factor, e.paused, e.pins_versions, e.current_version_id, e.created_at,
-  e.rate_per_minute, e.rate_burst
+  e.rate_per_minute, e.rate_burst, e.variables_revision
 from outlast.environment e join outlast.project p on p.id = e.project_id
 where p.ref = :project_ref::text
 order by e.id
@@ -30,14 +30,14 @@ order by e.id
 -- name: list_all_environments
 select e.id, e.slug, e.project_id, p.ref as project_ref, p.name as project_name,
   e.concurrency_limit, e.burst_factor, e.paused, e.pins_versions, e.current_version_id, e.created_at,
-  e.rate_per_minute, e.rate_burst
+  e.rate_per_minute, e.rate_burst, e.variables_revision
 from outlast.environment e join outlast.project p on p.id = e.project_id
 order by e.id
 
 -- name: find_environment
 select e.id, e.slug, e.project_id, p.ref as project_ref, p.name as project_name,
   e.concurrency_limit, e.burst_factor, e.paused, e.pins_versions, e.current_version_id, e.created_at,
-  e.rate_per_minute, e.rate_burst
+  e.rate_per_minute, e.rate_burst, e.variables_revision
 from outlast.environment e join outlast.project p on p.id = e.project_id
 where e.id = :id::text
 
@@ -50,7 +50,7 @@ with used as (
 )
 select e.id, e.slug, e.project_id, p.ref as project_ref, p.name as project_name,
   e.concurrency_limit, e.burst_factor, e.paused, e.pins_versions, e.current_version_id, e.created_at,
-  e.rate_per_minute, e.rate_burst,
+  e.rate_per_minute, e.rate_burst, e.variables_revision,
   k.hash as key_hash, k.kind as key_kind, k.id as key_id
 from outlast.api_key k
 join outlast.environment e on e.id = k.environment_id
