@@ -7,11 +7,14 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 sys.path.append(str(Path(__file__).parents[2] / "examples" / "saas"))
 
+from app.db import connect
+from app.schema import Base
 from local.stack import Databases
-from scripts.migrate import MigrateError, migrate
+from scripts.migrate import APPLIED, MigrateError, Migration, known_migrations, migrate
 from scripts.seed import ORGANIZATIONS, seed
 
 TABLES = ("organizations", "users", "members", "invoices", "email_suppressions")
@@ -89,6 +92,82 @@ async def test_one_organization_can_be_made_large(databases: Databases) -> None:
         "org_initech": 240,
         "org_empty": 0,
     }
+
+
+async def catalogue(url: str) -> list[str]:
+    """Return every column and constraint of a database as text."""
+    connection = await asyncpg.connect(url)
+    try:
+        columns = await connection.fetch(
+            "select concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default)"
+            " from information_schema.columns where table_schema = 'public'"
+        )
+        constraints = await connection.fetch(
+            "select concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid))"
+            " from pg_constraint where connamespace = 'public'::regnamespace"
+        )
+        found = [row[0] for row in (*columns, *constraints)]
+        return sorted(row for row in found if not row.startswith(APPLIED))
+    finally:
+        await connection.close()
+
+
+async def test_the_migrations_make_the_tables_that_the_models_describe(
+    databases: Databases,
+) -> None:
+    migrated = await catalogue(databases.owner_url)
+    engine = connect(databases.owner_url, pool_size=1)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("drop schema public cascade"))
+            await connection.execute(text("create schema public"))
+            await connection.run_sync(Base.metadata.create_all)
+    finally:
+        await engine.dispose()
+
+    assert migrated == await catalogue(databases.owner_url)
+
+
+async def test_a_database_of_the_first_migration_comes_along_with_its_rows(
+    databases: Databases,
+) -> None:
+    urls = databases.owner_url, databases.app_url
+    known = known_migrations()
+    await migrate(*urls, fresh=True, migrations=known[:1])
+    await seed(databases.owner_url)
+    before = await picture(databases.owner_url)
+
+    await migrate(*urls)
+    await migrate(*urls)
+
+    assert await picture(databases.owner_url) == before
+    connection = await asyncpg.connect(databases.owner_url)
+    try:
+        applied = await connection.fetch(f"select number, name from {APPLIED} order by number")
+        with pytest.raises(asyncpg.CheckViolationError, match="invoice_status_is_known"):
+            await connection.execute("update invoices set status = 'lost'")
+    finally:
+        await connection.close()
+    assert [tuple(row) for row in applied] == [(one.number, one.name) for one in known]
+
+
+async def test_a_migration_that_fails_changes_nothing_and_says_which(databases: Databases) -> None:
+    urls = databases.owner_url, databases.app_url
+    known = known_migrations()
+    bad = Migration(len(known) + 1, "bad", "alter table users add age int; select 1 / 0")
+    before = await catalogue(databases.owner_url)
+
+    with pytest.raises(MigrateError, match=r"_bad failed, and nothing has changed: division"):
+        await migrate(*urls, migrations=(*known, bad))
+
+    assert await catalogue(databases.owner_url) == before
+
+
+async def test_older_code_leaves_a_newer_database_alone(databases: Databases) -> None:
+    urls = databases.owner_url, databases.app_url
+
+    with pytest.raises(MigrateError, match="this code knows 1"):
+        await migrate(*urls, migrations=known_migrations()[:1])
 
 
 async def test_a_database_of_something_else_is_refused(databases: Databases) -> None:

@@ -1,4 +1,7 @@
-"""The tables. Every row of a tenant names its organization; `policies.sql` does the rest."""
+"""The tables as Python sees them. Every row of a tenant names its organization.
+
+`migrations/` makes and changes them, `policies.sql` says who sees which rows; a test compares.
+"""
 
 from datetime import date, datetime
 from typing import ClassVar
@@ -62,6 +65,7 @@ class Invoice(Base):
     __tablename__ = "invoices"
     __table_args__ = (
         UniqueConstraint("organization_id", "number", name="invoice_number_once_per_organization"),
+        CheckConstraint("status in ('paid', 'open', 'void')", name="invoice_status_is_known"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -9,6 +9,7 @@ import sys
 
 from app.exports.start import start_export
 from app.result import Err
+from app.settings import SettingsError
 from scripts.seed import ORGANIZATIONS, USERS, SeedOrganization, organization
 
 
@@ -34,4 +35,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SettingsError as error:
+        sys.exit(f"export: {error}")

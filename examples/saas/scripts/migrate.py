@@ -1,9 +1,13 @@
-"""Creates the app's database, role, tables and policies. Safe to run again.
+"""Brings the app's database, tables, role and policies up to date. Safe to run again.
 
-Run it from the folder of the example: `python -m scripts.migrate`.
+Run it from the folder of the example: `python -m scripts.migrate`. What changes a table is a file
+of its own in `app/migrations/`, applied once, in the order of their numbers; a file that has been
+applied somewhere is never edited again.
 """
 
 import asyncio
+import sys
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import asyncpg
@@ -14,15 +18,44 @@ from app.db import connect
 from app.schema import Base
 from app.settings import ROOT, SettingsError, settings
 
+APPLIED = "applied_migrations"
+
 
 class MigrateError(Exception):
-    """The database cannot be ours; the message says why."""
+    """The database cannot be brought up to date; the message says why."""
 
 
-async def migrate(owner_url: str, app_url: str, *, fresh: bool = False) -> None:
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One change of the tables."""
+
+    number: int
+    name: str
+    sql: str
+
+
+def known_migrations() -> tuple[Migration, ...]:
+    """Return what is in `app/migrations/`, in order. Raises `MigrateError` for a gap or a twin."""
+    files = sorted((ROOT / "app" / "migrations").glob("[0-9]*_*.sql"))
+    parts = [(*path.stem.split("_", 1), path.read_text(encoding="utf-8")) for path in files]
+    found = tuple(Migration(int(number), name, sql) for number, name, sql in parts)
+    numbers = [one.number for one in found]
+    if numbers != list(range(1, len(found) + 1)):
+        raise MigrateError(f"app/migrations must count 1, 2, 3, … and counts {numbers}")
+    return found
+
+
+async def migrate(
+    owner_url: str,
+    app_url: str,
+    *,
+    fresh: bool = False,
+    migrations: tuple[Migration, ...] | None = None,
+) -> None:
     """Bring the database of `owner_url` to the present schema, with the role of `app_url`.
 
-    `fresh` throws our tables away first.
+    All in one transaction: a migration that fails leaves what was there. `fresh` throws our tables
+    away first.
     """
     await _create_database(owner_url)
     engine = connect(owner_url, pool_size=1)
@@ -31,10 +64,10 @@ async def migrate(owner_url: str, app_url: str, *, fresh: bool = False) -> None:
             await connection.execute(text("select pg_advisory_xact_lock(hashtext('saas-migrate'))"))
             await _refuse_foreign_tables(connection)
             if fresh:
-                await connection.execute(text(f"drop table if exists {_tables()} cascade"))
-            await connection.run_sync(Base.metadata.create_all)
+                await connection.execute(text(f"drop table if exists {', '.join(_ours())} cascade"))
             driver = (await connection.get_raw_connection()).driver_connection
             assert isinstance(driver, asyncpg.Connection)
+            await _apply(driver, known_migrations() if migrations is None else migrations)
             role = await _create_role(driver, app_url)
             policies = (ROOT / "app" / "policies.sql").read_text(encoding="utf-8")
             await driver.execute(policies.replace(":app_role", role))
@@ -42,8 +75,34 @@ async def migrate(owner_url: str, app_url: str, *, fresh: bool = False) -> None:
         await engine.dispose()
 
 
-def _tables() -> str:
-    return ", ".join(Base.metadata.tables)
+async def _apply(
+    driver: "asyncpg.Connection[asyncpg.Record]", known: tuple[Migration, ...]
+) -> None:
+    """Apply what this database has not seen."""
+    await driver.execute(
+        "create table if not exists applied_migrations (number int primary key, "
+        "name text not null, applied_at timestamptz not null default now())"
+    )
+    last: int = await driver.fetchval("select coalesce(max(number), 0) from applied_migrations")
+    if last > len(known):
+        raise MigrateError(
+            f"this database is at migration {last} and this code knows {len(known)}; "
+            "run the code that it was migrated with, or a newer one"
+        )
+    for migration in known[last:]:
+        try:
+            await driver.execute(migration.sql)
+        except asyncpg.PostgresError as error:
+            raise MigrateError(
+                f"migration {migration.number:04d}_{migration.name} failed, and nothing has "
+                f"changed: {error}"
+            ) from error
+        note = "insert into applied_migrations (number, name) values ($1, $2)"
+        await driver.execute(note, migration.number, migration.name)
+
+
+def _ours() -> list[str]:
+    return [APPLIED, *Base.metadata.tables]
 
 
 async def _create_database(owner_url: str) -> None:
@@ -65,7 +124,7 @@ async def _refuse_foreign_tables(connection: AsyncConnection) -> None:
     rows = await connection.execute(
         text("select tablename from pg_tables where schemaname = 'public' order by tablename")
     )
-    foreign = {row.tablename for row in rows} - set(Base.metadata.tables)
+    foreign = {row.tablename for row in rows} - set(_ours())
     if foreign:
         raise MigrateError(
             f"this database holds tables of something else ({', '.join(sorted(foreign)[:3])}); "
@@ -101,4 +160,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (MigrateError, SettingsError, OSError) as error:
+        sys.exit(f"migrate: {error}")

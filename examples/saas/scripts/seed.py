@@ -7,6 +7,7 @@ platform: the history of runs is not the app's data.
 import asyncio
 import os
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -228,4 +229,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (SettingsError, OSError) as error:
+        sys.exit(f"seed: {error}")
