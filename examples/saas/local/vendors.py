@@ -4,12 +4,13 @@ Run it from the folder of the example: `python -m local.vendors --port 4100`.
 """
 
 import argparse
+import sys
 from dataclasses import dataclass, field
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 
-from app.settings import settings
+from app.settings import SettingsError, settings
 from local.payments import Payments, Weather, payments_app
 from scripts.seed import paid_plans
 
@@ -57,4 +58,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SettingsError as error:
+        sys.exit(f"vendors: {error}")

@@ -1,3 +1,7 @@
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +90,42 @@ def test_an_env_file_may_hold_comments_quotes_and_equal_signs(tmp_path: Path) ->
 
 def test_no_env_file_is_no_variables(tmp_path: Path) -> None:
     assert read_env_file(tmp_path / ".env") == {}
+
+
+def test_every_variable_of_the_inventory_is_in_the_example_file() -> None:
+    """And shaped so that the app is built and tested without any vendor's real key."""
+    named = read_env_file(ROOT / ".env.example")
+
+    assert named["TRIGGER_SECRET_KEY"].startswith("tr_")
+    assert named["TRIGGER_PROJECT_REF"].startswith("proj_")
+    assert named["APP_URL"] == "http://localhost:3000"
+    carried = {"DATABASE_URL", "DATABASE_OWNER_URL", "EMAIL_FROM", "EMAIL_REPLY_TO", "APP_NAME"}
+    secret = {"CRON_SECRET", "SESSION_SECRET", "INVITATION_SIGNING_SECRET"}
+    assert carried | secret <= set(named)
+
+
+@pytest.mark.parametrize("missing", sorted(NEEDED))
+def test_a_missing_variable_is_named(missing: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{missing} is missing. see .env.example"):
+        read_settings({name: value for name, value in NEEDED.items() if name != missing})
+
+
+@pytest.mark.parametrize("module", ["scripts.migrate", "scripts.seed", "local.vendors"])
+def test_a_program_says_what_is_missing_and_shows_no_traceback(module: str, tmp_path: Path) -> None:
+    """As a newcomer meets it who has made no `.env` yet."""
+    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": "mysql://x"}
+    shutil.copytree(ROOT, tmp_path / "saas", ignore=shutil.ignore_patterns(".outlast", ".env"))
+
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=tmp_path / "saas",
+        env=environ | {"PYTHONPATH": str(tmp_path / "saas")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "DATABASE_URL must start with postgresql://" in done.stderr
+    assert "CRON_SECRET is missing" in done.stderr
