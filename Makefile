@@ -19,14 +19,14 @@ test-browser: ## look at the dashboard in headless Chromium; needs chromium and 
 	@tools/venv all && $(PY) -m pytest $(or $(ARGS),tests/browser)
 
 screenshots: ## make the pictures of the docs; needs what test-browser needs
-	@tools/venv all && $(PY) tests/showroom.py docs/images
+	@tools/venv all && $(PY) tests/showroom.py docs/images && $(PY) tests/inspector_picture.py docs/images
 
 test-compat: ## drive a server with the official npm clients; needs Node (ARGS="4.8.3 runs")
 	@tools/venv all && npm ci --ignore-scripts --no-audit --no-fund --prefix tests/compat \
 		&& $(PY) tests/compat/prove.py $(ARGS)
 
-dev: ## start everything here with the smallest example (DIR=my/project, ARGS="--port 4000")
-	@tools/venv run && $(PY) -m outlast dev --dir $(or $(DIR),examples/hello) $(ARGS)
+dev: ## start platform, worker and an app here (ARGS="--port 4000", DIR=my/project: yours instead)
+	@tools/venv run && $(PY) $(if $(DIR),-m outlast dev --dir $(DIR),examples/saas/dev.py) $(ARGS)
 
 check: ## lint, format, types and layers (the public face under pyright is a test)
 	@tools/venv all && .venv/bin/ruff check . && .venv/bin/ruff format --check . \

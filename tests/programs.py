@@ -17,12 +17,12 @@ _OURS = ("OUTLAST_", "TRIGGER_")
 
 
 class Program:
-    """`outlast …` in a folder, with its lines. Leads a process group, so that nothing is left."""
+    """A Python program in a folder, with its lines. Leads a process group: nothing is left."""
 
     def __init__(self, *arguments: str, cwd: Path, env: dict[str, str]) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "outlast", *arguments],
+            [sys.executable, *arguments],
             cwd=cwd,
             env={**bare_environment(), **env},
             stdin=subprocess.DEVNULL,
@@ -84,6 +84,13 @@ class Program:
 @contextlib.contextmanager
 def outlast(*arguments: str, cwd: Path, **env: str) -> Iterator[Program]:
     """Start `outlast …` for the length of a block."""
+    with python("-m", "outlast", *arguments, cwd=cwd, **env) as program:
+        yield program
+
+
+@contextlib.contextmanager
+def python(*arguments: str, cwd: Path, **env: str) -> Iterator[Program]:
+    """Start a Python program for the length of a block."""
     program = Program(*arguments, cwd=cwd, env=env)
     try:
         yield program

@@ -6,17 +6,12 @@ Run it with `make demo` or `python examples/saas/demo.py`. `ROWS=50000` exports 
 
 import asyncio
 import csv
-import fcntl
 import os
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from outlast.engine.embedded import embedded
 from sqlalchemy import func, select
 
 from app.exports.files import export_path
@@ -25,17 +20,12 @@ from app.result import Err
 from app.runs import RunState, retrieve_run
 from app.schema import AuditLog, Export
 from app.tenant import tenant_db
+from local.bringup import FOLDER, ORGANIZATION, USER, brought_up, run, stay
 from local.mailbox import Mailbox
-from local.processes import Program
 from local.show import Show
-from local.stack import Databases, Stack
-from scripts.seed import PASSWORD, email_of, organization, seed
+from local.stack import Stack
+from scripts.seed import email_of
 
-FOLDER = Path(__file__).resolve().parent / ".outlast"
-ORGANIZATION = organization("org_acme")
-USER = "user_ada"
-PORT = 3000
-"""Where the app is, unless something else is there."""
 POLL_SECONDS = 0.05
 PATIENCE = 120.0
 """Seconds without a finished page after which the demo gives up."""
@@ -95,29 +85,16 @@ class Story:
 async def main() -> None:
     """Bring everything up, export, kill, check; on a terminal, stay up."""
     plan, show = Plan.of(os.environ), Show()
-    mailbox = Mailbox(FOLDER / "demo-mail")
-    async with AsyncExitStack() as onward:
-        onward.enter_context(_alone())
-        show.title("Starting")
-        with show.working("PostgreSQL"):
-            server_url = await onward.enter_async_context(_postgres())
-        databases = Databases(server_url, platform="outlast_demo", app="saas")
-        with show.working(f"schema and seed, {plan.rows:,} invoices for {ORGANIZATION.slug}"):
-            await databases.create()
-            await seed(databases.owner_url, rows=plan.rows)
-            mailbox.empty()
-        with show.working("server, mailbox and worker"):
-            stack = Stack(databases, FOLDER, mailbox, page_pause=plan.page_pause)
-            await onward.enter_async_context(stack.running(port=PORT))
-            worker = await stack.start_worker()
-        story = await _export(plan, show, stack, worker)
-        await _check(plan, show, story, mailbox)
+    async with brought_up(show, rows=plan.rows, page_pause=plan.page_pause) as stack:
+        story = await _export(plan, show, stack)
+        await _check(plan, show, story, stack.mailbox)
         if show.is_live and not os.environ.get("ONCE"):
-            await _stay(show, stack, mailbox)
+            await stay(show, stack)
 
 
-async def _export(plan: Plan, show: Show, stack: Stack, worker: Program) -> Story:
+async def _export(plan: Plan, show: Show, stack: Stack) -> Story:
     """Export with two workers, of which the first is killed."""
+    worker = stack.worker
     show.title("Exporting")
     started = await _start(plan)
     show.line(f"run {started.run_id}: {plan.pages} pages of {plan.page_rows} invoices")
@@ -226,56 +203,5 @@ def _expected_numbers(rows: int) -> list[str]:
     return [f"INV-{number:06d}" for number in range(1, rows + 1)]
 
 
-async def _stay(show: Show, stack: Stack, mailbox: Mailbox) -> None:
-    """Leave everything running until Ctrl-C, which is a good end here."""
-    show.title("Running until Ctrl-C")
-    show.line(f"inspector {stack.app_url}", "bold")
-    show.line(f"          sign in as {email_of(USER)} with “{PASSWORD}”")
-    show.line(f"platform  {stack.api_url}")
-    show.line(f"mailbox   {stack.smtp_url}, mails in {mailbox.folder}")
-    show.line(f"exports   {FOLDER / 'exports'}")
-    show.line(f"logs      {FOLDER / 'logs'}")
-    async with stack.kept_alive():
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Keep a second demo out: it would take the databases away. The lock dies with the process."""
-    FOLDER.mkdir(exist_ok=True)
-    with (FOLDER / "demo.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DemoError("another demo runs here; stop it first") from None
-        yield
-
-
-@asynccontextmanager
-async def _postgres() -> AsyncIterator[str]:
-    """Give the URL of the server in `OUTLAST_DATABASE_URL`, or of one that we start."""
-    if given := os.environ.get("OUTLAST_DATABASE_URL"):
-        yield given
-        return
-    async with embedded(FOLDER) as url:
-        yield url
-
-
-async def _until_ended() -> None:
-    """Run the demo; SIGTERM or a closed terminal end it, with its processes, as Ctrl-C does."""
-    task = asyncio.ensure_future(main())
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    await task
-
-
 if __name__ == "__main__":
-    try:
-        asyncio.run(_until_ended())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("demo: stopped before its end", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the demo has failed and says why
-        print(f"demo: {type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
+    run("demo", main())

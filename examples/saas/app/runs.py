@@ -29,6 +29,8 @@ class RunState:
     pages: tuple[PageRun, ...]
     """First page first; the platform names the hundred newest children."""
     error: str | None
+    mailed: bool | None
+    """Whether the mail was sent; None until the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ async def retrieve_run(run_id: str) -> RunState:
     """Return the state of a run. Raises `NotFoundError`, or `TransportError` without an answer."""
     run = await runs.retrieve(run_id)
     done, total = _progress(run.metadata)
+    mailed = run.output.get("mailed") if isinstance(run.output, dict) else None
     children = sorted(run.related_runs.children or (), key=lambda child: child.id)  # by time
     return RunState(
         id=run.id,
@@ -61,6 +64,7 @@ async def retrieve_run(run_id: str) -> RunState:
             if child.task_identifier == "paginate-page"
         ),
         error=run.error.message if run.error else None,
+        mailed=mailed if isinstance(mailed, bool) else None,
     )
 
 

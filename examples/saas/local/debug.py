@@ -5,6 +5,7 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Annotated
 
@@ -62,8 +63,21 @@ async def lanes(request: Request) -> Response:
 @router.get("/mailbox")
 async def mailbox(request: Request) -> Response:
     """Show the newest mails of this machine."""
-    mails = Mailbox(settings().mailbox_folder).mails()[-6:]
-    return _templates.TemplateResponse(request, "mailbox.html", {"mails": mails[::-1]})
+    return _templates.TemplateResponse(request, "mailbox.html", {"mails": _mails()[:6]})
+
+
+@router.get("/mails")
+async def mails(request: Request) -> Response:
+    """Show every mail of this machine, with its links."""
+    return _templates.TemplateResponse(request, "mails.html", {"mails": _mails()})
+
+
+@router.get("/dashboard")
+async def dashboard(request: Request) -> Response:
+    """Go to the platform's dashboard, signed in if whoever started the platform can do that."""
+    if (make_link := getattr(request.app.state, "dashboard_link", None)) is None:
+        return back(request, "`outlast dev` prints where the dashboard is", is_bad=True)
+    return RedirectResponse(await make_link(), 303)
 
 
 @router.post("/identity")
@@ -141,6 +155,11 @@ def _lane(name: str, listed: list[ListedRun]) -> Lane:
         waiting=len(open_ones) - (current is not None),
         ended=len(listed) - len(open_ones),
     )
+
+
+def _mails() -> list[EmailMessage]:
+    """Return what has arrived, newest first."""
+    return Mailbox(settings().mailbox_folder).mails()[::-1]
 
 
 def _places(user_id: str) -> str:

@@ -82,10 +82,14 @@ class Program:
                 self.kill()
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
+def free_port(wanted: int = 0) -> int:
+    """Return a port that nobody listens on: the wanted one, if it is free."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 

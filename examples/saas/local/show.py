@@ -39,6 +39,10 @@ class Show:
         """Say one thing."""
         self._print(f"  {text}", style)
 
+    def trouble(self, text: str) -> None:
+        """Say what went wrong."""
+        self.line(text, "red")
+
     def verdict(self, holds: bool, text: str) -> None:
         """Say whether something holds."""
         self._print(f"  {'✔' if holds else '✘'} {text}", "green" if holds else "bold red")

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 import httpx
+from outlast.engine.database import Database, DatabaseSettings
+from outlast.engine.errors import Conflict
+from outlast.engine.ids import Ids
+from outlast.engine.users import Users
+from outlast.protocol.roles import Role
 
 from app.billing import provider
 from app.db import engine
@@ -25,13 +30,15 @@ from app.web.main import create_app
 from local import debug
 from local.mailbox import Mailbox, port_of, serve
 from local.payments import Payments
-from local.processes import Program, free_port, inherited
+from local.processes import ProcessError, Program, free_port, inherited
 from local.serving import listen, serving, url_of
 from local.vendors import Analytics, vendors_app
 from scripts.migrate import migrate
 from scripts.seed import paid_plans
 
 READY_SECONDS = 60.0
+RESTART_SECONDS = 2.0
+_DEVELOPER = "developer"
 # What the platform alone may know, and what would lead the SDK to another platform.
 _NOT_FOR_TASKS = (
     "OUTLAST_DATABASE_URL",
@@ -56,6 +63,10 @@ _SECRETS = {
 
 class StackError(Exception):
     """Something did not come up; the message says what to look at."""
+
+
+def _to_nobody(_: str) -> None:
+    return
 
 
 @dataclass(frozen=True)
@@ -130,10 +141,10 @@ class Stack:
     programs: list[Program] = field(default_factory=list)
 
     @asynccontextmanager
-    async def running(self, *, port: int = 0) -> AsyncIterator["Stack"]:
+    async def running(self, port: int = 0, platform_port: int = 0) -> AsyncIterator["Stack"]:
         """Bring everything up but a worker; what the stack has started ends with the block.
 
-        The app listens on `port`, on a free one if that is 0 or taken.
+        The app and the platform listen on these ports, on free ones if they are 0 or taken.
         """
         async with AsyncExitStack() as onward:
             web, vendors = _listen(port), listen()
@@ -142,13 +153,16 @@ class Stack:
             mail_server = await serve(self.mailbox)
             onward.callback(mail_server.close)
             self.smtp_url = f"smtp://127.0.0.1:{port_of(mail_server)}"
+            onward.callback((self.folder / "worker.pid").unlink, missing_ok=True)
             onward.push_async_callback(self._stop_programs)
-            await self._start_server()
+            await self._start_server(free_port(platform_port))
             onward.enter_context(_as_environment(self.variables()))
             onward.push_async_callback(_close_connections)
             served = vendors_app(self.payments, self.analytics)
             await onward.enter_async_context(serving(served, vendors))
-            await onward.enter_async_context(serving(create_app(debug.router), web))
+            app = create_app(debug.router)
+            app.state.dashboard_link = self.dashboard_link
+            await onward.enter_async_context(serving(app, web))
             yield self
 
     def variables(self) -> dict[str, str]:
@@ -180,15 +194,28 @@ class Stack:
                 return worker
         raise StackError(f"the worker did not get ready:\n{worker.last_lines()}")
 
+    @property
+    def worker(self) -> Program:
+        """The newest worker."""
+        return self.programs[-1]
+
     @asynccontextmanager
-    async def kept_alive(self) -> AsyncIterator[None]:
-        """Start another worker whenever the newest one has ended, as a supervisor would."""
+    async def kept_alive(self, tell: Callable[[str], None] = _to_nobody) -> AsyncIterator[None]:
+        """Start another worker whenever the newest one has ended, as a supervisor would.
+
+        `tell` hears why one could not start; the next attempt follows after a moment.
+        """
 
         async def keep() -> None:
             while True:
                 await asyncio.sleep(0.1)
-                if self.programs[-1].has_ended:
+                if not self.worker.has_ended:
+                    continue
+                try:
                     await self.start_worker()
+                except (StackError, ProcessError) as error:
+                    tell(str(error))
+                    await asyncio.sleep(RESTART_SECONDS)
 
         keeping = asyncio.create_task(keep())
         try:
@@ -198,12 +225,24 @@ class Stack:
             with suppress(asyncio.CancelledError):
                 await keeping
 
-    async def _stop_programs(self) -> None:
-        for program in reversed(self.programs):
-            await program.stop()
+    async def dashboard_link(self) -> str:
+        """Return an address that signs in at the platform's dashboard, once."""
+        settings = DatabaseSettings(url=self.databases.platform_url, pool_size=1)
+        async with await Database.open(settings) as database:
+            ids = Ids(database)
+            await ids.learn()
+            users = Users(database, ids)
+            with suppress(Conflict):  # of an earlier link
+                await users.add(_DEVELOPER, Role.ADMIN)
+            return f"{self.api_url}/login/{await users.make_link(_DEVELOPER)}"
 
-    async def _start_server(self) -> None:
-        port = free_port()
+    async def _stop_programs(self) -> None:
+        """Stop the workers first: they hand back what they hold while there is a server."""
+        await asyncio.gather(*(worker.stop() for worker in self.programs[1:]))
+        for server in self.programs[:1]:
+            await server.stop()
+
+    async def _start_server(self, port: int) -> None:
         env = inherited(*_NOT_FOR_TASKS) | {
             "OUTLAST_DATABASE_URL": self.databases.platform_url,
             "OUTLAST_ENCRYPTION_KEYS": base64.b64encode(secrets.token_bytes(32)).decode(),

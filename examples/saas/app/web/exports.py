@@ -70,6 +70,7 @@ async def _state(run_id: str, caller: SignedIn) -> dict[str, object]:
         "isCompleted": run.is_completed,
         "isSuccess": run.is_success,
         "error": run.error,
+        "mailed": run.mailed,
         "downloadUrl": download_url,
     }
 

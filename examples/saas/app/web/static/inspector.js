@@ -65,13 +65,22 @@ function show(run) {
       const link = document.createElement("a");
       link.href = new URL(run.downloadUrl).pathname;
       link.textContent = run.downloadUrl;
-      end.append("Ready: ", link);
-    } else {
-      end.append(run.error ?? "");
+      end.append(line("tick", "The file is ready: ", link));
     }
+    if (run.mailed !== null) {
+      end.append(run.mailed ? line("tick", "The mail with the link has been sent.") : line("note", "No mail: the address is suppressed."));
+    }
+    if (run.error) end.append(line("bad", run.error));
     refresh();
   }
   return run.isCompleted;
+}
+
+function line(kind, ...content) {
+  const made = document.createElement("p");
+  made.className = kind;
+  made.append(...content);
+  return made;
 }
 
 /** Ask for parts of the page again, and replace those that have changed. */
