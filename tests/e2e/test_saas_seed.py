@@ -190,3 +190,18 @@ async def test_the_app_role_must_not_bypass_row_level_security(databases: Databa
 
     with pytest.raises(MigrateError, match="bypasses row-level security"):
         await migrate(databases.owner_url, databases.app_url)
+
+
+async def test_the_app_role_must_not_own_the_tables(databases: Databases) -> None:
+    """Row-level security does not apply to who owns a table, superuser or not."""
+    role = f"{databases.app}_app"
+    connection = await asyncpg.connect(databases.owner_url)
+    try:
+        owned = "select count(*) from pg_tables where tableowner = $1"
+        assert await connection.fetchval(owned, role) == 0
+        await connection.execute(f'grant current_user to "{role}"')
+    finally:
+        await connection.close()
+
+    with pytest.raises(MigrateError, match="bypasses row-level security"):
+        await migrate(databases.owner_url, databases.app_url)

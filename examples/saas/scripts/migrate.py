@@ -139,9 +139,11 @@ async def _create_role(driver: "asyncpg.Connection[asyncpg.Record]", app_url: st
     if not name or not password:
         raise MigrateError("DATABASE_URL must name a role and its password")
     may_bypass = await driver.fetchval(
-        "select rolsuper or rolbypassrls from pg_roles where rolname = $1", name
+        "select rolsuper or rolbypassrls or pg_has_role(oid, current_user, 'member') "
+        "from pg_roles where rolname = $1",
+        name,
     )
-    if may_bypass:
+    if may_bypass:  # an owner does so too
         raise MigrateError(f"role {name!r} bypasses row-level security; name one without rights")
     form = f"{'create' if may_bypass is None else 'alter'} role %I login password %L"
     statement = await driver.fetchval(
