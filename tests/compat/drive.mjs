@@ -11,6 +11,7 @@ const load = async (path) => {
   return import(found);
 };
 const core = await load("@trigger.dev/core/v3");
+const workers = await load("@trigger.dev/core/v3/workers");
 
 const url = process.env.TRIGGER_API_URL;
 const key = process.env.TRIGGER_SECRET_KEY;
@@ -19,6 +20,7 @@ const world = {
   newer: version === "4.8.3",
   sdk,
   core,
+  workers,
   url,
   key,
   additional: process.env.COMPAT_ADDITIONAL_KEY,

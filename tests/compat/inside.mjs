@@ -1,9 +1,29 @@
-// Calls that the SDK makes only inside a task, made here by its own client or by hand.
+// Calls that the SDK makes only inside a task, made here as code of a task would, by its own client or by hand.
 import assert from "node:assert/strict";
-import { row, until } from "./proof.mjs";
+import { gather, row, until } from "./proof.mjs";
 
-export async function prove({ sdk, client, ask }) {
-  const { runs, streams, tasks, wait } = sdk;
+/** Let the SDK believe for the time of `play` that it runs inside a run, as a worker tells it. */
+async function acting({ core, workers, client, url }, run, play) {
+  const whole = new workers.StandardMetadataManager(client);
+  whole.runId = run.id;
+  core.runMetadata.setGlobalManager(whole);
+  core.realtimeStreams.setGlobalManager(new workers.StandardRealtimeStreamsManager(client, url));
+  const [environment, none] = [{ id: "env", slug: "dev", type: "DEVELOPMENT" }, {}];
+  core.taskContext.setGlobalTaskContext({
+    ctx: { run, environment, organization: none, project: none, task: none, attempt: none, queue: none },
+  });
+  try {
+    await play();
+  } finally {
+    core.taskContext.setGlobalTaskContext(undefined);
+    core.runMetadata.disable?.();
+    core.realtimeStreams.disable?.();
+  }
+}
+
+export async function prove(world) {
+  const { sdk, client, ask } = world;
+  const { metadata, runs, streams, tags, tasks } = sdk;
   const orders = streams.input({ id: "orders" });
   const { id } = await tasks.trigger("tells", 0);
   const base = `/realtime/v1/streams/${id}`;
@@ -68,13 +88,38 @@ export async function prove({ sdk, client, ask }) {
     }
     stop.abort();
   });
-  await row("POST /engine/v1/runs/{id}/wait/duration", "ApiClient.waitForDuration", async () => {
-    const found = await client.waitForDuration(id, { date: new Date(Date.now() + 1000) });
-    assert.ok(found.waitpoint.id);
-  });
-  await row("POST /engine/v1/runs/{id}/waitpoints/tokens/{token}/wait", "ApiClient.waitForWaitpointToken", async () => {
-    const token = await wait.createToken();
-    const found = await client.waitForWaitpointToken({ runFriendlyId: id, waitpointFriendlyId: token.id });
-    assert.equal(found.success, true);
-  });
+  const inner = await tasks.trigger("tells", 0);
+  await row("PUT /api/v1/runs/{id}/metadata", "metadata.set, .increment, .append, .flush in a task", () =>
+    acting(world, { id: inner.id, tags: [] }, async () => {
+      metadata.set("step", "one").increment("done", 2).append("lines", "x").del("none");
+      await metadata.flush();
+      assert.deepEqual((await runs.retrieve(inner.id)).metadata, { step: "one", done: 2, lines: ["x"] });
+    }));
+  await row("GET /api/v1/runs/{id}/metadata", "metadata.refresh in a task", () =>
+    acting(world, { id: inner.id, tags: [] }, async () => {
+      await metadata.refresh();
+      assert.equal(metadata.get("done"), 2);
+    }));
+  await row("POST /api/v1/runs/{id}/tags", "tags.add in a task", () =>
+    acting(world, { id: inner.id, tags: [] }, async () => {
+      await tags.add("added");
+      assert.deepEqual((await runs.retrieve(inner.id)).tags, ["added"]);
+    }));
+  // Its writer asks past `fetch`: what it wrote shows that it did.
+  await row("PUT /realtime/v1/streams/{runId}/{target}/{key}", "streams.pipe in a task", () =>
+    acting(world, { id: inner.id, tags: [] }, async () => {
+      const { waitUntilComplete } = streams.pipe("piped", (async function* () { yield { n: 1 }; yield "two"; })());
+      await waitUntilComplete();
+      assert.deepEqual(await gather(await streams.read(inner.id, "piped"), (all) => all.length === 2), [{ n: 1 }, "two"]);
+    }));
+  await row("POST /realtime/v1/streams/{runId}/{target}/{key}/append", "streams.append in a task", () =>
+    acting(world, { id: inner.id, tags: [] }, async () => {
+      await streams.append("appended", "a line");
+      assert.deepEqual(await gather(await streams.read(inner.id, "appended"), (all) => all.length === 1), ["a line"]);
+    }));
+  await row("GET /realtime/v1/runs/{id}", "tasks.triggerAndSubscribe in a task", () =>
+    acting(world, { id: inner.id, tags: [] }, async () => {
+      const result = await tasks.triggerAndSubscribe("mail", 3);
+      assert.deepEqual([result.ok, result.output], [true, 6]);
+    }));
 }

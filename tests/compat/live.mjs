@@ -85,6 +85,11 @@ export async function prove({ sdk, version, newer }) {
     }
     assert.deepEqual(parts, [{ n: 0 }, { n: 1 }]);
   });
+  await row("GET /realtime/v1/streams/{runId}/{key}", "runs.fetchStream", async () => {
+    const handle = await tasks.trigger("tells", 2);
+    assert.deepEqual(await gather(await runs.fetchStream(handle.id, "words"), (all) => all.length === 2), [{ n: 0 }, { n: 1 }]);
+    await orders.send(handle.id, { dish: "bill" });
+  });
   await row("POST /realtime/v1/streams/{runId}/input/{key}", "streams.input().send", async () => {
     const handle = await tasks.trigger("ticks", 1);
     await orders.send(handle.id, { tick: "1" });

@@ -58,7 +58,23 @@ export async function prove({ sdk, core, client, url, key, additional, project, 
     assert.equal(made.runCount, 3);
     assert.ok(claims(made.publicAccessToken).scopes.includes(`read:batch:${batchId}`));
   });
-  await row("POST /api/v3/batches/{id}/items", "batch.triggerByTask, batch.trigger; repeated key", async () => {
+  // As in an app whose tasks were TypeScript once: what it calls is the id, what runs is Python.
+  const mail = sdk.task({ id: "mail", run: () => assert.fail("ran in Node") });
+  const echo = sdk.task({ id: "echo-text", run: () => assert.fail("ran in Node") });
+  await row("POST /api/v1/tasks/{taskId}/trigger", "task.trigger, task.batchTrigger", async () => {
+    assert.equal((await runs.poll(await mail.trigger(6), { pollIntervalMs: 100 })).output, 12);
+    assert.equal((await mail.batchTrigger([{ payload: 1 }])).runCount, 1);
+  });
+  await row("POST /api/v3/batches/{id}/items", "batch.triggerByTask", async () => {
+    const made = await batch.triggerByTask([{ task: mail, payload: 4 }, { task: echo, payload: "five" }]);
+    const whole = await until(async () => {
+      const found = await batch.retrieve(made.batchId);
+      return found.runs.length === 2 && found;
+    });
+    const kinds = await Promise.all(whole.runs.map(async (id) => (await runs.retrieve(id)).taskIdentifier));
+    assert.deepEqual(kinds.sort(), ["echo-text", "mail"]);
+  });
+  await row("POST /api/v3/batches/{id}/items", "batch.trigger; repeated key", async () => {
     const made = await batch.trigger([{ id: "mail", payload: 4 }, { id: "echo-text", payload: "five" }]);
     const whole = await until(async () => {
       const found = await batch.retrieve(made.batchId);
@@ -156,8 +172,35 @@ export async function prove({ sdk, core, client, url, key, additional, project, 
       await tasks.trigger("mail", 1);
       await assert.rejects(tasks.trigger("mail", 1).then((one) => one), { status: 422 });
     });
+    const often = await auth.createTriggerPublicToken("mail", { multipleUse: true });
+    await auth.withAuth({ accessToken: often, baseURL: url }, async () => {
+      assert.notEqual((await tasks.trigger("mail", 1)).id, (await tasks.trigger("mail", 1)).id);
+      await assert.rejects(tasks.trigger("dated", new Date(0)).then((one) => one), { status: 403 });
+    });
+  });
+  await row("POST /api/v3/batches", "a token for batches, used once", async () => {
     const many = await auth.createBatchTriggerPublicToken("mail");
     assert.deepEqual(claims(many).scopes, ["batchTrigger:tasks:mail"]);
+    await auth.withAuth({ accessToken: many, baseURL: url }, async () => {
+      const made = await tasks.batchTrigger("mail", [{ payload: 8 }, { payload: 9 }]);
+      const read = { accessToken: made.publicAccessToken, baseURL: url };
+      assert.equal((await auth.withAuth(read, () => batch.retrieve(made.batchId))).runCount, 2);
+      await assert.rejects(tasks.batchTrigger("mail", [{ payload: 8 }]).then((one) => one), (error) => error.cause?.status === 422 || error.status === 422);
+    });
+  });
+  await row("POST /api/v1/tasks/{taskId}/trigger", "auth.withPublicToken, .withTriggerPublicToken, .withBatchTriggerPublicToken", async () => {
+    let seen;
+    await auth.withPublicToken({ scopes: { read: { runs: [done.id] } } }, async () => { seen = await runs.retrieve(done.id); });
+    assert.equal(seen.output, 42);
+    await auth.withTriggerPublicToken("mail", { expirationTime: "5m" }, async () => { seen = await tasks.trigger("mail", 1); });
+    assert.match(seen.id, /^run_/);
+    await auth.withBatchTriggerPublicToken("mail", { expirationTime: "5m" }, async () => { seen = await tasks.batchTrigger("mail", [{ payload: 1 }]); });
+    assert.match(seen.batchId, /^batch_/);
+  });
+  await row("POST /api/v1/tasks/{taskId}/trigger", "TriggerClient", async () => {
+    const own = new sdk.TriggerClient({ accessToken: key, baseURL: url });
+    const handle = await own.tasks.trigger("mail", 11);
+    assert.equal((await own.runs.poll(handle.id, { pollIntervalMs: 100 })).output, 22);
   });
   await row("POST /api/v1/auth/public-tokens", "the same with an _sk_ key", async () => {
     await auth.withAuth({ accessToken: additional, baseURL: url }, async () => {
