@@ -21,7 +21,7 @@ test-browser: ## look at the dashboard in headless Chromium; needs chromium and 
 screenshots: ## make the pictures of the docs; needs what test-browser needs
 	@tools/venv all && $(PY) tests/showroom.py docs/images && $(PY) tests/inspector_picture.py docs/images
 
-test-compat: ## drive a server with the official npm clients; needs Node (ARGS="4.8.3 runs")
+test-compat: ## drive a server with the official npm clients; needs Node, Chromium for pages (ARGS="4.8.3 runs")
 	@tools/venv all && npm ci --ignore-scripts --no-audit --no-fund --prefix tests/compat \
 		&& $(PY) tests/compat/prove.py $(ARGS)
 

@@ -29,6 +29,7 @@ const ABSENT = [
   ...crossed(["GET", "PUT"], "/api/v1/sessions/{id}/snapshot-url"),
   "GET /api/v1/sessions/{id}/transcript",
   ...crossed(["PUT", "GET"], "/realtime/v1/sessions/{id}/out"),
+  "GET /realtime/v1/sessions/{id}/channels/{name}/out",
   "POST /realtime/v1/sessions/{id}/in/append",
   "GET /realtime/v1/sessions/{id}/out/records",
   "GET /api/v1/webhooks/endpoints",

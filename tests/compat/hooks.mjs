@@ -6,6 +6,7 @@ import { row, until } from "./proof.mjs";
 export async function prove({ sdk, url, version }) {
   const { auth, batch, runs, streams, tasks, wait } = sdk;
   const orders = streams.input({ id: "orders" });
+  const driven = new Set();
   const readable = (scopes) => auth.createPublicToken({ scopes });
   // What only the backend may do comes first: with a document there, the SDK says it is a browser.
   const ticking = await tasks.trigger("ticks", 2);
@@ -34,21 +35,25 @@ export async function prove({ sdk, url, version }) {
 
   // In a page too nobody holds the promise behind a submit that is refused.
   const refused = [];
+  const ended = [];
+  const heard = [];
   process.on("unhandledRejection", (error) => refused.push(error.status));
 
   /** Render a component around a hook and keep what the hook gave last. */
-  const watch = (useHook) => {
+  const watch = (useHook, provided) => {
     const seen = [];
     const root = createRoot(dom.window.document.createElement("div"));
-    root.render(createElement(() => {
+    const inner = createElement(() => {
       seen.push(useHook());
       return null;
-    }));
+    });
+    root.render(provided ? createElement(hooks.TriggerAuthContext.Provider, { value: provided }, inner) : inner);
     return { seen, get last() { return seen.at(-1); }, close: () => root.unmount() };
   };
-  const hook = (endpoint, name, useHook, play) =>
-    row(endpoint, name, async () => {
-      const page = watch(useHook);
+  const hook = (endpoint, name, useHook, play, provided) => {
+    for (const [used] of name.matchAll(/use\w+/g)) driven.add(used);
+    return row(endpoint, name, async () => {
+      const page = watch(useHook, provided);
       try {
         await until(() => page.last);
         await play(page);
@@ -56,6 +61,7 @@ export async function prove({ sdk, url, version }) {
         page.close();
       }
     });
+  };
   const as = (accessToken) => ({ accessToken, baseURL: url });
 
   await hook("GET /realtime/v1/runs/{id}", "useRealtimeRun",
@@ -131,6 +137,43 @@ export async function prove({ sdk, url, version }) {
       page.last.send({ tick: "1" });
       assert.equal((await runs.poll(sending.id, { pollIntervalMs: 100 })).output, 1);
     });
+  await hook("GET /realtime/v1/runs/{id}", "useRealtimeRun: tokens from TriggerAuthContext, stop, onComplete, skipColumns",
+    () => hooks.useRealtimeRun(done.id, { skipColumns: ["payload"], onComplete: (run) => ended.push(run.output) }), async (page) => {
+      await until(() => page.last.run && ended.length);
+      assert.deepEqual([page.last.run.payload, page.last.run.output, ended], [undefined, 42, [42]]);
+      page.last.stop();
+    }, as(doneToken));
+  await hook("GET /api/v3/runs/{id}", "useApiClient, useTriggerAuthContext, useTriggerAuthContextOptional",
+    () => [hooks.useApiClient(), hooks.useTriggerAuthContext(), hooks.useTriggerAuthContextOptional()], async (page) => {
+      const [client, ...contexts] = page.last;
+      assert.equal((await client.retrieveRun(done.id)).output, 42);
+      assert.deepEqual(contexts, [as(doneToken), as(doneToken)]);
+    }, as(doneToken));
+  await hook("GET /realtime/v1/streams/{runId}/{key}", "useRealtimeStream from an index, with onData",
+    () => hooks.useRealtimeStream(telling.id, "words", { ...as(telling.publicAccessToken), startIndex: 1, onData: (part) => heard.push(part) }),
+    async (page) => {
+      await until(() => page.last.parts?.length === 1);
+      assert.deepEqual([page.last.parts, heard], [[{ n: 1 }], [{ n: 1 }]]);
+    });
+  await hook("GET /realtime/v1/runs/{id}", "useRealtimeRun with a token of another run",
+    () => hooks.useRealtimeRun(sending.id, as(doneToken)), async (page) => {
+      await until(() => page.last.error);
+      assert.deepEqual([page.last.run, page.last.error.status], [undefined, 403]);
+    });
+  if (hooks.useSessionStream) {
+    await hook("GET /realtime/v1/sessions/{id}/out", "useSessionStream says that there are none",
+      () => hooks.useSessionStream("chat-1", as(doneToken)), async (page) => {
+        await until(() => page.last.error);
+        assert.equal(page.last.error.status, 404);
+      });
+    await hook("GET /realtime/v1/sessions/{id}/channels/{name}/out", "useSessionStreamChannel says that there are none",
+      () => hooks.useSessionStreamChannel("chat", { sessionId: "chat-1", ...as(doneToken) }), async (page) => {
+        await until(() => page.last.error);
+        assert.equal(page.last.error.status, 404);
+      });
+  }
+  const there = Object.keys(hooks).filter((name) => name.startsWith("use"));
+  assert.deepEqual(there.filter((name) => !driven.has(name)), [], "hooks that nothing drives");
   assert.deepEqual([...new Set(refused)], [422]);
   dom.window.close();
 }

@@ -7,17 +7,21 @@ The packages come from `npm ci` beside this file.
 import asyncio
 import os
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
 VERSIONS = ("4.8.3", "4.5.12")
-PARTS = ("runs", "things", "live", "inside", "absent", "hooks")
+PAGES = "pages"
+PARTS = ("runs", "things", "live", "inside", "absent", "hooks", PAGES)
 DEADLINE = 240  # s per version
 sys.path.insert(0, str(HERE.parent))
 
-from fleet import Fleet, fleet  # noqa: E402  (a folder of tests, not a package)
+from browsing import CHROMIUM  # noqa: E402
+from compat import pages  # noqa: E402  (a folder of tests, not a package)
+from fleet import Fleet, fleet  # noqa: E402
 from outlast.engine.database import Database, DatabaseSettings  # noqa: E402
 from outlast.engine.keys import KeyRing, Keys  # noqa: E402
 
@@ -25,17 +29,22 @@ from outlast.engine.keys import KeyRing, Keys  # noqa: E402
 async def prove(versions: tuple[str, ...], parts: tuple[str, ...]) -> int:
     """Drive every call in every version; return how many failed."""
     passed = failed = 0
+    calls = tuple(one for one in parts if one != PAGES)
     with tempfile.TemporaryDirectory(prefix="outlast-compat-") as folder:
         tasks = (HERE / "trigger_tasks.py").read_text()
         async with fleet(Path(folder), tasks) as made:
-            await made.server()
+            (made.root / "trigger" / "imports.py").write_text(pages.guide_tasks())
+            front = pages.Front(made, await made.server())
+            if PAGES in parts:
+                await made.server()  # where things go on while the one before the pages is down
             await made.worker()
             additional = await _additional_key(made)
             for version in versions:
-                text = await _drive(made, version, additional, parts)
-                found = re.search(r"^(\d+) passed, (\d+) failed$", text, re.MULTILINE)
-                passed += int(found[1]) if found else 0
-                failed += int(found[2]) if found else 1
+                counts = [await _drive(made, version, additional, calls)] if calls else []
+                if PAGES in parts:
+                    counts.append(await pages.prove(made, version, front))
+                passed += sum(count[0] for count in counts)
+                failed += sum(count[1] for count in counts)
             if failed:
                 sys.stderr.write(made.logs() if "-v" in sys.argv else "")
     print(f"{passed} passed, {failed} failed")  # noqa: T201  (what this program is for)
@@ -50,7 +59,9 @@ async def _additional_key(made: Fleet) -> str:
         return (await keys.create(row["id"], "compat")).secret
 
 
-async def _drive(made: Fleet, version: str, additional: str, parts: tuple[str, ...]) -> str:
+async def _drive(
+    made: Fleet, version: str, additional: str, parts: tuple[str, ...]
+) -> tuple[int, int]:
     process = await asyncio.create_subprocess_exec(
         "node",
         "drive.mjs",
@@ -80,10 +91,19 @@ async def _drive(made: Fleet, version: str, additional: str, parts: tuple[str, .
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return "".join(lines)
+    found = re.search(r"^(\d+) passed, (\d+) failed$", "".join(lines), re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else (0, 1)
+
+
+def _parts(named: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts to prove: without pages where nothing can show them."""
+    if named or any(map(shutil.which, CHROMIUM)):
+        return named or PARTS
+    print("no Chromium here: the pages are left out")  # noqa: T201
+    return tuple(one for one in PARTS if one != PAGES)
 
 
 if __name__ == "__main__":
     chosen = tuple(one for one in sys.argv[1:] if one in VERSIONS)
     named = tuple(one for one in sys.argv[1:] if one in PARTS)
-    raise SystemExit(min(1, asyncio.run(prove(chosen or VERSIONS, named or PARTS))))
+    raise SystemExit(min(1, asyncio.run(prove(chosen or VERSIONS, _parts(named)))))

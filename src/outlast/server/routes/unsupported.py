@@ -29,15 +29,22 @@ UNSUPPORTED = {
 }
 """Path -> what it is, and what to use instead."""
 
+FOLLOWED = "/realtime/"
+"""What clients follow: their readers give up on a 404; after a 501 they come back for ever."""
+
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def _refusing(what: str) -> Callable[[Request], Awaitable[Response]]:
+def _refusing(path: str, what: str) -> Callable[[Request], Awaitable[Response]]:
+    status = 404 if path.startswith(FOLLOWED) else 501
+
     async def refuse(request: Request) -> Response:
         await authenticate(request)
-        raise Problem(501, "not_supported", f"this server has no {what}")
+        raise Problem(status, "not_supported", f"this server has no {what}")
 
     return refuse
 
 
-routes = tuple(Route(path, _refusing(what), methods=_METHODS) for path, what in UNSUPPORTED.items())
+routes = tuple(
+    Route(path, _refusing(path, what), methods=_METHODS) for path, what in UNSUPPORTED.items()
+)
