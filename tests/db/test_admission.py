@@ -22,8 +22,15 @@ from outlast.protocol.triggers import Refusal, Trigger
 SCHEMA = json.dumps(
     {
         "type": "object",
-        "properties": {"organization": {"type": "string", "maxLength": 5}},
+        "properties": {
+            "organization": {"type": "string", "maxLength": 5},
+            "size": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "kind": {"enum": ["csv", "json"]},
+            "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+            "pages": {"type": "array", "items": {"$ref": "#/$defs/Page"}},
+        },
         "required": ["organization"],
+        "$defs": {"Page": {"type": "object", "additionalProperties": False}},
     }
 )
 BLOB = parse("test", "-- name: read\nselect data from outlast.blob where id = :id")
@@ -120,7 +127,7 @@ async def test_the_family_comes_from_the_origin(desk: Desk) -> None:
 async def test_in_dev_runs_expire_after_ten_minutes_unless_told(database: Database) -> None:
     desk = await open_desk(database, "dev")
 
-    assert (await desk.run(Trigger(task="checked"))).ttl == 600
+    assert (await desk.run(Trigger(task="export-invoices"))).ttl == 600
     assert (await desk.run(Trigger(task="hasty"))).ttl == 60
     assert (await desk.run(Trigger(task="hasty", ttl=0))).ttl is None
 
@@ -177,23 +184,51 @@ async def test_an_unknown_queue_is_refused(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("payload", "payload_type", "told"),
     [
-        ("{}", "application/json", '/: breaks the rule `required` ["organization"]'),
-        ('{"organization": 5}', "application/json", "/organization: breaks the rule `type`"),
-        ('{"json": {"organization": "secret-id"}}', "application/super+json", "`maxLength` 5"),
-        ("secret-text", "text/plain", "/: breaks the rule `type`"),
+        ("{}", "application/json", ": payload.organization is missing;"),
+        ('{"organization": 5}', "application/json", 'must be of type "string", not a number'),
+        ('{"json": {"organization": "secret-id"}}', "application/super+json", "at most 5 charac"),
+        ('{"organization": "a", "size": "secret"}', "application/json", '"integer", not a text'),
+        ('{"organization": "a", "kind": "secret"}', "application/json", 'one of ["csv","json"]'),
+        ('{"organization": "a", "pages": [{"n": 1}]}', "application/json", "pages[0] has a field"),
+        ('{"organization": "a", "either": true}', "application/json", "is none of what the task"),
+        ("secret-text", "text/plain", 'payload must be of type "object", not a text of 11'),
+        (None, "application/json", "needs a payload and got none"),
     ],
 )
-async def test_a_payload_that_does_not_fit_names_location_and_rule_never_the_input(
-    desk: Desk, payload: str, payload_type: str, told: str
+async def test_a_payload_that_does_not_fit_names_place_rule_and_fix_never_the_input(
+    desk: Desk, payload: str | None, payload_type: str, told: str
 ) -> None:
     refusal = await desk.refusal(
         Trigger(task="checked", payload=payload, payload_type=payload_type)
     )
 
-    assert (refusal.status, refusal.code) == (422, "payload_mismatch")
+    assert (refusal.status, refusal.code, refusal.param) == (422, "payload_mismatch", "payload")
     assert told in refusal.message
     assert "of version 2" in refusal.message
+    assert "deploy the task" in refusal.message or "let the task have a default" in refusal.message
     assert "secret" not in refusal.message
+
+
+async def test_of_many_problems_the_first_are_told(desk: Desk) -> None:
+    pages = ",".join(["1"] * 100)
+
+    refusal = await desk.refusal(
+        Trigger(task="checked", payload=f'{{"organization": "a", "pages": [{pages}]}}')
+    )
+
+    assert "payload.pages[4] must be" in refusal.message
+    assert "payload.pages[5]" not in refusal.message
+    assert "and more" in refusal.message
+
+
+async def test_a_task_that_does_with_null_or_nothing_needs_no_payload(desk: Desk) -> None:
+    nullable = json.dumps({"anyOf": [{"type": "string"}, {"type": "null"}]})
+    await desk.office.catalogue.register(
+        desk.environment.id, manifest("n", task("nullable", schema=nullable), task("plain"))
+    )
+
+    assert (await desk.run(Trigger(task="nullable"))).payload is None
+    assert (await desk.run(Trigger(task="plain"))).payload is None
 
 
 async def test_super_json_is_unwrapped_for_the_check_and_kept_as_sent(desk: Desk) -> None:

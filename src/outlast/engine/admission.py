@@ -106,8 +106,7 @@ class Admission:
             if not trigger.park or unfit.refusal.code not in _PARKED:
                 raise
             return self._park(trigger, origin)
-        if trigger.payload is not None:
-            self._check_payload(offer, task, trigger)
+        self._check_payload(offer, task, trigger)
         await self._backlog.require_room(environment.id, queue, trigger)
         return self._run(
             trigger,
@@ -227,23 +226,25 @@ class Admission:
         )
 
     def _check_payload(self, offer: Offer, task: TaskManifest, trigger: Trigger) -> None:
-        value = check_payload(trigger.payload or "", trigger.payload_type)
+        given = trigger.payload
+        value = None if given is None else check_payload(given, trigger.payload_type)
+        if given is None and task.payload_schema is None:
+            return
         key = (offer.version.id, task.id)
         known = self._checks.get(key)
         if known is None:
             known = (compile_schema(task.id, task.payload_schema),)
             self._checks.put(key, known)
         problem = known[0].problem(value) if known[0] is not None else None
-        if problem is not None:
-            raise Unfit(
-                Refusal(
-                    422,
-                    "payload_mismatch",
-                    f"the payload does not fit task {task.id!r} of version {offer.version.name} "
-                    f"at {problem}",
-                    "payload",
-                )
-            )
+        if problem is None:
+            return
+        whose = f"task {task.id!r} of version {offer.version.name}"
+        if given is None:
+            said = f"{whose} needs a payload and got none; send one, or let the task have a default"
+        else:
+            said = f"the payload does not fit {whose}: {problem}; correct it, or deploy the task "
+            said += "that takes it"
+        raise Unfit(Refusal(422, "payload_mismatch", said, "payload"))
 
     async def _store_large(
         self, environment: Environment, answers: list[NewRun | Refusal]

@@ -1,24 +1,44 @@
 """Payload schemas of tasks: compiled without ever fetching, checked without showing the input."""
 
 import logging
+from collections.abc import Sequence
 from typing import Never
 
 import jsonschema_rs
 import msgspec
+from jsonschema_rs import ValidationErrorKind
+
+from outlast.protocol import misfits
 
 logger = logging.getLogger(__name__)
 
 MAX_SCHEMA_BYTES = 256 * 1024
 _MAX_LOCATION_CHARS = 200
 _MAX_RULE_CHARS = 200
-_QUOTED = frozenset(
-    {
-        "type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-        "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties",
-        "pattern", "enum", "const", "required",
-    }
-)  # fmt: skip
-"""Keywords whose value, which the task's author wrote, tells the rule."""
+_RULES = {
+    "type": "must be of type {}",
+    "enum": "must be one of {}",
+    "const": "must be {}",
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "exclusiveMinimum": "must be more than {}",
+    "exclusiveMaximum": "must be less than {}",
+    "multipleOf": "must be a multiple of {}",
+    "minLength": "must have at least {} characters",
+    "maxLength": "must have at most {} characters",
+    "minItems": "must have at least {} items",
+    "maxItems": "must have at most {} items",
+    "minProperties": "must have at least {} fields",
+    "maxProperties": "must have at most {} fields",
+    "pattern": "must match {}",
+}
+"""Rules whose value, which the task's author wrote, tells what is wanted."""
+_UNSAID = {
+    "additionalProperties": "has a field that the task does not know",
+    "uniqueItems": "has an item twice",
+    "anyOf": "is none of what the task takes",
+    "oneOf": "is none of what the task takes, or several of it at once",
+}
 
 
 class PayloadCheck:
@@ -29,30 +49,46 @@ class PayloadCheck:
         self._schema = schema
 
     def problem(self, value: object) -> str | None:
-        """Return location and rule of the first violation, None when the value fits."""
-        error = next(self._validator.iter_errors(value), None)
-        if error is None:
+        """Return what is wrong, place by place, without the value; None when it fits."""
+        return (
+            misfits.told(self._told(e, value) for e in self._validator.iter_errors(value)) or None
+        )
+
+    def _told(self, error: jsonschema_rs.ValidationError, value: object) -> str:
+        error = self._narrowed(error)
+        where = misfits.path("payload", error.instance_path)[:_MAX_LOCATION_CHARS]
+        if isinstance(error.kind, ValidationErrorKind.Required):
+            return f"{where}.{error.kind.property} is missing"
+        keyword = str(error.schema_path[-1]) if error.schema_path else "false"
+        if keyword in _UNSAID:
+            return f"{where} {_UNSAID[keyword]}"
+        wanted = _at(self._schema, error.schema_path)
+        if keyword not in _RULES or wanted is None:
+            return f"{where} breaks the rule `{keyword[:_MAX_RULE_CHARS]}`"
+        rule = _RULES[keyword].format(msgspec.json.encode(wanted).decode()[:_MAX_RULE_CHARS])
+        return f"{where} {rule}, not {misfits.kind(_at(value, error.instance_path))}"
+
+    def _narrowed(self, error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
+        """Return what an optional value misses of its form; of several forms none is meant."""
+        while isinstance(error.kind, ValidationErrorKind.AnyOf):
+            forms = [form[0] for form in error.kind.context if form and not self._is_null(form[0])]
+            if len(forms) != 1:
+                break
+            error = forms[0]
+        return error
+
+    def _is_null(self, error: jsonschema_rs.ValidationError) -> bool:
+        return _at(self._schema, error.schema_path) == "null"
+
+
+def _at(found: object, path: Sequence[str | int]) -> object:
+    """Return what is at a path; None where it leads nowhere."""
+    for part in path:
+        try:
+            found = found[part]  # type: ignore[index]  # what cannot be indexed is caught
+        except (TypeError, LookupError):
             return None
-        location = "".join(f"/{part}" for part in error.instance_path)[:_MAX_LOCATION_CHARS]
-        return f"{location or '/'}: {self._rule(error.schema_path)}"
-
-    def _rule(self, path: list[str | int]) -> str:
-        keyword = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
-        if keyword not in _QUOTED:
-            return f"breaks the rule `{keyword}`"
-        value = self._at(path)
-        told = msgspec.json.encode(value).decode() if value is not None else ""
-        return f"breaks the rule `{keyword}` {told[:_MAX_RULE_CHARS]}".rstrip()
-
-    def _at(self, path: list[str | int]) -> object:
-        """Return what the schema says at a path; None where a reference led away from it."""
-        found = self._schema
-        for part in path:
-            try:
-                found = found[part]  # type: ignore[index]  # what cannot be indexed is caught
-            except (TypeError, LookupError):
-                return None
-        return found
+    return found
 
 
 def compile_schema(task: str, text: str | None) -> PayloadCheck | None:

@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
-from pydantic_core import PydanticSerializationError
+from pydantic_core import ErrorDetails, PydanticSerializationError
 
+from outlast.protocol import misfits
 from outlast.sdk.annotations import forbid_secrets, holds_secrets
 from outlast.sdk.errors import OutlastError, OutputError, PayloadError, UsageError
 
@@ -47,7 +48,8 @@ _CLOSED = frozenset(_PLAIN_KINDS.split())
 class Codec(Generic[T]):
     """Encodes and decodes values of one annotation.
 
-    `subject` begins the paths in errors ("payload"), `owner` says whose it is ("task hello").
+    `subject` begins the paths in errors ("payload"), `owner` says whose it is ("task hello"),
+    `advice` what to do about a value that does not fit.
     The annotation is a thunk, because names may not exist yet while a module is imported.
     """
 
@@ -58,11 +60,13 @@ class Codec(Generic[T]):
         subject: str,
         owner: str,
         error: type[OutlastError],
+        advice: str = "",
     ) -> None:
         self._annotation = annotation
         self._subject = subject
         self._owner = owner
         self._error = error
+        self._advice = advice
         self._form: _Form | None = None
 
     @property
@@ -168,23 +172,34 @@ class Codec(Generic[T]):
             )
 
     def _misfit(self, error: ValidationError) -> OutlastError:
-        problems = "; ".join(
-            f"{self._subject}{_path(problem['loc'])}: {problem['msg']}"
-            for problem in error.errors(
-                include_url=False, include_input=False, include_context=False
-            )
+        problems = (
+            _problem(self._subject, problem)
+            for problem in error.errors(include_url=False, include_context=False)
         )
-        return self._error(f"{self._owner}: {problems}")
+        advice = f"; {self._advice}" if self._advice else ""
+        return self._error(f"{self._owner}: {misfits.told(problems)}{advice}")
 
 
 def payload_codec(annotation: Callable[[], object], owner: str) -> Codec[Any]:
     """Return the codec of a task's payload."""
-    return Codec(annotation, subject="payload", owner=owner, error=PayloadError)
+    return Codec(
+        annotation,
+        subject="payload",
+        owner=owner,
+        error=PayloadError,
+        advice="correct it where the run is triggered, or the annotation in the task's function",
+    )
 
 
 def output_codec(annotation: Callable[[], object], owner: str) -> Codec[Any]:
     """Return the codec of what a task or step returns."""
-    return Codec(annotation, subject="output", owner=owner, error=OutputError)
+    return Codec(
+        annotation,
+        subject="output",
+        owner=owner,
+        error=OutputError,
+        advice="return what the annotation says, or change it",
+    )
 
 
 def decode_packet(codec: Codec[T], text: str | None, kind: str, owner: str) -> T:
@@ -322,9 +337,15 @@ def _lost(tree: object, whole: object, path: str) -> Iterator[str]:
             yield from _lost(one, other, f"{path}[{index}]")
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return "".join(parts).replace(".[key]", " (the key)")
+def _problem(subject: str, problem: ErrorDetails) -> str:
+    """Return what is wrong at a place. The value is never part of it, only its kind."""
+    where = misfits.path(subject, problem["loc"]).replace(".[key]", " (the key)")
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    rule = problem["msg"].removeprefix("Input should be ")
+    if rule == problem["msg"]:
+        return f"{where}: {rule}"
+    return f"{where} must be {rule}, not {misfits.kind(problem['input'])}"
 
 
 def _rule(error: PydanticSerializationError) -> str:

@@ -145,12 +145,9 @@ class Task(Triggerable[In, Out], Hookable):
             return None
         if text is None and self._shape.optional:
             return Missing.MISSING
-        try:
-            return decode_packet(self._payload, text, payload_type, f"task {self.id}")
-        except PayloadError:
-            if text is None:
-                raise PayloadError(f"task {self.id} needs a payload and got none") from None
-            raise
+        if text is None:
+            self._need_none()
+        return decode_packet(self._payload, text, payload_type, f"task {self.id}")
 
     def encode_payload(self, payload: object) -> str | None:
         """Return a payload as JSON text; None: the task needs none. Raises `PayloadError`."""
@@ -160,7 +157,7 @@ class Task(Triggerable[In, Out], Hookable):
             return None
         if payload is None and self._shape.optional:
             return None
-        return self._payload.encode(payload)
+        return super().encode_payload(payload)
 
     @property
     def takes_context(self) -> bool:

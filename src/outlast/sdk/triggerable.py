@@ -8,7 +8,7 @@ from outlast.sdk import batch_calls, children
 from outlast.sdk.batches import BatchItem, TaskItem
 from outlast.sdk.blocking import check_blocking
 from outlast.sdk.calls import Call
-from outlast.sdk.errors import UsageError
+from outlast.sdk.errors import PayloadError, UsageError
 from outlast.sdk.handles import BatchHandle, RunHandle
 from outlast.sdk.options import BatchOptions, BatchWaitOptions, TriggerOptions, WaitOptions
 from outlast.sdk.outbox import Promised
@@ -227,7 +227,20 @@ class Triggerable(Generic[In, Out]):
 
     def encode_payload(self, payload: object) -> str | None:
         """Return a payload as JSON text; None: there is none. Raises `PayloadError`."""
-        return None if payload is None else self._payload.encode(payload)
+        if payload is not None:
+            return self._payload.encode(payload)
+        self._need_none()
+        return None
+
+    def _need_none(self) -> None:
+        """Let a missing payload pass where null is one. Raises `PayloadError`."""
+        try:
+            self._payload.validate(None)
+        except PayloadError:
+            raise PayloadError(
+                f"task {self.id} needs a payload and got none; pass it with the trigger, or give "
+                "the parameter in the task's function a default"
+            ) from None
 
     def decode_output(self, text: str | None) -> Out:
         """Return what a run of the task gave. Raises `OutputError` when it is something else."""

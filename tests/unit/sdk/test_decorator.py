@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from fake_runtime import FakeRuntime
-from outlast import Context, PayloadError, Queue, Retry, UsageError, task
+from outlast import Context, PayloadError, Queue, Retry, TaskRef, UsageError, task
 from outlast.sdk.registry import registry
 
 if TYPE_CHECKING:
@@ -122,8 +122,12 @@ def test_a_payload_is_checked_at_the_call() -> None:
 
     with pytest.raises(PayloadError, match=r"payload\.number"):
         order.trigger({"number": "x"})  # type: ignore[call-overload]
-    with pytest.raises(PayloadError, match="task order: payload"):
-        order.trigger(None)  # type: ignore[call-overload]
+    with pytest.raises(PayloadError, match="task order needs a payload and got none; pass it"):
+        order.trigger()  # type: ignore[call-overload]
+    with pytest.raises(PayloadError, match="task other needs a payload and got none"):
+        TaskRef[Order, None]("other").trigger()  # type: ignore[call-overload]
+    assert TaskRef[None, None]("other").encode_payload(None) is None
+    assert TaskRef[Any, Any]("other").encode_payload(None) is None
     with pytest.raises(PayloadError, match="takes no payload"):
         nothing.trigger({"a": 1})  # type: ignore[call-overload]
 

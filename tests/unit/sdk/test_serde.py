@@ -114,7 +114,7 @@ def test_any_json_comes_back_equal(value: object) -> None:
         ),
         (Page, NumberedPage(number=1, title="b"), r"payload\.title would be lost"),
         (Any, object(), "has no JSON form"),
-        (Page, {"number": "seven"}, r"payload\.number: Input should be a valid integer"),
+        (Page, {"number": "seven"}, r"\.number must be a valid integer, .*, not a text of 5 ch"),
         (date, datetime(2026, 1, 1, 1, tzinfo=UTC), "payload: "),
     ],
 )
@@ -123,6 +123,18 @@ def test_what_would_be_lost_is_refused_with_its_path(
 ) -> None:
     with pytest.raises(PayloadError, match=said):
         codec(annotation).encode(value)
+
+
+def test_of_many_problems_the_first_are_told() -> None:
+    with pytest.raises(PayloadError, match=r"payload\[4\] must .*; and more$") as refused:
+        codec(list[int]).encode(["x"] * 100)
+
+    assert "payload[5]" not in str(refused.value)
+
+
+def test_a_field_that_is_missing_is_named() -> None:
+    with pytest.raises(PayloadError, match=r"payload\.number is missing"):
+        codec(Page).encode({})
 
 
 def test_errors_never_show_the_value() -> None:
