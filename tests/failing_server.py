@@ -23,7 +23,8 @@ from outlast.engine.database import Database, Executor, translated
 from outlast.engine.queries import Statement
 from outlast.engine.turn import Telling
 
-Row = TypeVar("Row", bound=msgspec.Struct)
+Row = TypeVar("Row")
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 Answer = TypeVar("Answer")
 
 EVERY = 3
@@ -83,8 +84,8 @@ class FailingExecutor(Executor):
         )
 
     async def fetch_exact(
-        self, row: type[Row], statement: Statement, **values: object
-    ) -> list[Row]:
+        self, row: type[Struct], statement: Statement, **values: object
+    ) -> list[Struct]:
         return await self._through(
             statement,
             values,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api_server import Api
-from outlast.engine.activity import Tally
+from outlast.protocol.activity import Tally
 from outlast.server.spikes import spikes
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)

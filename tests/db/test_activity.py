@@ -6,11 +6,12 @@ import pytest
 
 from engines import Platform
 from fake_worker import FakeWorker, manifest
-from outlast.engine.activity import Activity, Tally
+from outlast.engine.activity import Activity
 from outlast.engine.engine import Engine
 from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.failures import ErrorGroup, fingerprint
 from outlast.engine.filters import Page, RunFilters
+from outlast.protocol.activity import Tally
 from outlast.protocol.outcomes import RunError
 from outlast.protocol.triggers import Trigger
 

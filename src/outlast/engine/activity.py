@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
 
-import msgspec
-
 from outlast.engine.database import Database
 from outlast.engine.failures import Failures
 from outlast.engine.queries import load
+from outlast.protocol.activity import Tally
 from outlast.protocol.statuses import Status
 
 ACTIVITY = load("activity")
@@ -22,28 +21,6 @@ KEPT_SECONDS: dict[Span, float] = {"hour": 15 * 86_400.0, "day": 400 * 86_400.0}
 _PORTION = 5_000
 _MOST_REMEMBERED = 500_000
 _FAULTS = frozenset({Status.FAILED, Status.CRASHED, Status.SYSTEM_FAILURE, Status.TIMED_OUT})
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """What the runs of a task came to that ended in one span of time.
-
-    `failed` counts every end that is neither a success nor a cancel. `keyless` are runs that
-    neither a run nor a schedule made and that have no idempotency key. `seconds` are of work.
-    """
-
-    start: datetime
-    task: str
-    completed: int
-    failed: int
-    canceled: int
-    attempts: int
-    keyless: int
-    seconds: float
-
-    @property
-    def runs(self) -> int:
-        """How many ended."""
-        return self.completed + self.failed + self.canceled
 
 
 class Activity:

@@ -22,7 +22,9 @@ from outlast.engine.errors import (
 )
 from outlast.engine.queries import Statement
 
-Row = TypeVar("Row", bound=msgspec.Struct)
+Row = TypeVar("Row")
+"""A Struct, or a frozen dataclass that is also on the wire."""
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 _CONTENTION_STATES = frozenset({"40001", "40P01", "53100", "55P03", "57014"})  # 53100: disk full
@@ -62,8 +64,8 @@ class Executor:
         return _decode(records, row)
 
     async def fetch_exact(
-        self, row: type[Row], statement: Statement, **values: object
-    ) -> list[Row]:
+        self, row: type[Struct], statement: Statement, **values: object
+    ) -> list[Struct]:
         """Return every row of a statement whose columns are the Struct's fields, in its order.
 
         Nothing is converted or checked, which makes it the way for what is read all the time.

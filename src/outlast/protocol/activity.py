@@ -1,27 +1,34 @@
 """Bodies of the routes that tell what tasks are and did: tasks, usage, errors."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, PlainSerializer
 
 from outlast.protocol.bodies import Body, Moment
 from outlast.protocol.queues import OffsetPagination
 
 
-class TallyBody(Body):
-    """What ended in one span of time.
+def _rounded(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the runs of a task came to that ended in one span of time, stored and on the wire.
 
     `failed`: every end that is neither a success nor a cancel. `keyless`: runs without an
     idempotency key that neither a run nor a schedule made. `seconds` are of work, waits left out.
     """
 
     start: Moment
+    task: str
     completed: int
     failed: int
     canceled: int
     attempts: int
     keyless: int
-    seconds: float
+    seconds: Annotated[float, PlainSerializer(_rounded, return_type=float)]
 
     @property
     def runs(self) -> int:
@@ -59,7 +66,7 @@ class TaskBody(Body):
     running: int
     queued: int
     """How many runs wait in its queue, which other tasks may share."""
-    hours: tuple[TallyBody, ...] = ()
+    hours: tuple[Tally, ...] = ()
 
 
 class TaskPage(Body):
@@ -76,13 +83,7 @@ class TaskDetail(TaskBody):
     version: str
     payload_schema: dict[str, JsonValue] | None = None
     span: Literal["hour", "day"]
-    points: tuple[TallyBody, ...] = ()
-
-
-class UsageRow(TallyBody):
-    """What the runs of a task came to in the week that `start` begins."""
-
-    task: str
+    points: tuple[Tally, ...] = ()
 
 
 class Spike(Body):
@@ -101,7 +102,7 @@ class UsageBody(Body):
     """`GET /api/outlast/v1/usage`: weeks begin on Monday, in UTC; the last one goes on."""
 
     weeks: tuple[Moment, ...]
-    data: tuple[UsageRow, ...]
+    data: tuple[Tally, ...]
     spikes: tuple[Spike, ...]
 
 

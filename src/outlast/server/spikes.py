@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from outlast.engine.activity import Tally
-from outlast.protocol.activity import Spike
+from outlast.protocol.activity import Spike, Tally
 
 LEAST_RUNS = 20
 """Fewer runs in a week are no spike."""

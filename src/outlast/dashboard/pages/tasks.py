@@ -9,7 +9,7 @@ from outlast.dashboard.charts import Chart, Series
 from outlast.dashboard.contracts import Field, fields
 from outlast.dashboard.snippets import snippets
 from outlast.dashboard.visit import Page, Shown, Visit, link
-from outlast.protocol.activity import ErrorBody, TallyBody, TaskBody, TaskDetail
+from outlast.protocol.activity import ErrorBody, Tally, TaskBody, TaskDetail
 from outlast.protocol.bodies import ListedRun
 from outlast.protocol.schedules import ScheduleBody
 
@@ -130,7 +130,7 @@ async def show_one(visit: Visit) -> Page:
 
 def activity(
     title: str,
-    tallies: Iterable[TallyBody],
+    tallies: Iterable[Tally],
     steps: int,
     *,
     now: datetime,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from outlast.client import tasks
 from outlast.dashboard.charts import Chart, Series
 from outlast.dashboard.visit import Page, Shown, Visit
-from outlast.protocol.activity import Spike, UsageBody, UsageRow
+from outlast.protocol.activity import Spike, Tally, UsageBody
 
 PERIODS = ((5, "5 weeks"), (13, "13 weeks"), (26, "26 weeks"))
 
@@ -17,7 +17,7 @@ class Line:
     """A task with this week's numbers and its weeks as bars."""
 
     task: str
-    week: UsageRow
+    week: Tally
     before: float | None
     """Runs of a week in the mean, over the weeks before."""
     spark: Chart
@@ -71,7 +71,7 @@ def _lines(found: UsageBody) -> tuple[Line, ...]:
         return ()
     present = found.weeks[-1]
     spikes = {spike.task: spike for spike in found.spikes}
-    of_tasks: dict[str, list[UsageRow]] = {}
+    of_tasks: dict[str, list[Tally]] = {}
     for row in found.data:
         of_tasks.setdefault(row.task, []).append(row)
     lines = []
@@ -91,7 +91,7 @@ def _lines(found: UsageBody) -> tuple[Line, ...]:
 
 
 def _chart(
-    title: str, weeks: Sequence[datetime], rows: Sequence[UsageRow], *, widest: float = 7.0
+    title: str, weeks: Sequence[datetime], rows: Sequence[Tally], *, widest: float = 7.0
 ) -> Chart:
     columns = {name: [0.0] * len(weeks) for name in ("completed", "failed", "canceled")}
     places = {week: place for place, week in enumerate(weeks)}
@@ -106,8 +106,8 @@ def _chart(
     return Chart(title, labels, series, widest=widest)
 
 
-def _nothing(task: str, start: datetime) -> UsageRow:
-    return UsageRow(
+def _nothing(task: str, start: datetime) -> Tally:
+    return Tally(
         task=task, start=start, completed=0, failed=0, canceled=0, attempts=0, keyless=0, seconds=0
     )
 

@@ -7,10 +7,10 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
-from outlast.engine.activity import Span, Tally
+from outlast.engine.activity import Span
 from outlast.engine.catalogue import Queue
 from outlast.engine.engine import Engine
-from outlast.protocol.activity import RetryBody, TallyBody, TaskBody, TaskDetail, TaskPage
+from outlast.protocol.activity import RetryBody, Tally, TaskBody, TaskDetail, TaskPage
 from outlast.protocol.manifests import TaskManifest
 from outlast.protocol.queues import OffsetPagination
 from outlast.server.auth import authenticate
@@ -133,18 +133,5 @@ def _facts(
     }
 
 
-def _of(task: str, tallies: Iterable[Tally]) -> tuple[TallyBody, ...]:
-    return tuple(tally_body(tally) for tally in tallies if tally.task == task)
-
-
-def tally_body(tally: Tally) -> TallyBody:
-    """Return a tally as the API shows it."""
-    return TallyBody(
-        start=tally.start,
-        completed=tally.completed,
-        failed=tally.failed,
-        canceled=tally.canceled,
-        attempts=tally.attempts,
-        keyless=tally.keyless,
-        seconds=round(tally.seconds, 3),
-    )
+def _of(task: str, tallies: Iterable[Tally]) -> tuple[Tally, ...]:
+    return tuple(tally for tally in tallies if tally.task == task)

@@ -15,10 +15,8 @@ from outlast.protocol.activity import (
     ErrorPage,
     ErrorStatus,
     UsageBody,
-    UsageRow,
 )
 from outlast.server.auth import authenticate
-from outlast.server.routes.tasks import tally_body
 from outlast.server.services import services
 from outlast.server.spikes import spikes
 
@@ -38,10 +36,7 @@ async def usage(request: Request, weeks: Annotated[int, Query(ge=1, le=MAX_WEEKS
     tallies = await engine.activity.by_week(caller.environment.id, weeks)
     body = UsageBody(
         weeks=tuple(sorted({tally.start for tally in tallies})),
-        data=tuple(
-            UsageRow(task=tally.task, **tally_body(tally).model_dump(by_alias=False))
-            for tally in tallies
-        ),
+        data=tuple(tallies),
         spikes=spikes(tallies, datetime.now(UTC)),
     )
     return Response(body.to_json(), media_type=_JSON)
