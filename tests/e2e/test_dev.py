@@ -8,11 +8,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
+from outlast import tasks
 from outlast.cli.folder import Folder
 from outlast.engine.embedded import EmbeddedServer
+from outlast.sdk.outbox import ddl
 from polling import until
 from programs import Program, free_port, outlast, run_outlast
 
@@ -103,6 +106,21 @@ async def test_scripts_find_it_in_dev_json(project: Path, dev: Program) -> None:
     dev.interrupt()
     assert await dev.ended() == 0, dev.output
     assert not file.exists()
+
+
+async def test_it_delivers_what_the_app_commits(project: Path, fresh_url: str) -> None:
+    """Also when the table comes later than `outlast dev`."""
+    urls = {"OUTLAST_DATABASE_URL": fresh_url, "OUTLAST_OUTBOX_DATABASE_URL": fresh_url}
+    with outlast("dev", "--port", free_port(), cwd=project, **urls) as dev:
+        await dev.says("outbox: this database has no table outlast_outbox")
+        await dev.says("Waiting for tasks")
+        app = await asyncpg.connect(fresh_url)
+        await app.execute(ddl())
+        async with app.transaction():
+            await tasks.trigger("hello", {"name": "Ada"}, connection=app)
+        await app.close()
+
+        await dev.says("✔ hello  run_")
 
 
 async def test_nothing_outside_of_its_folder_changes(project: Path, dev: Program) -> None:

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from outlast import Promised, UsageError, batch, runs, task, tasks
-from outlast.cli.relay import Relay
+from outlast.cli import relay as relay_module
+from outlast.cli.relay import Relay, undelivered
 from outlast.client import clients
 from outlast.protocol.triggers import Trigger, Triggered
 from outlast.sdk.outbox import ddl
@@ -215,6 +216,8 @@ async def test_what_the_server_refuses_is_kept_and_named(
     assert (row["attempts"], "nobody" in row["error"]) == (1, True)
     assert row["next_at"] > row["created_at"]
     assert f"outbox row {row['number']} has no run yet" in caplog.text
+    [listed] = await undelivered(fresh_url)
+    assert (listed.number, listed.attempts, listed.error) == (row["number"], 1, row["error"])
 
 
 async def test_a_delay_counts_from_the_call_and_not_from_the_delivery(
@@ -270,6 +273,9 @@ async def test_a_missing_table_and_a_missing_right_say_what_to_do(
         async with shop.transaction():
             await shop.execute("set local role clerk_of_outbox")
             await receipt.trigger(1, connection=shop)
+        clerk = f"{fresh_url}{'&' if '?' in fresh_url else '?'}role=clerk_of_outbox"
+        with pytest.raises(UsageError, match="grant select, update, delete"):
+            await Relay(clerk).run_once()
     finally:
         await shop.execute("drop owned by clerk_of_outbox; drop role clerk_of_outbox")
     await shop.execute("drop table outlast_outbox")
@@ -280,6 +286,35 @@ async def test_a_missing_table_and_a_missing_right_say_what_to_do(
     await nowhere.rollback()
     with pytest.raises(UsageError, match="outlast outbox sql"):
         await Relay(fresh_url).run_once()
+    with pytest.raises(UsageError, match="outlast outbox sql"):
+        await undelivered(fresh_url)
+    with pytest.raises(UsageError, match="no PostgreSQL URL"):
+        await Relay("mysql://shop").run(asyncio.Event())
+
+
+async def test_a_relay_that_follows_waits_for_its_table_and_says_so_once(
+    env: Platform, shop: asyncpg.Connection, fresh_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "_LOOK_AGAIN_SECONDS", 0.01)
+    await shop.execute("drop table outlast_outbox")
+    stop, said, told = asyncio.Event(), list[str](), asyncio.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        told.set()
+
+    following = asyncio.create_task(Relay(fresh_url, poll=0.01).follow(stop, say))
+    await told.wait()
+    await shop.execute(ddl())
+    async with shop.transaction():
+        await receipt.trigger(1, connection=shop)
+    await until_async(lambda: rows(shop), 0)
+    stop.set()
+    await following
+
+    assert len(said) == 1
+    assert "outlast outbox sql" in said[0]
+    assert len(await made()) == 1
 
 
 APP = """

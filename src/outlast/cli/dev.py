@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from outlast.cli.outbox import AppDatabase
 from outlast.cli.secret import resolve
 from outlast.cli.terminal import Stop
 from outlast.cli.worker import Machines
@@ -49,6 +50,7 @@ def dev(
     inspect: Inspect = None,
     poll: Poll = False,
     machines: Machines = "",
+    app_database: AppDatabase = "",
 ) -> None:
     """Start the database, the server and a worker here; reload when the code changes."""
     from outlast.cli.stack import Options, run
@@ -69,5 +71,6 @@ def dev(
             inspect=inspect,
             poll=poll,
             machines=machines,
+            app_database=app_database and resolve(app_database, "--app-database"),
         )
     )

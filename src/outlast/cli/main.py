@@ -25,7 +25,11 @@ from outlast.cli import (
 from outlast.cli.terminal import Stop, warn
 
 DEBUGGER_PORT = 5678
-_FROM_COMMAND_LINE = "OUTLAST_DATABASE_URL_OF_COMMAND"
+_SECRET = {
+    "--database-url": "OUTLAST_DATABASE_URL_OF_COMMAND",
+    "--app-database": "OUTLAST_OUTBOX_DATABASE_URL_OF_COMMAND",
+}
+"""Options whose password moves into a variable of the process."""
 
 _EXTRAS = {
     "server": ("asyncpg", "fastapi", "starlette", "uvicorn", "jinja2", "jwt", "cryptography",
@@ -106,17 +110,15 @@ def _hide_password(arguments: list[str]) -> None:
     """Start again without the password that everybody on the machine could read in `ps`."""
     for place, argument in enumerate(arguments):
         name, separator, value = argument.partition("=")
-        if name != "--database-url" or not (separator or place + 1 < len(arguments)):
+        if name not in _SECRET or not (separator or place + 1 < len(arguments)):
             continue
         url = value if separator else arguments[place + 1]
         if urlsplit(url).password is None:
             continue
-        warn("the password in --database-url was visible in `ps`; pass env:NAME or file:PATH")
+        warn(f"the password in {name} was visible in `ps`; pass env:NAME or file:PATH")
         hidden = [*arguments]
-        hidden[place : place + (1 if separator else 2)] = [
-            f"--database-url=env:{_FROM_COMMAND_LINE}"
-        ]
-        environment = {**os.environ, _FROM_COMMAND_LINE: url}
+        hidden[place : place + (1 if separator else 2)] = [f"{name}=env:{_SECRET[name]}"]
+        environment = {**os.environ, _SECRET[name]: url}
         os.execve(  # noqa: S606 - ourselves, with the same arguments
             sys.executable, [sys.executable, "-m", "outlast", *hidden], environment
         )

@@ -19,7 +19,6 @@ AppDatabase = Annotated[
         help="The app's database, as env:NAME or file:PATH.",
     ),
 ]
-_MOST = 100
 
 
 @app.command("sql")
@@ -43,11 +42,22 @@ def relay(app_database: AppDatabase = "", api_url: ApiUrls = None, key: Key = No
 @app.command("list")
 def list_rows(app_database: AppDatabase = "") -> None:
     """List what is not delivered, the oldest first, and why."""
-    rows = asyncio.run(_rows(_url(app_database)))
+    from outlast.cli.relay import undelivered
+
+    rows = asyncio.run(undelivered(_url(app_database)))
     if not rows:
         say("everything is delivered")
         return
-    table(("NUMBER", "SINCE", "ATTEMPTS", "LAST ERROR"), rows)
+    lines = [
+        (
+            str(row.number),
+            row.created_at.strftime("%Y-%m-%d %H:%M UTC"),
+            str(row.attempts),
+            row.error or "",
+        )
+        for row in rows
+    ]
+    table(("NUMBER", "SINCE", "ATTEMPTS", "LAST ERROR"), lines)
 
 
 async def _relay(url: str, found: Connection) -> None:
@@ -59,29 +69,6 @@ async def _relay(url: str, found: Connection) -> None:
     with stop_signals("stopping after this portion …") as stop:
         say("Waiting for committed triggers")
         await Relay(url).run(stop)
-
-
-async def _rows(url: str) -> list[tuple[str, ...]]:
-    import asyncpg
-
-    opened = await asyncpg.connect(url)
-    try:
-        rows = await opened.fetch(
-            "select number, created_at, attempts, error from outlast_outbox "
-            "order by number limit $1",
-            _MOST,
-        )
-    finally:
-        await opened.close()
-    return [
-        (
-            str(row["number"]),
-            row["created_at"].strftime("%Y-%m-%d %H:%M UTC"),
-            str(row["attempts"]),
-            row["error"] or "",
-        )
-        for row in rows
-    ]
 
 
 def _url(text: str) -> str:

@@ -7,7 +7,9 @@ with the run that is there. Needs asyncpg, from the `server` extra.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -15,23 +17,20 @@ import msgspec
 
 from outlast.client import clients
 from outlast.client.errors import OutlastError
+from outlast.engine.queries import parse
 from outlast.protocol.triggers import Trigger, Triggered
 from outlast.sdk.errors import UsageError
+from outlast.sdk.outbox import statements
 
 PORTION: Final = 200
 POLL_SECONDS: Final = 0.25
 LONGEST_PAUSE: Final = 60.0
 """Seconds between two attempts of one row, at most; the first pauses are 1, 2, 4 s."""
 _RECONNECT_SECONDS: Final = 1.0
+_LOOK_AGAIN_SECONDS: Final = 2.0
 
-# In the order of their numbers; what another relay holds is its own to deliver.
-_TAKE: Final = """
-select number, body, attempts from outlast_outbox
-where next_at <= clock_timestamp() order by number limit $1 for update skip locked"""
-_DELIVERED: Final = "delete from outlast_outbox where number = any ($1::bigint[])"
-_POSTPONE: Final = """
-update outlast_outbox set attempts = attempts + 1, error = $2,
-  next_at = clock_timestamp() + make_interval(secs => $3) where number = $1"""
+_OUTBOX: Final = parse("outbox", statements())
+_MOST_LISTED: Final = 100
 
 logger = logging.getLogger("outlast.outbox")
 
@@ -41,6 +40,15 @@ class Delivery(NamedTuple):
 
     delivered: int
     postponed: int
+
+
+class Undelivered(NamedTuple):
+    """A row without a run; `error` is why the last attempt failed."""
+
+    number: int
+    created_at: datetime
+    attempts: int
+    error: str | None
 
 
 class Relay:
@@ -59,12 +67,14 @@ class Relay:
         self._poll = poll
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until `stop` is set. Waits for a database that is away."""
+        """Deliver until `stop` is set. Waits for a database that is away. Raises `UsageError`."""
         while not stop.is_set():
             try:
                 # no prepared statements: the app's database may stand behind a pooler
                 connection = await asyncpg.connect(self._url, statement_cache_size=0, timeout=10)
-            except (OSError, TimeoutError, asyncpg.PostgresConnectionError) as error:
+            except asyncpg.ClientConfigurationError as error:
+                raise UsageError(f"the app's database is no PostgreSQL URL: {error}") from error
+            except (OSError, TimeoutError, asyncpg.PostgresError) as error:
                 logger.warning("the outbox's database does not answer: %s", error)
                 await _pause(stop, _RECONNECT_SECONDS)
                 continue
@@ -74,6 +84,18 @@ class Relay:
                 logger.warning("the outbox's database went away: %s", error)
             finally:
                 await connection.close(timeout=5)
+
+    async def follow(self, stop: asyncio.Event, say: Callable[[str], None]) -> None:
+        """Deliver until `stop` is set, and wait for what is not there yet: `say` tells it once."""
+        told = ""
+        while not stop.is_set():
+            try:
+                await self.run(stop)
+            except UsageError as error:
+                if str(error) != told:
+                    told = str(error)
+                    say(f"outbox: {told}; looking again")
+                await _pause(stop, _LOOK_AGAIN_SECONDS)
 
     async def run_once(self) -> int:
         """Deliver what is due now; return how many runs were created."""
@@ -93,28 +115,29 @@ class Relay:
 
     async def round(self, connection: asyncpg.Connection) -> Delivery:
         """Deliver one portion. Raises `UsageError` where there is no outbox."""
-        try:
+        with _explained():
             async with connection.transaction():
-                rows = await connection.fetch(_TAKE, PORTION)
+                rows = await connection.fetch(_OUTBOX["take"].sql, PORTION)
                 if not rows:
                     return Delivery(0, 0)
                 answers = await asyncio.gather(*(self._deliver(row["body"]) for row in rows))
                 refused = [(row, why) for row, why in zip(rows, answers, strict=True) if why]
                 for row, why in refused:
-                    pause = min(LONGEST_PAUSE, 2.0 ** min(row["attempts"], 10))
-                    await connection.execute(_POSTPONE, row["number"], why, pause)
-                    logger.error(
-                        "outbox row %s has no run yet: %s; next attempt in %g s",
-                        row["number"], why, pause,
-                    )  # fmt: skip
+                    await self._postpone(connection, row, why)
                 gone = [row["number"] for row, why in zip(rows, answers, strict=True) if not why]
-                await connection.execute(_DELIVERED, gone)
-        except asyncpg.UndefinedTableError as error:
-            raise UsageError(
-                "this database has no table outlast_outbox; make it with what `outlast outbox sql` "
-                "prints"
-            ) from error
+                await connection.execute(_OUTBOX["delivered"].sql, gone)
         return Delivery(len(gone), len(refused))
+
+    async def _postpone(
+        self, connection: asyncpg.Connection, row: asyncpg.Record, why: str
+    ) -> None:
+        pause = min(LONGEST_PAUSE, 2.0 ** min(row["attempts"], 10))
+        values = {"number": row["number"], "error": why, "pause": pause}
+        statement = _OUTBOX["postpone"]
+        await connection.execute(statement.sql, *statement.arguments(values))
+        logger.error(
+            "outbox row %s has no run yet: %s; next attempt in %g s", row["number"], why, pause
+        )
 
     async def _deliver(self, body: str) -> str:
         """Trigger one row's run; return why there is none, or nothing."""
@@ -126,6 +149,33 @@ class Relay:
         except OutlastError as error:
             return str(error) or type(error).__name__
         return f"{wanted.task}: {made.error.message}" if made.error is not None else ""
+
+
+async def undelivered(url: str) -> list[Undelivered]:
+    """Return what waits in an outbox, the oldest first. Raises `UsageError` without one."""
+    connection = await asyncpg.connect(url, statement_cache_size=0)
+    try:
+        with _explained():
+            rows = await connection.fetch(_OUTBOX["undelivered"].sql, _MOST_LISTED)
+    finally:
+        await connection.close(timeout=5)
+    return [Undelivered(*row) for row in rows]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.UndefinedTableError as error:
+        raise UsageError(
+            "this database has no table outlast_outbox; make it with what `outlast outbox sql` "
+            "prints"
+        ) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise UsageError(
+            "this role may not deliver from outlast_outbox: grant select, update, delete on "
+            "outlast_outbox to it"
+        ) from error
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

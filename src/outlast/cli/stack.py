@@ -39,6 +39,7 @@ class Options:
     inspect: int | None = None
     poll: bool = False
     machines: str = ""
+    app_database: str = field(default="", repr=False)
 
 
 def run(options: Options) -> None:
@@ -71,7 +72,7 @@ async def _run(options: Options, folder: Folder) -> None:
             early = _work(options, kept, _with_first(first), stop, kill, opened)
             begun.append(asyncio.create_task(early, name="worker"))
         try:
-            async with _server(options, folder) as address:
+            async with _server(options, folder) as address, _outbox(options, address):
                 if address.secret_key == kept.secret_key:
                     opened.set_result(_worker_settings(options, address))
                     await begun[-1]
@@ -98,6 +99,29 @@ async def _server(options: Options, folder: Folder) -> AsyncIterator[Address]:
             serve(options.root, folder, host=options.host, port=options.port, database_url=url)
         )
         yield address
+
+
+@asynccontextmanager
+async def _outbox(options: Options, address: Address) -> AsyncIterator[None]:
+    """Deliver what the app's transactions commit, for the length of the block."""
+    if not options.app_database:
+        yield
+        return
+    from outlast.cli.relay import Relay
+    from outlast.client import settings
+
+    relay = Relay(options.app_database)
+    with settings.using(settings.make(address.api_url, address.secret_key)):
+        task = asyncio.create_task(relay.follow(asyncio.Event(), _yellow), name="outbox")
+    say("  Outbox     delivers what the app commits")
+    try:
+        yield
+    finally:
+        await _ended(task)
+
+
+def _yellow(text: str) -> None:
+    say(text, style="yellow")
 
 
 def _backend() -> Callable[..., AbstractAsyncContextManager[Address]]:

@@ -30,6 +30,11 @@ def ddl() -> str:
     return (Path(__file__).parent / "outbox.sql").read_text()
 
 
+def statements() -> str:
+    """Return what the relay asks of the table, as named statements."""
+    return (Path(__file__).parent / "outbox_delivery.sql").read_text()
+
+
 class Promised(msgspec.Struct, frozen=True):
     """A run that there will be once the transaction has committed; it has no id before.
 

@@ -92,7 +92,9 @@ def test_a_missing_module_of_the_project_keeps_its_traceback(
         main.main()
 
 
-@pytest.mark.parametrize("form", [["--database-url=URL"], ["--database-url", "URL"]])
+@pytest.mark.parametrize(
+    "form", [["--database-url=URL"], ["--database-url", "URL"], ["--app-database", "URL"]]
+)
 def test_a_password_leaves_the_process_title(
     form: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +103,7 @@ def test_a_password_leaves_the_process_title(
     started: list[tuple[list[str], str]] = []
 
     def execve(path: str, arguments: list[str], environment: dict[str, str]) -> None:
-        value = arguments[-1].removeprefix("--database-url=env:")
+        value = arguments[-1].partition("=env:")[2]
         started.append((arguments, environment[value]))
         raise SystemExit(0)
 
