@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
@@ -25,20 +26,27 @@ from engines import Platform, platform
 from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.engine.queries import parse
-from outlast.protocol.manifests import QueueManifest
-from outlast.protocol.triggers import Trigger
+from outlast.protocol.manifests import QueueManifest, RateManifest
+from outlast.protocol.triggers import Debounce, Trigger
 from postgres import cloned_database
 
 T = TypeVar("T")
 STEP = timedelta(seconds=5)
 DELAY, RETRY, TTL = 5.0, 5.0, 7.0  # a delay is over after one step of time, a ttl after two
-OFFERED = manifest("job", queue="q", queues=(QueueManifest("q", concurrency_limit=2),))
+PUSH, LONGEST = 10.0, 20.0  # of a debounce: two steps after the last push, four after the first
+BURST = 2
+RATED = QueueManifest("rated", rate=RateManifest(1, STEP.total_seconds(), burst=BURST))
+OFFERED = manifest("job", queue="q", queues=(QueueManifest("q", concurrency_limit=2), RATED))
+RATED_LANES = frozenset("rs")
+LANES = st.sampled_from("abrs")
+LEAST_SUSPECT = 3
+"""Losses of its worker, with nothing got on in between, that make a run a suspect."""
 BUSY = {"dequeued", "executing"}
 HOLDS_KEY = {"queued", "delayed", "executing", "retrying", "completed", "canceled"}
 LIMITS = st.integers(0, 3)
 _STATUSES = parse(
     "model",
-    "-- name: statuses\nselect run_id as id, status from outlast.run_state "
+    "-- name: statuses\nselect run_id as id, status, rescues from outlast.run_state "
     "where environment_id = :environment::text",
 )["statuses"]
 
@@ -46,6 +54,7 @@ _STATUSES = parse(
 class _Row(msgspec.Struct, frozen=True):
     id: str
     status: str
+    rescues: int
 
 
 @dataclass
@@ -58,6 +67,11 @@ class Run:
     due: datetime | None = None  # the end of its delay, or its next attempt
     expires: datetime | None = None
     ttl: float | None = None
+    latest: datetime | None = None  # of a debounced run: no push moves it past
+    payload: str | None = None
+    steps: int = 0
+    rescues: int = 0  # since it got on
+    goes_on: bool = False  # its next claim begins no attempt
 
 
 class Stage:
@@ -104,7 +118,7 @@ def test_runs_queues_and_keys_behave_like_their_model(stage: Stage) -> None:
         Machine,
         settings=settings(
             max_examples=8,
-            stateful_step_count=25,
+            stateful_step_count=30,
             deadline=None,
             database=None,
             phases=[Phase.generate],
@@ -114,7 +128,7 @@ def test_runs_queues_and_keys_behave_like_their_model(stage: Stage) -> None:
 
 
 class Model(RuleBasedStateMachine):
-    """Triggers, claims, ends, cancels, expiries, pauses, limits and rescues, in any order."""
+    """Triggers, pushes, claims, steps, ends, cancels, expiries, pauses, limits, rates, rescues."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
@@ -122,6 +136,8 @@ class Model(RuleBasedStateMachine):
         self.engine = stage.engine
         self.runs: dict[str, Run] = {}
         self.keys: dict[str, str] = {}
+        self.pushed: dict[str, str] = {}
+        self.arrivals: dict[str, datetime] = {}  # of rated lanes: when the rate is caught up with
         self.hands: dict[str, Claimed] = {}
         self.lane_limit: int = 2
         self.limit = 3
@@ -144,7 +160,7 @@ class Model(RuleBasedStateMachine):
         self.play(work())
 
     @rule(
-        lane=st.sampled_from("ab"),
+        lane=LANES,
         key=st.sampled_from([None, None, "x", "y"]),
         delayed=st.booleans(),
         expires=st.booleans(),
@@ -155,6 +171,7 @@ class Model(RuleBasedStateMachine):
     ) -> None:
         wanted = Trigger(
             task="job",
+            queue="rated" if lane in RATED_LANES else None,
             concurrency_key=lane,
             idempotency_key=None if key is None else key * 64,
             delay=DELAY if delayed else None,
@@ -176,6 +193,44 @@ class Model(RuleBasedStateMachine):
                 made.expires = CLOCK.now + timedelta(seconds=TTL)
             self.runs[answer.run_id] = made
         self.play(self.settled())
+
+    @rule(lane=LANES, key=st.sampled_from("mn"), trailing=st.booleans())
+    def push(self, *, lane: str, key: str, trailing: bool) -> None:
+        """Make a delayed run, or push the one of the key back."""
+        payload = str(next(self.stage.numbers))
+        wanted = Trigger(
+            task="job",
+            queue="rated" if lane in RATED_LANES else None,
+            concurrency_key=lane,
+            payload=payload,
+            debounce=Debounce(key=key, delay=PUSH, trailing=trailing, max_delay=LONGEST),
+        )
+        [answer] = self.play(self.engine.trigger(self.environment, [wanted]), settle=False)
+        run = self.runs.get(self.pushed.get(key, ""))
+        due = CLOCK.now + timedelta(seconds=PUSH)
+        if run is None or run.status != "delayed":
+            assert answer.run_id not in self.runs
+            made = Run(lane, "delayed", due=due, payload=payload)
+            made.latest = CLOCK.now + timedelta(seconds=LONGEST)
+            self.runs[answer.run_id] = made
+            self.pushed[key] = answer.run_id
+        else:
+            assert (answer.run_id, answer.is_cached) == (self.pushed[key], True)
+            assert run.due is not None
+            assert run.latest is not None
+            run.due = max(run.due, min(due, run.latest))
+            run.payload = payload if trailing else run.payload
+        self.play(self.settled())
+
+    @precondition(lambda self: self.hands)
+    @rule(data=st.data())
+    def step(self, *, data: st.DataObject) -> None:
+        """Get on: what a worker takes along from now on counts anew."""
+        run = data.draw(st.sampled_from(sorted(self.hands)))
+        known = self.runs[run]
+        key, known.steps, known.rescues = f"step:s#{known.steps}", known.steps + 1, 0
+        recorded = self.play(self.hands[run].step(key, "1", known.steps))
+        assert recorded.value == "1"
 
     @precondition(lambda self: self.hands)
     @rule(how=st.sampled_from(["complete", "fail", "retry"]), data=st.data())
@@ -215,6 +270,7 @@ class Model(RuleBasedStateMachine):
             if run.status == "queued" and run.expires is not None and run.expires <= CLOCK.now:
                 run.status = "expired"
             elif run.status in {"delayed", "retrying"} and run.due == CLOCK.now:
+                run.due = None
                 if run.status == "delayed" and run.ttl is not None:
                     run.expires = CLOCK.now + timedelta(seconds=run.ttl)
                 run.status = "queued"
@@ -251,19 +307,27 @@ class Model(RuleBasedStateMachine):
         self.lane_limit = min(limit, self.limit)  # as the environment allows when it is set
         self.play(work())
 
-    @rule()
-    def lose_worker(self) -> None:
-        """Its runs go back to their lanes, on the same attempt."""
+    @rule(goodbye=st.booleans())
+    def lose_worker(self, *, goodbye: bool) -> None:
+        """Its runs go back to their lanes, on the same attempt; without a goodbye it is counted."""
+        executing = [run for run in self.runs.values() if run.status == "executing"]
+        if any(run.rescues + 1 >= LEAST_SUSPECT for run in executing):
+            goodbye = True  # suspects run alone, which is no matter of this model
 
         async def work() -> None:
-            lost = self.worker
-            assert lost is not None
+            assert self.worker is not None
+            lost = self.worker.hello.session
             self.hands.clear()
-            for run in self.runs.values():
-                if run.status == "executing":
-                    run.status, run.expires = "queued", None
-                    run.attempt -= 1  # the claim that follows is of the same one
-            await self.engine.gateway.close(lost.hello.session, goodbye=True)
+            for run in executing:
+                run.status, run.expires, run.goes_on = "queued", None, True
+                run.rescues += not goodbye
+                run.attempt -= 1  # the claim that follows is of the same one
+            await self.engine.gateway.close(lost, goodbye=goodbye)
+            if not goodbye:  # as if its lease had run out
+                await self.stage.place.sql(
+                    "update outlast.session set lost_at = clock_timestamp() where id = $1", lost
+                )
+                await self.engine._sweep.run_once()
             self.worker = await self.open()
 
         self.play(work())
@@ -291,14 +355,25 @@ class Model(RuleBasedStateMachine):
 
     def claimable(self) -> int:
         """Return how many runs can start now, by the limits of lanes and environment."""
-        if self.paused or self.queue_paused:
+        if self.paused:
             return 0
-        queued = Counter(run.lane for run in self.runs.values() if run.status == "queued")
-        busy = Counter(run.lane for run in self.runs.values() if run.status == "executing")
-        lanes = sum(
-            min(count, max(0, self.lane_limit - busy[lane])) for lane, count in queued.items()
+        queued = Counter(
+            (run.lane, run.goes_on) for run in self.runs.values() if run.status == "queued"
         )
-        return min(lanes, max(0, self.limit - busy.total()))
+        busy = Counter(run.lane for run in self.runs.values() if run.status == "executing")
+        free = 0
+        for lane in {lane for lane, _ in queued}:
+            starts, goes_on = queued[lane, False], queued[lane, True]
+            if lane in RATED_LANES:
+                free += goes_on + min(starts, self.room(lane))
+            elif not self.queue_paused:
+                free += min(starts + goes_on, max(0, self.lane_limit - busy[lane]))
+        return min(free, max(0, self.limit - busy.total()))
+
+    def room(self, lane: str) -> int:
+        """Return how many runs the rate of a lane lets start now."""
+        ahead = (self.arrivals.get(lane, CLOCK.now) - CLOCK.now) / STEP
+        return max(0, BURST - math.ceil(max(0.0, ahead)))
 
     async def settled(self) -> None:
         """Take what is to be claimed, no more and no less, and compare everything."""
@@ -307,8 +382,13 @@ class Model(RuleBasedStateMachine):
             claimed = await self.worker.claim()
             run = self.runs[claimed.run]
             assert run.status == "queued", f"{claimed.run} was claimed while {run.status}"
-            run.status, run.due, run.expires = "executing", None, None
+            if run.lane in RATED_LANES and not run.goes_on:
+                assert self.room(run.lane) > 0, f"{claimed.run} was claimed before its time"
+                arrival = max(self.arrivals.get(run.lane, CLOCK.now), CLOCK.now)
+                self.arrivals[run.lane] = arrival + STEP
+            run.status, run.due, run.expires, run.goes_on = "executing", None, None, False
             run.attempt += 1
+            assert claimed.claim.payload == run.payload
             assert claimed.claim.facts.attempt == run.attempt
             self.hands[claimed.run] = claimed
         assert self.claimable() == 0
@@ -322,15 +402,17 @@ class Model(RuleBasedStateMachine):
         assert self.worker.claims_waiting == 0
         await self.worker.beat()
 
-    async def difference(self) -> dict[str, tuple[str, str]]:
-        """Return the runs whose stored status is not that of the model."""
+    async def difference(self) -> dict[str, object]:
+        """Return the runs whose stored status or count of rescues is not that of the model."""
         rows = await self.stage.engine.database.fetch(
             _Row, _STATUSES, environment=self.environment.id
         )
-        stored = {row.id: "executing" if row.status in BUSY else row.status for row in rows}
+        stored = {
+            row.id: ("executing" if row.status in BUSY else row.status, row.rescues) for row in rows
+        }
         assert stored.keys() == self.runs.keys()
         return {
-            run: (stored[run], known.status)
+            run: (stored[run], known)
             for run, known in self.runs.items()
-            if stored[run] != known.status
+            if stored[run] != (known.status, known.rescues)
         }
