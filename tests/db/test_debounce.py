@@ -1,28 +1,15 @@
 """Debounced triggers: one delayed run for many, pushed back by each of them."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
-from engines import Platform, platform
+from engines import Clock, Platform, platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.protocol.triggers import Debounce, Trigger, Triggered
-
-
-class Clock:
-    """Durable time in a test's hands."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 class Desk:
