@@ -142,6 +142,19 @@ async def test_a_key_answers_with_the_batch_there_is_and_cached_only_when_sealed
     assert [first["isCached"], unsealed["isCached"], sealed["isCached"]] == [False, False, True]
 
 
+async def test_a_batch_that_never_got_its_items_is_aborted_and_may_still_get_them(api: Api) -> None:
+    batch = (await create(api, 1))["id"]
+    await api.platform.sql("update outlast.batch set created_at = created_at - interval '11 min'")
+
+    forgotten = (await api.client.get(f"/api/v2/batches/{batch}")).json()
+    [listed] = (await api.client.get("/api/outlast/v1/batches")).json()["data"]
+    await send(api, batch, line(0))
+    late = (await api.client.get(f"/api/v2/batches/{batch}")).json()
+
+    assert (forgotten["status"], listed["status"]) == ("ABORTED", "ABORTED")
+    assert (late["status"], len(late["runs"])) == ("COMPLETED", 1)
+
+
 async def test_the_batch_of_another_environment_is_not_found(api: Api) -> None:
     batch = await create(api, 1)
     other = await api.engine.tenancy.environment("proj_test", "prod")

@@ -21,7 +21,10 @@ Spend = Callable[[Executor], Awaitable[None]]
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """A batch as it stands. `created` counts its items so far, refused ones included."""
+    """A batch as it stands. `created` counts its items so far, refused ones included.
+
+    `abandoned`: its items have not all come within ten minutes. They still may.
+    """
 
     id: str
     environment_id: str
@@ -31,6 +34,7 @@ class Batch(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     created: int
+    abandoned: bool
 
 
 class ListedBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +48,7 @@ class ListedBatch(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     created: int
     refused: int
+    abandoned: bool
 
 
 class BatchItem(msgspec.Struct, frozen=True):

@@ -5,7 +5,8 @@ on conflict do nothing
 
 -- name: find_created
 select b.id, b.environment_id, b.size, b.sealed, b.idempotency_key, b.created_at, b.updated_at,
-  (select count(*) from outlast.batch_item i where i.batch_id = b.id)::int as created
+  (select count(*) from outlast.batch_item i where i.batch_id = b.id)::int as created,
+  not b.sealed and b.created_at < clock_timestamp() - interval '10 minutes' as abandoned
 from outlast.batch b
 where b.environment_id = :environment::text
   and (b.id = :batch::text or b.idempotency_key = :idempotency_key::text)
@@ -13,7 +14,8 @@ order by b.created_at limit 1
 
 -- name: retrieve
 select b.id, b.environment_id, b.size, b.sealed, b.idempotency_key, b.created_at, b.updated_at,
-  (select count(*) from outlast.batch_item i where i.batch_id = b.id)::int as created
+  (select count(*) from outlast.batch_item i where i.batch_id = b.id)::int as created,
+  not b.sealed and b.created_at < clock_timestamp() - interval '10 minutes' as abandoned
 from outlast.batch b
 where b.environment_id = :environment::text and b.id = :batch::text
 
@@ -49,7 +51,8 @@ where b.id = :batch::text and not b.sealed
 
 -- name: list_batches
 -- Newest first; the counts are of the page only.
-select b.id, b.size, b.sealed, b.parent_id, b.created_at, b.updated_at, i.created, i.refused
+select b.id, b.size, b.sealed, b.parent_id, b.created_at, b.updated_at, i.created, i.refused,
+  not b.sealed and b.created_at < clock_timestamp() - interval '10 minutes' as abandoned
 from (
   select * from outlast.batch
   where environment_id = :environment::text and (:after::text is null or id < :after::text)

@@ -166,7 +166,9 @@ async def list_batches(
         data=tuple(
             ListedBatch(
                 id=row.id,
-                status=_status(sealed=row.sealed, created=row.created, refused=row.refused),
+                status=_status(
+                    row.created, row.refused, sealed=row.sealed, abandoned=row.abandoned
+                ),
                 run_count=row.size,
                 created=row.created,
                 refused=row.refused,
@@ -289,7 +291,7 @@ def _body(batch: Batch, items: Sequence[BatchItem]) -> BatchBody:
     return BatchBody(
         id=batch.id,
         # By the runs shown: they were read after the batch, which may have known of none yet.
-        status=_status(sealed=batch.sealed, created=len(runs), refused=len(errors)),
+        status=_status(len(runs), len(errors), sealed=batch.sealed, abandoned=batch.abandoned),
         idempotency_key=batch.idempotency_key,
         created_at=batch.created_at,
         updated_at=batch.updated_at,
@@ -301,8 +303,10 @@ def _body(batch: Batch, items: Sequence[BatchItem]) -> BatchBody:
     )
 
 
-def _status(*, sealed: bool, created: int, refused: int) -> BatchStatus:
+def _status(created: int, refused: int, *, sealed: bool, abandoned: bool) -> BatchStatus:
     """Say how far the making of the runs is; how the runs end is not a batch's matter."""
+    if abandoned:
+        return "ABORTED"
     if not sealed:
         return "PENDING" if created == 0 else "PROCESSING"
     return "PARTIAL_FAILED" if refused else "COMPLETED"
