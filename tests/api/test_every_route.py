@@ -169,6 +169,9 @@ ROUTES: dict[str, Call] = {
     "POST /api/v1/idempotencyKeys/{key:path}/reset": Call(
         f"/api/v1/idempotencyKeys/{SECRET}/reset", {"taskIdentifier": "hello"}
     ),
+    "POST /api/outlast/v1/runs/{run_id}/idempotency-key/reset": Call(
+        "/api/outlast/v1/runs/{run}/idempotency-key/reset"
+    ),
     "GET /realtime/v1/runs/{run_id}": Call(  # an empty feed: it may come
         "/realtime/v1/runs/{run}", query={"offset": "-1"}, shared=True
     ),

@@ -109,6 +109,16 @@ async def test_a_run_is_canceled_and_replayed_by_plain_forms(reader: Reader) -> 
     assert f"a replay of {run} with changes" in replayed
 
 
+async def test_the_key_of_a_run_is_forgotten_by_a_plain_form(reader: Reader) -> None:
+    options = {"idempotencyKey": "once", "delay": "1h"}
+    run = await reader.api.trigger(options=options)
+
+    forgotten = await reader.send(f"runs/{run}/key/forget", f"runs/{run}")
+
+    assert "the next trigger with this key makes a new run" in forgotten
+    assert await reader.api.trigger(options=options) != run
+
+
 async def test_a_viewer_sees_no_form_and_sends_none(api: Api, fresh_url: str) -> None:
     await api.engine.users.add("vic", Role.VIEWER, "correct horse battery")
     secret = await api.engine.users.log_in("vic", "correct horse battery")

@@ -55,6 +55,20 @@ async def test_an_idempotency_key_answers_with_the_run_there_is(api: Api) -> Non
     assert second.json() == {"id": first.json()["id"], "isCached": True}
 
 
+async def test_a_key_is_forgotten_by_the_run_that_holds_it(api: Api) -> None:
+    first = await api.trigger(options={"idempotencyKey": "once"})
+    path = f"/api/outlast/v1/runs/{first}/idempotency-key/reset"
+
+    forgotten = await api.client.post(path)
+    second = await api.trigger(options={"idempotencyKey": "once"})
+    again = await api.client.post(path)
+
+    assert (forgotten.status_code, forgotten.json()) == (200, {"id": first})
+    assert second != first
+    assert again.status_code == 404  # the second run holds it now
+    assert await api.trigger(options={"idempotencyKey": "once"}) == second
+
+
 async def test_a_repeated_request_is_the_same_request(api: Api) -> None:
     headers = {"x-trigger-request-idempotency-key": "request-1"}
 

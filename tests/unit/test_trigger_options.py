@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -10,9 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from fake_api import Answer, Asked, FakeServer, running_fake
-from outlast import BatchItem, Queue, idempotency_keys, tasks
+from fake_runtime import FakeRuntime
+from outlast import BatchItem, Queue, TaskRef, UsageError, batch, idempotency_keys, tasks
 from outlast.cli.main import app
+from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Debounce, Trigger
+from outlast.sdk import runtime
 from outlast.sdk.options import TriggerOptions
 from outlast.server.intake import make_trigger, read_item, read_trigger
 
@@ -187,6 +191,113 @@ def test_the_terminal_sends_it(case: Case, server: FakeServer) -> None:
     assert done.exit_code == 0, done.output
     [sent] = server.asked[-1].triggers()
     assert _differences(sent, case) == {}
+
+
+class Connection:
+    """A blocking connection of DB-API, its transaction open: it keeps what is written."""
+
+    autocommit = False
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+
+    @contextmanager
+    def cursor(self) -> Iterator["Connection"]:
+        yield self
+
+    def execute(self, statement: str, values: tuple[str]) -> None:
+        assert statement.startswith("insert into outlast_outbox")
+        self.rows.extend(values)
+
+
+@every_option
+def test_a_trigger_in_a_transaction_carries_it(case: Case) -> None:
+    connection = Connection()
+
+    tasks.trigger_sync("hello", 1, connection=connection, **case.sdk)
+
+    sent = msgspec.json.decode(connection.rows[0], type=Trigger)
+    if sent.delay_until is not None and "delay" in case.fields:  # counted from the call
+        sent = msgspec.structs.replace(sent, delay=case.fields["delay"], delay_until=None)
+    assert _differences(sent, case) == {}
+
+
+@every_option
+async def test_every_call_inside_a_run_carries_it(case: Case) -> None:
+    """Alone and as an item, waited for and not; what is waited for takes no version."""
+    run, hello = parent(), TaskRef[int, None]("hello")
+    with runtime.entered(run):
+        await hello.trigger(1, **case.sdk)
+        await hello.batch_trigger([BatchItem(1, **case.sdk)])
+        await batch.trigger(hello.item(1, **case.sdk))
+        if "version" not in case.sdk:
+            await hello.trigger_and_wait(1, **case.sdk)
+            await hello.batch_trigger_and_wait([BatchItem(1, **case.sdk)])
+            await batch.trigger_and_wait(hello.item(1, **case.sdk))
+        inside = _inside(case)
+
+    assert len(run.calls) == (3 if "version" in case.sdk else 6)
+    assert [_differences(call.items[0], inside) for call in run.calls] == [{}] * len(run.calls)
+
+
+@every_option
+def test_every_blocking_call_inside_a_run_carries_it(case: Case) -> None:
+    run, hello = parent(), TaskRef[int, None]("hello")
+    with runtime.entered(run):
+        hello.trigger_sync(1, **case.sdk)
+        hello.batch_trigger_sync([BatchItem(1, **case.sdk)])
+        batch.trigger_sync(hello.item(1, **case.sdk))
+        if "version" not in case.sdk:
+            hello.trigger_and_wait_sync(1, **case.sdk)
+            hello.batch_trigger_and_wait_sync([BatchItem(1, **case.sdk)])
+            batch.trigger_and_wait_sync(hello.item(1, **case.sdk))
+        inside = _inside(case)
+
+    assert len(run.calls) == (3 if "version" in case.sdk else 6)
+    assert [_differences(call.items[0], inside) for call in run.calls] == [{}] * len(run.calls)
+
+
+def parent() -> FakeRuntime:
+    run = FakeRuntime()
+    with runtime.entered(run):
+        keyed = f"hello[{idempotency_keys.create('order-7')[:16]}]"
+    for name in ("hello", keyed):
+        run.answers[name] = Outcome(ok=True, members=(Outcome(ok=True),))
+    return run
+
+
+def _inside(case: Case) -> Case:
+    """Return the case as it is inside of the run that is entered: a plain key belongs to it."""
+    if "idempotency_key" not in case.sdk:
+        return case
+    key = str(idempotency_keys.create("order-7"))
+    return case._replace(fields={**case.fields, "idempotency_key": key})
+
+
+async def test_a_run_that_is_waited_for_takes_no_version_and_says_why() -> None:
+    hello = TaskRef[int, None]("hello")
+    with runtime.entered(FakeRuntime()):
+        for call in (
+            lambda: hello.trigger_and_wait(1, version="1"),  # type: ignore[call-arg]
+            lambda: hello.batch_trigger_and_wait([BatchItem(1, version="1")]),
+            lambda: batch.trigger_and_wait(hello.item(1, version="1")),
+        ):
+            with pytest.raises(UsageError, match="runs on the version of the run that waits"):
+                call()
+
+
+@every_option
+async def test_every_call_outside_a_run_carries_it(case: Case, server: FakeServer) -> None:
+    hello = TaskRef[int, None]("hello")
+
+    await hello.trigger(1, **case.sdk)
+    await hello.batch_trigger([BatchItem(1, **case.sdk)])
+    await batch.trigger(hello.item(1, **case.sdk))
+
+    alone, _, item, _, mixed = server.asked
+    assert _differences(alone.triggers()[0], case) == {}
+    assert _differences(_item(item.body.strip()), case) == {}
+    assert _differences(_item(mixed.body.strip()), case) == {}
 
 
 @pytest.mark.parametrize(

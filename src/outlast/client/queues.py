@@ -103,6 +103,12 @@ def reset_key(task: str, key: str) -> Request[IdReply]:
     )
 
 
+def reset_key_of_run(run_id: str) -> Request[IdReply]:
+    """Return the request that forgets the idempotency key that a run holds."""
+    path = f"/api/outlast/v1/runs/{quote(run_id, safe='')}/idempotency-key/reset"
+    return Request("POST", path, model(IdReply))
+
+
 def _change(queue: str, change: str, **said: str | int) -> Request[QueueBody]:
     kind, part = _part(queue)
     return Request(

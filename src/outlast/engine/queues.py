@@ -216,6 +216,14 @@ class Queues:
             raise NotFound(f"no run of task {task!r} holds this idempotency key")
         return found.run_id
 
+    async def reset_key_of_run(self, environment_id: str, run: str) -> None:
+        """Forget the idempotency key that a run holds. Raises `NotFound`."""
+        found = await self._database.fetch_one(
+            _Run, QUEUES.reset_key_of_run, environment_id=environment_id, run=run
+        )
+        if found is None:
+            raise NotFound(f"run {run!r} holds no idempotency key, or not any more")
+
     async def _change(
         self, environment_id: str, queue: Queue, statement: Statement, **values: object
     ) -> Queue:

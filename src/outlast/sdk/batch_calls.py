@@ -153,7 +153,8 @@ def _handle(members: list[_Member], made: tuple[Triggered, ...]) -> BatchHandle[
     if refusals:
         raise _refused(batch, refusals, len(made))
     runs = tuple(handle_of(one.task, run) for one, run in zip(members, made, strict=True))
-    return BatchHandle(batch, size=len(runs), runs=runs)
+    known = all(run.is_cached for run in made)
+    return BatchHandle(batch, size=len(runs), is_cached=known, runs=runs)
 
 
 def _result(members: list[_Member], outcome: Outcome) -> BatchResult[Any]:

@@ -5,6 +5,7 @@ scopes `run` and `attempt` with the run's id (and the attempt's number) appended
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +22,7 @@ Scope = Literal["run", "attempt", "global"]
 Key = str | Sequence[str]
 
 MAX_CHARACTERS = 2048
-_HASH_LENGTH = 64
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 class IdempotencyKey(str):
@@ -48,12 +49,14 @@ def create(key: Key, *, scope: Scope = "run") -> IdempotencyKey:
 
 
 def resolve(key: Key) -> IdempotencyKey:
-    """Return what a trigger option means: a created key, an already hashed text, or a plain key."""
+    """Return what a trigger option means: a created key, an already hashed text, or a plain key.
+
+    Only 64 lower-case hexadecimal characters are a hash, as to the server: any other text of that
+    length is a plain key.
+    """
     if isinstance(key, IdempotencyKey):
         return key
-    if isinstance(key, str) and len(key) == _HASH_LENGTH:
-        return _key(key, None, None)
-    return create(key)
+    return create(key) if _is_plain(key) else _key(str(key), None, None)
 
 
 async def reset(
@@ -111,8 +114,7 @@ def _stored(key: Key, scope: Scope, run_id: str | None, attempt: int | None) -> 
 
 
 def _is_plain(key: Key) -> bool:
-    is_hashed = isinstance(key, str) and len(key) == _HASH_LENGTH
-    return not (is_hashed or isinstance(key, IdempotencyKey))
+    return not (isinstance(key, str) and _HASH.fullmatch(key))
 
 
 def _task_id(task: "Task[Any, Any] | str") -> str:

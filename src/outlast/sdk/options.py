@@ -90,6 +90,7 @@ _HINTS: Final = {
     "connection": "only trigger() and trigger_sync() make a run part of a transaction",
     "on_commit": "only trigger_sync() waits for a transaction of Django",
     "retry": "use max_attempts=, or retry= on @task",
+    "version": "a run that is waited for runs on the version of the run that waits",
     "payload": "give the payload as the first argument",
     "ctx": "the context is injected; it is not passed",
 }

@@ -187,9 +187,12 @@ async def test_a_batch_inside_a_task_has_an_id_and_its_runs(double: Task[int, li
     run.made = lambda call: tuple(Triggered(f"run_{n}", batch_id="batch_1") for n in range(2))
     with runtime.entered(run):
         handle = await double.batch_trigger([1, 2])
+        run.made = lambda call: (Triggered("run_0", is_cached=True, batch_id="batch_2"),)
+        again = await double.batch_trigger([1], idempotency_key="all")
 
     assert (handle.id, [one.id for one in handle.runs]) == ("batch_1", ["run_0", "run_1"])
-    assert [(call.kind, call.is_batch) for call in run.calls] == [("trigger", True)]
+    assert [(call.kind, call.is_batch) for call in run.calls] == [("trigger", True)] * 2
+    assert (handle.is_cached, again.is_cached) == (False, True)
 
 
 async def test_items_may_come_from_an_async_iterator(double: Task[int, list[int]]) -> None:

@@ -130,5 +130,14 @@ def test_a_hash_is_taken_as_it_is() -> None:
     assert trigger.idempotency_scope == "global"
 
 
+@pytest.mark.parametrize("text", ["z" * 64, "A" * 64, "order-" + "7" * 58])
+def test_another_text_of_that_length_is_a_plain_key(text: str, run: FakeRuntime) -> None:
+    """It belongs to its run, alone as in a batch, which the server would hash by itself."""
+    key = resolve(text)
+
+    assert str(key) == idempotency_keys.hash_of([text, "run_1"])
+    assert key.shown == text
+
+
 def test_items_of_a_batch_get_keys_of_their_own() -> None:
     assert item_key("nightly", 3) == idempotency_keys.hash_of(["nightly-3"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from outlast.client import replays, runs, waitpoints
+from outlast.client import queues, replays, runs, waitpoints
 from outlast.client.errors import ApiError
 from outlast.dashboard.access import Place
 from outlast.dashboard.visit import Done, Moved, Page, Shown, Visit
@@ -80,6 +80,16 @@ async def cancel_run(visit: Visit) -> Moved:
     run_id = visit.path("run_id")
     await visit.ask(runs.cancel(run_id))
     return Moved(f"runs/{run_id}", "the run is being canceled")
+
+
+async def forget_key(visit: Visit) -> Moved:
+    """Forget the run's idempotency key, so that the next trigger with it makes a run."""
+    run_id = visit.path("run_id")
+    try:
+        await visit.ask(queues.reset_key_of_run(run_id))
+    except ApiError as error:
+        return Moved(f"runs/{run_id}", error.message, failed=True)
+    return Moved(f"runs/{run_id}", "the next trigger with this key makes a new run")
 
 
 async def reschedule_run(visit: Visit) -> Moved:
@@ -208,6 +218,7 @@ ROUTES = (
     Shown("/runs/{run_id}/replay", edit),
     Done("/runs/{run_id}/replay", replay_run),
     Done("/runs/{run_id}/cancel", cancel_run),
+    Done("/runs/{run_id}/key/forget", forget_key),
     Done("/runs/{run_id}/reschedule", reschedule_run),
     Done("/runs/{run_id}/resume", resume_run),
     Done("/runs/{run_id}/tokens/{token}", complete_token),

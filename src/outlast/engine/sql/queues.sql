@@ -130,6 +130,13 @@ delete from outlast.idempotency
 where environment_id = :environment_id::text and task = :task::text and key = :key::text
 returning run_id
 
+-- name: reset_key_of_run
+-- The key that a run holds still, for who does not know its hash.
+delete from outlast.idempotency i using outlast.run r
+where r.environment_id = :environment_id::text and r.id = :run::text
+  and i.environment_id = r.environment_id and i.task = r.task and i.key = r.idempotency_key and i.run_id = r.id
+returning i.run_id
+
 -- name: environment
 select id, concurrency_limit, burst_factor, paused,
   (select coalesce(sum(q.running), 0) from outlast.queue q where q.environment_id = e.id)::int as running,

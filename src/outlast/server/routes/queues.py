@@ -233,6 +233,15 @@ async def reset_key(request: Request, key: str, wanted: Annotated[KeyReset, Body
     return _json(IdReply(id=key))
 
 
+@router.post("/api/outlast/v1/runs/{run_id}/idempotency-key/reset", response_model=IdReply)
+async def reset_key_of_run(request: Request, run_id: str) -> Response:
+    """Forget the idempotency key that a run holds: the next trigger with it makes a run."""
+    caller = await authenticate(request)
+    caller.require("write", runs=None)
+    await services(request).engine.queues.reset_key_of_run(caller.environment.id, run_id)
+    return _json(IdReply(id=run_id))
+
+
 async def _whole(request: Request) -> Caller:
     caller = await authenticate(request)
     caller.require_whole("read" if request.method == "GET" else "write")

@@ -226,6 +226,9 @@ begin
 
   if good is not null then
     good := share_keyed_waits(env, moment, good);
+    if exists (select from unnest(made) m where m.call is not null and not m.fresh) then
+      select c.calls, c.made into good, made from refuse_circles(env, good, made) c;
+    end if;
     perform make_entries(env, moment, good, made);
   end if;
   return query
@@ -246,6 +249,40 @@ begin
     join outlast.run_state s on s.run_id = c.run and s.token = c.token
     join outlast.entry e on e.run_id = c.run and e.key = c.key
     where e.outcome is not null and e.kind not in ('trigger', 'waitpoint') and c.n not in (select n from unnest(good));
+end $$;
+
+-- A run that waited for itself, or for one above it, would wait for ever: such an item is refused instead.
+create function refuse_circles(env text, inout calls new_call[], inout made created[]) language plpgsql as $$
+declare
+  circle record;
+  said text;
+begin
+  for circle in
+    with recursive above as (
+      select c.n, c.run collate "C" as run from unnest(calls) c where c.kind in ('child', 'batch')
+      union
+      select a.n, r.parent_id from above a
+      cross join lateral (
+        select parent_id from outlast.run where environment_id = env and id = a.run and parent_id is not null limit 1) r
+    )
+    select m.call, m.item, m.run as waits_for, c.place
+    from unnest(made) m
+    join unnest(calls) with ordinality as c (n, run, token, key, kind, name, position, arguments, preview, seconds,
+      until, timeout, batch, size, tasks, outcome, refusals, attempt, target, idempotency_key, idempotency_ttl, place)
+      on c.n = m.call
+    where not m.fresh and exists (select from above a where a.n = m.call and a.run = m.run)
+  loop
+    said := format('the idempotency key answers with run %s, which waits for this call itself, so neither would ever '
+      'end; give the child another key, or one of the scope run', circle.waits_for);
+    calls[circle.place].refusals := (calls[circle.place].refusals::jsonb || jsonb_build_object(circle.item::text,
+      jsonb_build_object('status', 422, 'code', 'invalid_option', 'message', said, 'param', 'idempotencyKey')))::text;
+    if calls[circle.place].kind = 'child' then
+      calls[circle.place].outcome := json_build_object('ok', false, 'task', calls[circle.place].name,
+        'error', json_build_object('kind', 'raised', 'type', 'TriggerRefused', 'message', said))::text;
+    end if;
+    made := array(
+      select m from unnest(made) m where (m.call, m.item) is distinct from (circle.call, circle.item));
+  end loop;
 end $$;
 
 create function make_entries(env text, moment timestamptz, calls new_call[], made created[])
