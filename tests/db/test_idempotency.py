@@ -194,3 +194,25 @@ async def test_a_batch_waits_for_all_but_the_run_that_waits_for_it(desk: Desk) -
 async def started(desk: Desk, worker: FakeWorker) -> Claimed:
     made = await desk.trigger(idempotency_key=None)
     return await worker.claim(made.run_id)
+
+
+async def test_a_batch_that_a_run_asks_for_again_at_another_server_has_the_runs_it_had(
+    desk: Desk,
+) -> None:
+    """The worker's server ended before it answered: the worker repeats the call to the next."""
+    second = await desk.place.server()
+    worker = await desk.worker()
+    parent = await started(desk, worker)
+    items = tuple(Trigger(task="other", delay=3600.0, payload=str(n)) for n in range(100))
+    first = await parent.call("batch:many#0", "batch", *items)
+    await desk.engine.gateway.close(worker.hello.session, goodbye=False)
+    await worker.connect(second)
+
+    parent.number = 0  # it is the frame that was sent before
+    again = await parent.call("batch:many#0", "batch", *items)
+
+    assert [run.run_id for run in again.runs] == [run.run_id for run in first.runs]
+    [row] = await desk.place.sql("select count(*) from outlast.run where task = 'other'")
+    assert row["count"] == len({run.run_id for run in first.runs}) == 100
+    parent.complete()
+    assert await desk.engine.ends.wait(desk.place.environment.id, parent.run, 5)

@@ -3,7 +3,7 @@
 `tasks.trigger("export-invoices", payload)`; `@tasks.on_failure` is the hook of every task.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final, Literal, Unpack, overload
 
@@ -129,9 +129,12 @@ def trigger_and_wait_sync(
 
 
 def batch_trigger(
-    task_id: str, items: Iterable[object | BatchItem[object]], /, **options: Unpack[BatchOptions]
+    task_id: str,
+    items: Iterable[object | BatchItem[object]] | AsyncIterable[object | BatchItem[object]],
+    /,
+    **options: Unpack[BatchOptions],
 ) -> Call[BatchHandle[Any]]:
-    """Create many runs of a task at once."""
+    """Create many runs of a task at once; the items may come from an async iterator."""
     return _task(task_id).batch_trigger(items, **options)
 
 
