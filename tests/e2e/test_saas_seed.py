@@ -199,7 +199,8 @@ async def test_the_app_role_must_not_own_the_tables(databases: Databases) -> Non
     try:
         owned = "select count(*) from pg_tables where tableowner = $1"
         assert await connection.fetchval(owned, role) == 0
-        await connection.execute(f'grant current_user to "{role}"')
+        owner = await connection.fetchval("select current_user")
+        await connection.execute(f'grant "{owner}" to "{role}"')
     finally:
         await connection.close()
 
