@@ -129,9 +129,3 @@ async def test_the_environment_names_its_workers(api: Api) -> None:
     assert (body["slug"], body["project"]) == ("dev", "proj_test")
     assert body["version"] == body["workers"][0]["version"]
     assert body["workers"][0]["name"] == "session_a"
-
-
-async def test_the_schema_of_the_api_can_be_read(api: Api) -> None:
-    paths = (await api.client.get("/api/outlast/v1/openapi.json")).json()["paths"]
-
-    assert "/api/v1/tasks/{task_id}/trigger" in paths

@@ -23,7 +23,7 @@ PLAN = {"task": "hello", "cron": "0 9 * * *", "deduplicationKey": SECRET}
 OPEN = {
     "GET /healthz",
     "GET /readyz",
-    "GET /api/outlast/v1/openapi.json",
+    "GET /openapi.json",
     "GET /api/v1/timezones",
 }
 """No environment's data: nobody has to say who they are."""

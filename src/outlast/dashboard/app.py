@@ -1,11 +1,12 @@
 """The dashboard application: pages and actions behind the desk, and the headers around them."""
 
+import asyncio
 import base64
 import binascii
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -15,12 +16,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from outlast.client import environment
+from outlast.client import reference as client_reference
 from outlast.client.errors import ApiError
 from outlast.dashboard import live, rendering, statics
 from outlast.dashboard.access import Access, Desk, Form, Person
 from outlast.dashboard.api import Api
 from outlast.dashboard.navigation import HOME, SECTIONS, Problem
 from outlast.dashboard.pages import ROUTES
+from outlast.dashboard.reference import reference
 from outlast.dashboard.visit import Done, Moved, NotShown, Page, Shown, Visit
 
 POLICY = (
@@ -42,6 +45,7 @@ def create_dashboard(api: ASGIApp, desk: Desk) -> ASGIApp:
     return Starlette(
         routes=[
             Route("/static/{name}", statics.serve),
+            Route("/docs", shop.docs),
             Route("/login", shop.login, methods=["GET", "POST"]),
             Route("/login/{code}", shop.login_by_link, methods=["GET", "POST"]),
             Route("/logout", shop.logout, methods=["POST"]),
@@ -64,6 +68,8 @@ class _Dashboard:
         self._api = api
         self._desk = desk
         self._access = Access(desk)
+        self._writing = asyncio.Lock()
+        self._reference: str | None = None
 
     def endpoint(self, route: Shown | Done) -> tuple[_Build, str]:
         """Return what answers a route, and its method."""
@@ -82,6 +88,14 @@ class _Dashboard:
             return await self._problem(request, NotShown(404, f"there is no page /{path[:200]}"))
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(f"{places[0].base}{quote(path) or HOME}{query}", 303)
+
+    async def docs(self, request: Request) -> Response:
+        """Show the reference of the API to everybody; it is no secret what can be called."""
+        async with self._writing:
+            if self._reference is None:
+                found = await Api(self._api, "")(client_reference.retrieve())
+                self._reference = await asyncio.to_thread(_written, found)
+        return self._html(request, self._reference, 200)
 
     async def nowhere(self, request: Request) -> Response:
         """Say inside an environment that there is no such page; its own address leads home."""
@@ -260,6 +274,10 @@ class _Dashboard:
         if _SAID in request.cookies:
             answer.delete_cookie(_SAID, path="/")
         return answer
+
+
+def _written(found: dict[str, Any]) -> str:
+    return rendering.templates().get_template("reference.html").render(view=reference(found))
 
 
 def person_may(person: Person, route: Shown | Done) -> bool:

@@ -65,11 +65,11 @@ class Field:
         return ".".join(self.path) or "payload"
 
 
-def fields(schema: Schema | None) -> tuple[Field, ...]:
+def fields(schema: Schema | None, *, deepest: int = _DEEPEST) -> tuple[Field, ...]:
     """Return the fields of a payload in order; without a schema, one that takes any JSON."""
     if schema is None:
         schema = {}
-    found = list(_walk(_Book(schema), schema, (), is_required=True))[:_MOST_FIELDS]
+    found = list(_walk(_Book(schema, deepest), schema, (), is_required=True))[:_MOST_FIELDS]
     return tuple(
         Field(**{**one.__dict__, "key": f"field-{number}"}) for number, one in enumerate(found)
     )
@@ -114,10 +114,16 @@ def example(schema: Schema | None) -> JsonValue:
     return None if schema is None else _example(_Book(schema), schema, 0)
 
 
-class _Book:
-    """Where `$ref`s lead."""
+def says(schema: Schema) -> str:
+    """Return in words what a schema takes."""
+    return _says(_Book(schema), schema)
 
-    def __init__(self, root: Schema) -> None:
+
+class _Book:
+    """Where `$ref`s lead, and how deep objects are opened."""
+
+    def __init__(self, root: Schema, deepest: int = _DEEPEST) -> None:
+        self.deepest = deepest
         found = root.get("$defs")
         self._defs = found if isinstance(found, dict) else {}
 
@@ -155,7 +161,7 @@ def _walk(
     required = schema.get("required")
     must = set(map(str, required)) if isinstance(required, list) else set()
     is_given = not path or (is_required and not may_be_null)
-    if isinstance(properties, dict) and properties and is_given and len(path) < _DEEPEST:
+    if isinstance(properties, dict) and properties and is_given and len(path) < book.deepest:
         return [
             field
             for name, inner in properties.items()

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, PlainSerializer
 
-from outlast.protocol.bodies import Body, Moment
-from outlast.protocol.queues import OffsetPagination
+from outlast.protocol.body import Body, Moment, OffsetPagination
 
 
 def _rounded(seconds: float) -> float:

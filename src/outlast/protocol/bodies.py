@@ -3,37 +3,11 @@
 Requests ignore fields they do not know, as the official clients send more than any server reads.
 """
 
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
-from pydantic.alias_generators import to_camel
+from pydantic import Field, JsonValue
 
-
-class Body(BaseModel):
-    """Base of every body: aliases on the wire, errors that never show the input."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-        hide_input_in_errors=True,
-        frozen=True,
-        extra="ignore",
-    )
-
-    def to_json(self) -> bytes:
-        """Return the JSON text, without fields that are not there."""
-        return self.model_dump_json(exclude_none=True).encode()
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Moment = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
-"""ISO 8601 in UTC with milliseconds and `Z`."""
+from outlast.protocol.body import Body, Moment, Pagination
 
 Machine = Literal["micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x"]
 
@@ -130,13 +104,33 @@ class BatchCreated(Body):
     idempotency_key: str | None = None
 
 
-class BatchItem(Body):
-    """One line of `POST /api/v3/batches/{id}/items`."""
+class TaskItem(Body):
+    """A trigger that says for which task."""
 
-    index: int = Field(ge=0)
     task: str = Field(min_length=1, max_length=512)
     payload: JsonValue = None
     options: TriggerOptions = TriggerOptions()
+
+
+class BatchItem(TaskItem):
+    """One line of `POST /api/v3/batches/{id}/items`."""
+
+    index: int = Field(ge=0)
+
+
+class WholeBatch(Body):
+    """`POST /api/v2/tasks/batch`: a batch with all its items."""
+
+    items: tuple[TaskItem, ...] = Field(min_length=1, max_length=1000)
+
+
+class BatchError(Body):
+    """An item that became no run."""
+
+    index: int
+    task_identifier: str
+    error: str
+    error_code: str | None = None
 
 
 class BatchItemsReply(Body):
@@ -148,20 +142,11 @@ class BatchItemsReply(Body):
     sealed: bool
     enqueued_count: int | None = None
     expected_count: int | None = None
-    errors: "tuple[BatchError, ...] | None" = None
+    errors: tuple[BatchError, ...] | None = None
     """The items that became no run, once the batch is sealed."""
 
 
 BatchStatus = Literal["PENDING", "PROCESSING", "COMPLETED", "PARTIAL_FAILED", "ABORTED"]
-
-
-class BatchError(Body):
-    """An item that became no run."""
-
-    index: int
-    task_identifier: str
-    error: str
-    error_code: str | None = None
 
 
 class BatchProcessing(Body):
@@ -201,7 +186,7 @@ class BatchPage(Body):
     """`GET /api/outlast/v1/batches`, newest first."""
 
     data: tuple[ListedBatch, ...]
-    pagination: "Pagination"
+    pagination: Pagination
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────
@@ -305,13 +290,6 @@ class RunDetail(RelatedRun):
     max_duration_seconds: float | None = None
     priority: float | None = None
     replayed_from: str | None = None
-
-
-class Pagination(Body):
-    """Cursors, to be handed back as they are."""
-
-    next: str | None = None
-    previous: str | None = None
 
 
 class RunPage(Body):

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from outlast.protocol.bodies import Body, Machine, Moment, Pagination, QueueOption
+from outlast.protocol.bodies import Machine, QueueOption
+from outlast.protocol.body import Body, Moment, Pagination
 
 Several = str | tuple[str, ...]
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from outlast.protocol.bodies import Body, Moment, Pagination
+from outlast.protocol.body import Body, Moment, Pagination
 
 DEPLOYMENTS_PATH = "/api/v1/deployments"
 

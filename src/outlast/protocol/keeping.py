@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from outlast.protocol.bodies import Body, Moment
+from outlast.protocol.body import Body, Moment
 
 
 class KeyBody(Body):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from outlast.protocol.bodies import Body, Moment
+from outlast.protocol.body import Body, Moment, OffsetPagination
 
 QueueType = Literal["id", "task", "custom"]
 
@@ -12,9 +12,7 @@ QueueType = Literal["id", "task", "custom"]
 class Nullable(Body):
     """A body whose absent values are null on the wire."""
 
-    def to_json(self) -> bytes:
-        """Return the JSON text."""
-        return self.model_dump_json().encode()
+    shows_null = True
 
 
 class QueueConcurrency(Nullable):
@@ -49,14 +47,6 @@ class QueueBody(Nullable):
     total_limit: int | None
     max_queued: int | None
     rate: QueueRate | None
-
-
-class OffsetPagination(Body):
-    """Which page this is."""
-
-    current_page: int
-    total_pages: int
-    count: int
 
 
 class QueuePage(Nullable):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from outlast.protocol.bodies import Body
+from outlast.protocol.body import Body
 
 
 class MetadataChange(Body):

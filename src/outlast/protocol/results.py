@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from pydantic import Field
 
-from outlast.protocol.bodies import Body
+from outlast.protocol.body import Body
 from outlast.protocol.outcomes import (
     SUSPECTED,
     UNKNOWN_TASK,

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from outlast.protocol.bodies import Body, Moment
+from outlast.protocol.body import Body, Moment, OffsetPagination
 
 SCHEDULES_PATH = "/api/v1/schedules"
 UPCOMING = 5
@@ -93,14 +93,6 @@ class ScheduleBody(Body):
     last_run: Moment | None = None
     last_skip: str | None = None
     environments: tuple[ScheduleEnvironment, ...]
-
-
-class OffsetPagination(Body):
-    """Where a numbered page stands."""
-
-    current_page: int
-    total_pages: int
-    count: int
 
 
 class ScheduleListPage(Body):

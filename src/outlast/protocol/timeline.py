@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from outlast.protocol.bodies import Body, Moment, RunErrorBody
+from outlast.protocol.bodies import RunErrorBody
+from outlast.protocol.body import Body, Moment
 
 
 class JournalEntryBody(Body):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from outlast.protocol.bodies import Body, Moment, Pagination
+from outlast.protocol.body import Body, Moment, Pagination
 
 TokenStatus = Literal["WAITING", "COMPLETED", "TIMED_OUT"]
 

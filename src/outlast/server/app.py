@@ -11,6 +11,7 @@ from outlast.engine.engine import Engine
 from outlast.server import problems
 from outlast.server.gate import API_PATHS, Gate
 from outlast.server.links import Links
+from outlast.server.openapi import Document, name_of
 from outlast.server.realtime.feeds import Feeds
 from outlast.server.routes import (
     auth,
@@ -24,6 +25,7 @@ from outlast.server.routes import (
     packets,
     queues,
     realtime,
+    reference,
     replays,
     reports,
     runs,
@@ -40,8 +42,6 @@ from outlast.server.routes import (
 from outlast.server.services import Services
 from outlast.server.settings import ServerSettings
 
-OPENAPI_PATH = "/api/outlast/v1/openapi.json"
-
 
 def create_app(
     settings: ServerSettings, engine: Engine, *, pages: Callable[[FastAPI], ASGIApp] | None = None
@@ -56,11 +56,9 @@ def create_app(
         title="Outlast",
         summary="Durable background work.",
         version="1",
-        openapi_url=OPENAPI_PATH,
-        docs_url=None,  # its pages load scripts from elsewhere
-        redoc_url=None,
+        openapi_url=None,  # `routes/reference.py` has it whole, the dashboard its page
+        generate_unique_id_function=name_of,
         redirect_slashes=False,
-        separate_input_output_schemas=False,
         # It would trace whole paths, and paths can hold secrets.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
@@ -70,10 +68,11 @@ def create_app(
         links=Links(engine.gateway, api_url=settings.api_url),
         feeds=Feeds(engine.changes),
     )
-    app.router.routes.extend(triggers.coalesced)
+    app.state.document = Document(app)
     app.router.routes.extend(gateway.routes)
     for room in (
         health,
+        reference,
         triggers,
         batches,
         bulk,

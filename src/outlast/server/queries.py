@@ -6,30 +6,51 @@ from datetime import UTC, datetime, timedelta
 from outlast.engine.filters import DEFAULT_PAGE, Page, RunFilters, statuses_named
 from outlast.engine.waitpoints import WaitpointFilters, WaitpointStatus
 from outlast.protocol.durations import parse_duration
+from outlast.server.contract import BOOLEAN, TEXT, Schema
 from outlast.server.problems import Problem
 
-_KNOWN = frozenset(
-    {
-        "filter[status]",
-        "filter[taskIdentifier]",
-        "filter[version]",
-        "filter[tag]",
-        "filter[queue]",
-        "filter[machine]",
-        "filter[batch]",
-        "filter[bulkAction]",
-        "filter[region]",  # there is one region; every run is in it
-        "filter[schedule]",
-        "filter[error]",
-        "filter[replayOf]",
-        "filter[parent]",
-        "filter[rootOnly]",
-        "filter[isTest]",
-        "filter[createdAt][from]",
-        "filter[createdAt][to]",
-        "filter[createdAt][period]",
-    }
-)
+_SEVERAL: Schema = {"type": "string", "description": "one or several, with commas between"}
+_MILLISECONDS: Schema = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": 253_402_300_799_999,
+    "description": "milliseconds since the epoch",
+}
+_CREATED: dict[str, Schema] = {
+    "filter[createdAt][from]": _MILLISECONDS,
+    "filter[createdAt][to]": _MILLISECONDS,
+    "filter[createdAt][period]": {"type": "string", "description": "a duration such as 1d"},
+}
+RUN_FILTERS: dict[str, Schema] = {
+    "filter[status]": _SEVERAL,
+    "filter[taskIdentifier]": _SEVERAL,
+    "filter[version]": _SEVERAL,
+    "filter[tag]": _SEVERAL,
+    "filter[queue]": _SEVERAL,
+    "filter[machine]": _SEVERAL,
+    "filter[batch]": TEXT,
+    "filter[bulkAction]": TEXT,
+    "filter[region]": {"type": "string", "description": "there is one; every run is in it"},
+    "filter[schedule]": TEXT,
+    "filter[error]": {"type": "string", "description": "the id of a group of failures"},
+    "filter[replayOf]": TEXT,
+    "filter[parent]": TEXT,
+    "filter[rootOnly]": BOOLEAN,
+    "filter[isTest]": BOOLEAN,
+    **_CREATED,
+}
+"""What a list of runs can be asked for; other filters are refused."""
+TOKEN_FILTERS: dict[str, Schema] = {
+    "filter[status]": {"type": "string", "description": "WAITING, COMPLETED, TIMED_OUT"},
+    "filter[tags]": _SEVERAL,
+    "filter[idempotencyKey]": TEXT,
+    **_CREATED,
+}
+PAGE: dict[str, Schema] = {
+    "page[size]": {"type": "integer", "minimum": 1, "maximum": 100, "default": DEFAULT_PAGE},
+    "page[after]": {"type": "string", "description": "the `next` of the page before"},
+    "page[before]": {"type": "string", "description": "the `previous` of the page after"},
+}
 TOKEN_STATUSES: dict[str, WaitpointStatus] = {
     "WAITING": "waiting",
     "COMPLETED": "completed",
@@ -42,7 +63,7 @@ _LATEST_MS = 253_402_300_799_999  # the end of the year 9999
 def read_filters(query: Mapping[str, str]) -> RunFilters:
     """Return which runs a list asks for. Raises `Problem`, also for a filter nobody knows."""
     for name in query:
-        if name.startswith("filter[") and name not in _KNOWN:
+        if name.startswith("filter[") and name not in RUN_FILTERS:
             raise _wrong(name, f"{name[:80]} is not supported by this server")
     start = _moment(query, "filter[createdAt][from]")
     return RunFilters(

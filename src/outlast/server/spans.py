@@ -15,7 +15,7 @@ _outcomes = msgspec.json.Decoder(Outcome)
 _FAILED = frozenset({Status.FAILED, Status.CRASHED, Status.SYSTEM_FAILURE, Status.TIMED_OUT})
 
 
-class Data(msgspec.Struct, rename="camel"):
+class SpanData(msgspec.Struct, rename="camel"):
     """What a span shows. `duration` is in milliseconds, 0 while it is open."""
 
     message: str
@@ -38,10 +38,19 @@ class Span(msgspec.Struct, rename="camel"):
     """One span with those inside it. What is not there is left out: null is no id to clients."""
 
     id: str
-    parent_id: str | msgspec.UnsetType
     run_id: str
-    data: Data
+    data: SpanData
     children: list["Span"]
+    parent_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class FlatSpan(SpanData, rename="camel", kw_only=True):
+    """One span without those inside it; the run's own may have no parent."""
+
+    span_id: str
+    parent_id: str | None
+    run_id: str
+    duration_ms: float
 
 
 class Trace(msgspec.Struct, rename="camel"):
@@ -50,20 +59,19 @@ class Trace(msgspec.Struct, rename="camel"):
     trace_id: str
     root_span: Span
 
-    def find(self, span_id: str) -> dict[str, object] | None:
-        """Return one span as a flat object."""
+    def find(self, span_id: str) -> FlatSpan | None:
+        """Return one span."""
         waiting = [self.root_span]
         while waiting:
             span = waiting.pop()
             if span.id == span_id:
-                data: dict[str, object] = msgspec.to_builtins(span.data)
-                return {
-                    "spanId": span.id,
-                    "parentId": span.parent_id or None,
-                    "runId": span.run_id,
-                    "durationMs": span.data.duration,
-                    **data,
-                }
+                return FlatSpan(
+                    **msgspec.structs.asdict(span.data),
+                    span_id=span.id,
+                    parent_id=span.parent_id or None,
+                    run_id=span.run_id,
+                    duration_ms=span.data.duration,
+                )
             waiting += span.children
         return None
 
@@ -80,7 +88,7 @@ def trace_of(run: Run, entries: Sequence[JournalLine], lines: Sequence[Line]) ->
 
 
 def _root(run: Run) -> Span:
-    data = Data(
+    data = SpanData(
         run.task,
         run.started_at or run.created_at,
         is_error=run.status in _FAILED,
@@ -88,7 +96,7 @@ def _root(run: Run) -> Span:
     )
     data.end(run.finished_at)
     parent = msgspec.UNSET if run.parent_id is None else _digest(run.parent_id)
-    return Span(_digest(run.id), parent, run.id, data, [])
+    return Span(_digest(run.id), run.id, data, [], parent)
 
 
 def _add_lines(root: Span, known: dict[str, Span], lines: Sequence[Line]) -> None:
@@ -101,7 +109,7 @@ def _add_lines(root: Span, known: dict[str, Span], lines: Sequence[Line]) -> Non
         begins = line.kind == "start" and line.span is not None
         parent = known.get((line.parent if begins else line.span) or "", root)
         own = line.span if begins and line.span is not None else _digest(f"{root.id} {line.number}")
-        data = Data(
+        data = SpanData(
             line.message,
             line.at,
             level=line.level,
@@ -112,7 +120,7 @@ def _add_lines(root: Span, known: dict[str, Span], lines: Sequence[Line]) -> Non
             if line.attributes is None
             else msgspec.json.decode(line.attributes),
         )
-        made = Span(own, parent.id, root.run_id, data, [])
+        made = Span(own, root.run_id, data, [], parent.id)
         parent.children.append(made)
         if begins:
             known[own] = made
@@ -120,7 +128,7 @@ def _add_lines(root: Span, known: dict[str, Span], lines: Sequence[Line]) -> Non
 
 def _entry(root: Span, entry: JournalLine) -> Span:
     outcome = None if entry.outcome is None else _outcomes.decode(entry.outcome)
-    data = Data(
+    data = SpanData(
         f"{entry.kind} {entry.name}",
         entry.created_at,
         attempt=entry.attempt,
@@ -128,7 +136,7 @@ def _entry(root: Span, entry: JournalLine) -> Span:
         is_cancelled=entry.is_abandoned,
     )
     data.end(entry.finished_at)
-    return Span(_digest(f"{root.run_id} {entry.key}"), root.id, root.run_id, data, [])
+    return Span(_digest(f"{root.run_id} {entry.key}"), root.run_id, data, [], root.id)
 
 
 def _digest(text: str, size: int = 8) -> str:

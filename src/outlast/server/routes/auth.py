@@ -9,6 +9,7 @@ from outlast.engine.tokens import MAX_SECONDS, Tokens
 from outlast.protocol.bodies import PublicTokenReply, PublicTokenRequest
 from outlast.protocol.durations import parse_duration
 from outlast.server.auth import authenticate
+from outlast.server.contract import KEY, MINTER, promise
 from outlast.server.problems import Problem
 from outlast.server.scopes import exceeding, is_scope
 from outlast.server.services import services
@@ -18,7 +19,7 @@ DEFAULT_SECONDS = 15 * 60.0
 router = APIRouter(prefix="/api/v1/auth", tags=["tokens"])
 
 
-@router.post("/jwt/claims")
+@router.post("/jwt/claims", **promise(KEY))
 async def claims(request: Request) -> dict[str, object]:
     """Return what a caller with a root key signs into its own tokens."""
     caller = await authenticate(request)
@@ -26,7 +27,7 @@ async def claims(request: Request) -> dict[str, object]:
     return Tokens.claims(caller.environment)
 
 
-@router.post("/public-tokens", response_model=PublicTokenReply)
+@router.post("/public-tokens", response_model=PublicTokenReply, **promise(MINTER, fails=(422,)))
 async def public_tokens(
     request: Request, wanted: Annotated[PublicTokenRequest, Body()]
 ) -> Response:

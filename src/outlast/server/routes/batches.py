@@ -20,11 +20,14 @@ from outlast.protocol.bodies import (
     BatchProcessing,
     BatchStatus,
     ListedBatch,
-    Pagination,
+    WholeBatch,
 )
+from outlast.protocol.bodies import BatchItem as BatchItemBody
+from outlast.protocol.body import Pagination
 from outlast.protocol.results import BatchResults
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 from outlast.server.auth import authenticate
+from outlast.server.contract import LINES, READ_ALL, TOKEN_HEADERS, answer, key_or, promise
 from outlast.server.gate import MAX_BODY_BYTES
 from outlast.server.intake import TaskEnvelope, decode, hashed, make_trigger, read_item
 from outlast.server.lines import read_lines
@@ -49,7 +52,16 @@ _wholes = msgspec.json.Decoder(_Whole)
 _refusals = msgspec.json.Decoder(Refusal)
 
 
-@router.post("/api/v3/batches", status_code=202, response_model=BatchCreated)
+@router.post(
+    "/api/v3/batches",
+    status_code=202,
+    response_model=BatchCreated,
+    **promise(
+        key_or("batchTrigger:tasks:{task}"),
+        fails=(422,),
+        answers={202: answer("A batch that waits for its items", headers=TOKEN_HEADERS)},
+    ),
+)
 async def create(request: Request, wanted: Annotated[BatchCreate, Body()]) -> Response:
     """Make a batch that waits for its items."""
     caller = await authenticate(request)
@@ -92,7 +104,13 @@ async def create(request: Request, wanted: Annotated[BatchCreate, Body()]) -> Re
     )
 
 
-@router.post("/api/v3/batches/{batch_id}/items", response_model=BatchItemsReply)
+@router.post(
+    "/api/v3/batches/{batch_id}/items",
+    response_model=BatchItemsReply,
+    **promise(
+        key_or("batchTrigger:tasks:{task}"), body=BatchItemBody, media=LINES, fails=(415, 422)
+    ),
+)
 async def add_items(request: Request, batch_id: str) -> Response:
     """Take a batch's items, one JSON object per line; sending them again adds nothing twice."""
     caller = await authenticate(request)
@@ -128,7 +146,18 @@ async def add_items(request: Request, batch_id: str) -> Response:
     return Response(reply.to_json(), media_type="application/json")
 
 
-@router.post("/api/v2/tasks/batch", status_code=202, response_model=BatchCreated)
+@router.post(
+    "/api/v2/tasks/batch",
+    status_code=202,
+    response_model=BatchCreated,
+    **promise(
+        key_or("batchTrigger:tasks:{task}"),
+        body=WholeBatch,
+        needs_body=True,
+        fails=(422,),
+        answers={202: answer("A batch with all its items", headers=TOKEN_HEADERS)},
+    ),
+)
 async def create_whole(request: Request) -> Response:
     """Make a batch with all its items in one request, as clients before 4.3 do."""
     caller, engine = await authenticate(request), services(request).engine
@@ -150,7 +179,7 @@ async def create_whole(request: Request) -> Response:
     return Response(reply.to_json(), 202, media_type="application/json", headers=headers)
 
 
-@router.get("/api/outlast/v1/batches", response_model=BatchPage)
+@router.get("/api/outlast/v1/batches", response_model=BatchPage, **promise(READ_ALL))
 async def list_batches(
     request: Request,
     after: Annotated[str | None, Query(max_length=128)] = None,
@@ -183,7 +212,11 @@ async def list_batches(
     return Response(body.to_json(), media_type="application/json")
 
 
-@router.get("/api/v2/batches/{batch_id}", response_model=BatchBody)
+@router.get(
+    "/api/v2/batches/{batch_id}",
+    response_model=BatchBody,
+    **promise(key_or("read:batch:{batch_id}", "read:runs")),
+)
 async def retrieve(request: Request, batch_id: str) -> Response:
     """Return a batch with the ids of its runs."""
     caller = await authenticate(request)
@@ -194,7 +227,11 @@ async def retrieve(request: Request, batch_id: str) -> Response:
     return Response(_body(batch, items).to_json(), media_type="application/json")
 
 
-@router.get("/api/v1/batches/{batch_id}/results", response_model=BatchResults)
+@router.get(
+    "/api/v1/batches/{batch_id}/results",
+    response_model=BatchResults,
+    **promise(key_or("read:batch:{batch_id}", "read:runs")),
+)
 async def results(request: Request, batch_id: str) -> Response:
     """Return how the runs that have ended did, in the order of the items."""
     caller = await authenticate(request)

@@ -8,11 +8,13 @@ from fastapi import APIRouter, Body, Request, Response
 from outlast.engine.bulk import BulkAction
 from outlast.engine.errors import InvalidRequest
 from outlast.engine.filters import RunFilters
-from outlast.protocol.bodies import IdReply, Pagination
+from outlast.protocol.bodies import IdReply
+from outlast.protocol.body import Pagination
 from outlast.protocol.bulk import BulkBody, BulkCounts, BulkCreate, BulkFilter, BulkPage
 from outlast.server.auth import authenticate
+from outlast.server.contract import READ_ALL, WRITE_ALL, promise
 from outlast.server.problems import Problem
-from outlast.server.queries import read_filters, read_page
+from outlast.server.queries import PAGE, read_filters, read_page
 from outlast.server.services import services
 
 router = APIRouter(tags=["bulk actions"])
@@ -31,7 +33,7 @@ _NAMES = {
 }
 
 
-@router.post("/api/v1/bulk-actions", response_model=IdReply)
+@router.post("/api/v1/bulk-actions", response_model=IdReply, **promise(WRITE_ALL, fails=(422,)))
 async def create(request: Request, wanted: Annotated[BulkCreate, Body()]) -> Response:
     """Begin an action over the runs that a filter finds now, or over run ids."""
     caller = await authenticate(request)
@@ -46,7 +48,9 @@ async def create(request: Request, wanted: Annotated[BulkCreate, Body()]) -> Res
     return Response(IdReply(id=bulk).to_json(), media_type=_JSON)
 
 
-@router.get("/api/v1/bulk-actions", response_model=BulkPage)
+@router.get(
+    "/api/v1/bulk-actions", response_model=BulkPage, **promise(READ_ALL, query=PAGE, fails=(422,))
+)
 async def list_actions(request: Request) -> Response:
     """Return a page of actions, newest first."""
     caller = await authenticate(request)
@@ -60,7 +64,7 @@ async def list_actions(request: Request) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/api/v1/bulk-actions/{bulk_id}", response_model=BulkBody)
+@router.get("/api/v1/bulk-actions/{bulk_id}", response_model=BulkBody, **promise(READ_ALL))
 async def retrieve(request: Request, bulk_id: str) -> Response:
     """Return an action with its progress."""
     caller = await authenticate(request)
@@ -69,7 +73,11 @@ async def retrieve(request: Request, bulk_id: str) -> Response:
     return Response(_body(found).to_json(), media_type=_JSON)
 
 
-@router.post("/api/v1/bulk-actions/{bulk_id}/abort", response_model=IdReply)
+@router.post(
+    "/api/v1/bulk-actions/{bulk_id}/abort",
+    response_model=IdReply,
+    **promise(WRITE_ALL, fails=(422,)),
+)
 async def abort(request: Request, bulk_id: str) -> Response:
     """Stop an action; what is under way still happens."""
     caller = await authenticate(request)

@@ -6,9 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from outlast.engine.catalogue import Version
-from outlast.protocol.bodies import Pagination
+from outlast.protocol.body import Pagination
 from outlast.protocol.deployments import DEPLOYMENTS_PATH, Deployment, DeploymentPage
 from outlast.server.auth import authenticate
+from outlast.server.contract import WRITE_ALL, key_or, promise
 from outlast.server.problems import not_found
 from outlast.server.services import services
 
@@ -16,11 +17,12 @@ _JSON = "application/json"
 _SHORT = 8
 _DEFAULT_PAGE = 20
 MAX_PAGE = 100
+READ = key_or("read:deployments")
 
 router = APIRouter(prefix=DEPLOYMENTS_PATH, tags=["deployments"])
 
 
-@router.get("", response_model=DeploymentPage)
+@router.get("", response_model=DeploymentPage, **promise(READ))
 async def list_deployments(
     request: Request,
     *,
@@ -32,7 +34,7 @@ async def list_deployments(
 ) -> Response:
     """Return a page of deployments, newest first."""
     caller, engine = await authenticate(request), services(request).engine
-    caller.require_whole("read")
+    caller.require("read", deployments=None)
     found: list[Version] = []
     if status is None or status == "DEPLOYED":
         found = await engine.catalogue.versions(
@@ -47,22 +49,22 @@ async def list_deployments(
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/current", response_model=Deployment)
+@router.get("/current", response_model=Deployment, **promise(READ, fails=(404,)))
 async def current(request: Request) -> Response:
     """Return the deployment that new runs start on."""
     caller, engine = await authenticate(request), services(request).engine
-    caller.require_whole("read")
+    caller.require("read", deployments=None)
     offer = await engine.catalogue.offer(caller.environment.id, fresh=True)
     if offer is None:
         raise not_found("Deployment")
     return Response(_body(offer.version, offer.version.id).to_json(), media_type=_JSON)
 
 
-@router.get("/latest", response_model=Deployment)
+@router.get("/latest", response_model=Deployment, **promise(READ, fails=(404,)))
 async def latest(request: Request) -> Response:
     """Return the newest deployment, current or not."""
     caller, engine = await authenticate(request), services(request).engine
-    caller.require_whole("read")
+    caller.require("read", deployments=None)
     versions = await engine.catalogue.versions(caller.environment.id, 1)
     if not versions:
         raise not_found("Deployment")
@@ -71,7 +73,7 @@ async def latest(request: Request) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.post("/{version}/promote", response_model=Deployment)
+@router.post("/{version}/promote", response_model=Deployment, **promise(WRITE_ALL, fails=(422,)))
 async def promote(request: Request, version: str) -> Response:
     """Let new runs start on this version, as for going back."""
     caller, engine = await authenticate(request), services(request).engine

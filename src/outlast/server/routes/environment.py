@@ -9,6 +9,7 @@ from outlast.engine.roster import Worker, workers
 from outlast.protocol.bodies import EnvironmentBody, ProcessBody, SlotsBody, WorkerBody
 from outlast.protocol.vitals import Vitals
 from outlast.server.auth import authenticate
+from outlast.server.contract import READ_ALL, promise
 from outlast.server.services import services
 
 router = APIRouter(prefix="/api/outlast/v1", tags=["environment"])
@@ -16,7 +17,7 @@ router = APIRouter(prefix="/api/outlast/v1", tags=["environment"])
 _vitals = msgspec.json.Decoder(Vitals)
 
 
-@router.get("/environment", response_model=EnvironmentBody)
+@router.get("/environment", response_model=EnvironmentBody, **promise(READ_ALL))
 async def environment(request: Request) -> Response:
     """Return the environment of the key, its current version and its workers."""
     caller = await authenticate(request)

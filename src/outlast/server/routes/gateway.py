@@ -4,6 +4,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from outlast.server.auth import authenticate
+from outlast.server.contract import KEY, Schema, answer, operation, promise
 from outlast.server.problems import Problem, respond
 from outlast.server.services import services
 
@@ -19,4 +20,11 @@ async def worker(websocket: WebSocket) -> None:
     await services(websocket).links.serve(websocket, caller.environment)
 
 
-routes = (WebSocketRoute("/api/outlast/v1/worker", worker),)
+PATH = "/api/outlast/v1/worker"
+routes = (WebSocketRoute(PATH, worker),)
+
+
+def described() -> Schema:
+    """Return what the document says of it: the handshake."""
+    said = promise(KEY, fails=(404,), answers={101: answer("A WebSocket of MessagePack frames")})
+    return {"get": operation("workers", "Connect a worker", worker.__doc__ or "", said)}

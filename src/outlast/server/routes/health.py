@@ -4,6 +4,7 @@ import asyncio
 
 from fastapi import APIRouter, Request
 
+from outlast.server.contract import OPEN, promise
 from outlast.server.problems import Problem
 from outlast.server.services import services
 
@@ -12,13 +13,13 @@ READY_SECONDS = 2.0
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz")
+@router.get("/healthz", **promise(OPEN))
 async def healthz() -> dict[str, bool]:
     """Answer as long as the process turns."""
     return {"ok": True}
 
 
-@router.get("/readyz")
+@router.get("/readyz", **promise(OPEN, fails=(503,)))
 async def readyz(request: Request) -> dict[str, bool]:
     """Answer 200 when the database answers and the server is not stopping, else 503."""
     found = services(request)

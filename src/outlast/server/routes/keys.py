@@ -16,6 +16,7 @@ from outlast.protocol.keeping import (
     KeyRotate,
 )
 from outlast.server.auth import authenticate
+from outlast.server.contract import ROOT, promise
 from outlast.server.problems import Problem
 from outlast.server.services import services
 
@@ -26,7 +27,7 @@ _FRESH = {"cache-control": "no-store"}
 router = APIRouter(prefix="/api/outlast/v1", tags=["keys"])
 
 
-@router.get("/keys", response_model=KeyList)
+@router.get("/keys", response_model=KeyList, **promise(ROOT))
 async def list_keys(request: Request) -> Response:
     """List the keys that work now, without their secrets."""
     caller = await authenticate(request)
@@ -35,7 +36,7 @@ async def list_keys(request: Request) -> Response:
     return Response(KeyList(data=tuple(map(_body, found))).to_json(), media_type=_JSON)
 
 
-@router.post("/keys", status_code=201, response_model=KeyReply)
+@router.post("/keys", status_code=201, response_model=KeyReply, **promise(ROOT, fails=(422,)))
 async def create(request: Request, wanted: Annotated[KeyCreate, Body()]) -> Response:
     """Make a key that does everything but make keys; the reply alone shows it."""
     caller = await authenticate(request)
@@ -46,7 +47,9 @@ async def create(request: Request, wanted: Annotated[KeyCreate, Body()]) -> Resp
     return Response(_reply(made.id, made.secret), 201, media_type=_JSON, headers=_FRESH)
 
 
-@router.post("/keys/rotate", status_code=201, response_model=KeyReply)
+@router.post(
+    "/keys/rotate", status_code=201, response_model=KeyReply, **promise(ROOT, fails=(422,))
+)
 async def rotate(request: Request, wanted: Annotated[KeyRotate, Body()]) -> Response:
     """Make a new root key; the present one goes on working for the grace period."""
     caller = await authenticate(request)
@@ -56,7 +59,7 @@ async def rotate(request: Request, wanted: Annotated[KeyRotate, Body()]) -> Resp
     return Response(_reply(made.id, made.secret), 201, media_type=_JSON, headers=_FRESH)
 
 
-@router.delete("/keys/{key_id}", status_code=204)
+@router.delete("/keys/{key_id}", status_code=204, **promise(ROOT, fails=(422,)))
 async def revoke(request: Request, key_id: str) -> Response:
     """Let an additional key open nothing any more."""
     caller = await authenticate(request)
@@ -65,7 +68,7 @@ async def revoke(request: Request, key_id: str) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/deeds", response_model=DeedPage)
+@router.get("/deeds", response_model=DeedPage, **promise(ROOT))
 async def deeds(
     request: Request,
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,

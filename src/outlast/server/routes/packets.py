@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 from outlast.engine.errors import NotFound
 from outlast.engine.packets import Packet
 from outlast.engine.payloads import JSON, MAX_PAYLOAD_BYTES
-from outlast.protocol.bodies import Body
+from outlast.protocol.body import Body
 from outlast.server.auth import authenticate
+from outlast.server.contract import OPEN, READ_RUN, TEXT, answer, key_or, promise
 from outlast.server.problems import Problem, not_found
 from outlast.server.routes.runs import require_run
 from outlast.server.services import services
@@ -32,7 +33,11 @@ class DownloadReply(Body):
     presigned_url: str
 
 
-@router.put("/api/v2/packets/{path:path}", response_model=UploadReply)
+@router.put(
+    "/api/v2/packets/{path:path}",
+    response_model=UploadReply,
+    **promise(key_or("trigger:tasks", "write:packets"), fails=(422,)),
+)
 async def upload(request: Request, path: str) -> Response:
     """Return where to put a packet; nothing is stored yet."""
     caller = await authenticate(request)
@@ -43,18 +48,24 @@ async def upload(request: Request, path: str) -> Response:
     return Response(UploadReply(presigned_url=url, storage_path=path).to_json(), media_type=_JSON)
 
 
-@router.get("/api/v1/packets/{path:path}", response_model=DownloadReply)
+@router.get(
+    "/api/v1/packets/{path:path}",
+    response_model=DownloadReply,
+    **promise(key_or("read:packets:{path}"), fails=(422,)),
+)
 async def download(request: Request, path: str) -> Response:
     """Return where to get a packet."""
     caller = await authenticate(request)
-    caller.require_whole("read")
+    caller.require("read", packets=(path,))
     packets = services(request).engine.packets
     sealed = packets.seal("get", caller.environment.id, path)
     url = packets.store.download_url(caller.environment.id, path) or _url(request, sealed)
     return Response(DownloadReply(presigned_url=url).to_json(), media_type=_JSON)
 
 
-@router.get("/api/v1/runs/{run_id}/packets/{part}", response_model=DownloadReply)
+@router.get(
+    "/api/v1/runs/{run_id}/packets/{part}", response_model=DownloadReply, **promise(READ_RUN)
+)
 async def of_run(request: Request, run_id: str, part: Literal["payload", "output"]) -> Response:
     """Return where to get a run's payload or output."""
     caller, engine = await authenticate(request), services(request).engine
@@ -63,7 +74,11 @@ async def of_run(request: Request, run_id: str, part: Literal["payload", "output
     return Response(DownloadReply(presigned_url=_url(request, sealed)).to_json(), media_type=_JSON)
 
 
-@router.put(ADDRESSES + "{sealed}", status_code=200)
+@router.put(
+    ADDRESSES + "{sealed}",
+    status_code=200,
+    **promise(OPEN, body=TEXT, fails=(401, 413, 422, 503), answers={200: answer("It is kept")}),
+)
 async def put_data(request: Request, sealed: str) -> Response:
     """Take what belongs under an address; the address is the permission."""
     packets = services(request).engine.packets
@@ -79,7 +94,14 @@ async def put_data(request: Request, sealed: str) -> Response:
     return Response(status_code=200)
 
 
-@router.get(ADDRESSES + "{sealed}")
+@router.get(
+    ADDRESSES + "{sealed}",
+    **promise(
+        OPEN,
+        fails=(401, 503),
+        answers={200: answer("The packet, in the type that it was put with", TEXT, "*/*")},
+    ),
+)
 async def get_data(request: Request, sealed: str) -> Response:
     """Give what an address opens; the address is the permission."""
     engine = services(request).engine

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from outlast.engine.engine import Engine
 from outlast.engine.queues import Queue, QueueType, Stand
 from outlast.engine.statistics import percentile
-from outlast.protocol.bodies import Body as WireBody
 from outlast.protocol.bodies import IdReply
+from outlast.protocol.body import Body as WireBody
+from outlast.protocol.body import OffsetPagination
 from outlast.protocol.durations import parse_duration
 from outlast.protocol.queues import (
     EnvironmentChange,
     EnvironmentStand,
     KeyReset,
-    OffsetPagination,
     QueueBody,
     QueueChange,
     QueueConcurrency,
@@ -29,6 +29,7 @@ from outlast.protocol.queues import (
     QueueRate,
 )
 from outlast.server.auth import Caller, authenticate
+from outlast.server.contract import READ_ALL, WRITE_ALL, key_or, promise
 from outlast.server.intake import hashed
 from outlast.server.problems import Problem
 from outlast.server.services import services
@@ -50,7 +51,7 @@ Page = Annotated[int, Query(ge=1, le=1_000_000)]
 PerPage = Annotated[int, Query(alias="perPage", ge=1, le=MAX_PAGE)]
 
 
-@router.get("/api/v1/queues", response_model=QueuePage)
+@router.get("/api/v1/queues", response_model=QueuePage, **promise(READ_ALL))
 async def list_queues(request: Request, page: Page = 1, per_page: PerPage = 25) -> Response:
     """List the queues by name."""
     caller = await _whole(request)
@@ -67,7 +68,11 @@ async def list_queues(request: Request, page: Page = 1, per_page: PerPage = 25) 
     )
 
 
-@router.post("/api/v1/queues/{queue:path}/pause", response_model=QueueBody)
+@router.post(
+    "/api/v1/queues/{queue:path}/pause",
+    response_model=QueueBody,
+    **promise(WRITE_ALL, fails=(422,)),
+)
 async def pause(request: Request, queue: str, wanted: Annotated[QueuePause, Body()]) -> Response:
     """Let no run of a queue start, or let them again. What runs is not touched."""
     caller = await _whole(request)
@@ -77,7 +82,11 @@ async def pause(request: Request, queue: str, wanted: Annotated[QueuePause, Body
     return _json(_body(await engine.queues.pause(caller.environment.id, found, paused=paused)))
 
 
-@router.post("/api/v1/queues/{queue:path}/concurrency/override", response_model=QueueBody)
+@router.post(
+    "/api/v1/queues/{queue:path}/concurrency/override",
+    response_model=QueueBody,
+    **promise(WRITE_ALL, fails=(422,)),
+)
 async def override(
     request: Request, queue: str, wanted: Annotated[QueueOverride, Body()]
 ) -> Response:
@@ -94,7 +103,11 @@ async def override(
     )
 
 
-@router.post("/api/v1/queues/{queue:path}/concurrency/reset", response_model=QueueBody)
+@router.post(
+    "/api/v1/queues/{queue:path}/concurrency/reset",
+    response_model=QueueBody,
+    **promise(WRITE_ALL, fails=(422,)),
+)
 async def reset(request: Request, queue: str, wanted: Annotated[QueueChange, Body()]) -> Response:
     """Let the declared limit count again."""
     caller = await _whole(request)
@@ -103,7 +116,11 @@ async def reset(request: Request, queue: str, wanted: Annotated[QueueChange, Bod
     return _json(_body(await engine.queues.reset(caller.environment.id, found)))
 
 
-@router.get("/api/v1/queues/{queue:path}", response_model=QueueBody)
+@router.get(
+    "/api/v1/queues/{queue:path}",
+    response_model=QueueBody,
+    **promise(key_or("read:queues:{queue}")),
+)
 async def retrieve(
     request: Request,
     queue: str,
@@ -115,7 +132,11 @@ async def retrieve(
     return _json(_body(await _find(services(request).engine, caller, queue, queue_type)))
 
 
-@router.get("/api/outlast/v1/queues/{queue:path}/metrics", response_model=QueueMetrics)
+@router.get(
+    "/api/outlast/v1/queues/{queue:path}/metrics",
+    response_model=QueueMetrics,
+    **promise(READ_ALL, fails=(422,)),
+)
 async def metrics(
     request: Request,
     queue: str,
@@ -152,7 +173,9 @@ async def metrics(
     )
 
 
-@router.get("/api/outlast/v1/queues/{queue:path}/keys", response_model=QueueKeys)
+@router.get(
+    "/api/outlast/v1/queues/{queue:path}/keys", response_model=QueueKeys, **promise(READ_ALL)
+)
 async def keys(
     request: Request,
     queue: str,
@@ -182,14 +205,20 @@ async def keys(
     )
 
 
-@router.get("/api/outlast/v1/environment/limits", response_model=EnvironmentStand)
+@router.get(
+    "/api/outlast/v1/environment/limits", response_model=EnvironmentStand, **promise(READ_ALL)
+)
 async def stand(request: Request) -> Response:
     """Return the limits of the key's environment and what counts towards them."""
     caller = await _whole(request)
     return _json(_stand(await services(request).engine.queues.stand(caller.environment.id)))
 
 
-@router.post("/api/outlast/v1/environment/limits", response_model=EnvironmentStand)
+@router.post(
+    "/api/outlast/v1/environment/limits",
+    response_model=EnvironmentStand,
+    **promise(WRITE_ALL, fails=(422,)),
+)
 async def change_environment(
     request: Request, wanted: Annotated[EnvironmentChange, Body()]
 ) -> Response:
@@ -212,7 +241,9 @@ async def change_environment(
     return _json(_stand(changed))
 
 
-@router.post("/api/outlast/v1/environment/{action}", response_model=EnvironmentStand)
+@router.post(
+    "/api/outlast/v1/environment/{action}", response_model=EnvironmentStand, **promise(WRITE_ALL)
+)
 async def pause_environment(request: Request, action: Literal["pause", "resume"]) -> Response:
     """Let no run of the key's environment start, or let them again."""
     caller = await _whole(request)
@@ -222,7 +253,11 @@ async def pause_environment(request: Request, action: Literal["pause", "resume"]
     return _json(_stand(changed))
 
 
-@router.post("/api/v1/idempotencyKeys/{key:path}/reset", response_model=IdReply)
+@router.post(
+    "/api/v1/idempotencyKeys/{key:path}/reset",
+    response_model=IdReply,
+    **promise(key_or("write:runs"), fails=(422,)),
+)
 async def reset_key(request: Request, key: str, wanted: Annotated[KeyReset, Body()]) -> Response:
     """Forget an idempotency key of a task: the next trigger with it makes a run."""
     caller = await authenticate(request)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from outlast.engine.engine import Engine
 from outlast.protocol.realtime import CURSOR, HANDLE, OFFSET, SCHEMA, UP_TO_DATE
 from outlast.server.auth import Caller, authenticate
+from outlast.server.contract import BOOLEAN, READ_RUN, TEXT, Schema, answer, key_or, promise
 from outlast.server.problems import forbidden
 from outlast.server.realtime import rows
 from outlast.server.realtime.shapes import (
@@ -26,8 +27,46 @@ _JSON = "application/json"
 
 router = APIRouter(tags=["realtime"])
 
+SHAPE: dict[str, Schema] = {
+    "offset": {"type": "string", "description": "-1, or the electric-offset of the last answer"},
+    "handle": {"type": "string", "description": "the electric-handle of the last answer"},
+    "live": {**BOOLEAN, "description": "whether to be held until something changes"},
+    "cursor": {"type": "string", "description": "the electric-cursor of the last answer"},
+    "skipColumns": {"type": "string", "description": "columns to leave out, with commas between"},
+}
+TAGGED: dict[str, Schema] = {
+    "tags": {"type": "string", "description": "1 to 10 tags, with commas between: all of them"},
+    "createdAt": {"type": "string", "description": "how far back, as a duration up to 24h"},
+    **SHAPE,
+}
+_MESSAGES: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "key": TEXT,
+            "value": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+            "headers": {"type": "object"},
+        },
+        "required": ["headers"],
+    },
+}
+FEED = {
+    200: answer(
+        "Rows of runs, and a message when these are all",
+        _MESSAGES,
+        headers={
+            HANDLE: "names the feed",
+            OFFSET: "what the caller has now",
+            SCHEMA: "how columns are read; of answers that are not live",
+            CURSOR: "to be sent with the next request; of live answers",
+        },
+    ),
+    409: answer("The handle is another feed's: begin anew with offset -1", _MESSAGES),
+}
 
-@router.get("/realtime/v1/runs/{run_id}")
+
+@router.get("/realtime/v1/runs/{run_id}", **promise(READ_RUN, query=SHAPE, answers=FEED))
 async def follow_run(request: Request, run_id: str) -> Response:
     """Return a run and then its changes; of a run that is not there yet nothing, until it is."""
     caller = await authenticate(request)
@@ -36,7 +75,10 @@ async def follow_run(request: Request, run_id: str) -> Response:
     return await _answer(request, caller, ask)
 
 
-@router.get("/realtime/v1/runs")
+@router.get(
+    "/realtime/v1/runs",
+    **promise(key_or("read:runs", "read:tags:{tag}"), query=TAGGED, answers=FEED),
+)
 async def follow_tags(request: Request) -> Response:
     """Return the runs that have all the tags, and then new ones and changes."""
     caller = await authenticate(request)
@@ -46,7 +88,10 @@ async def follow_tags(request: Request) -> Response:
     return await _answer(request, caller, ask)
 
 
-@router.get("/realtime/v1/batches/{batch_id}")
+@router.get(
+    "/realtime/v1/batches/{batch_id}",
+    **promise(key_or("read:batch:{batch_id}", "read:runs"), query=SHAPE, answers=FEED),
+)
 async def follow_batch(request: Request, batch_id: str) -> Response:
     """Return the runs of a batch, and then their changes."""
     caller = await authenticate(request)

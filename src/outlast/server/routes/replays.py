@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request, Response
 
 from outlast.protocol.bodies import IdReply, RunDetail
-from outlast.protocol.bulk import RescheduleBody
+from outlast.protocol.bulk import ReplayBody, RescheduleBody
 from outlast.server.auth import authenticate
+from outlast.server.contract import WRITE_RUN, promise
 from outlast.server.intake import read_delay
 from outlast.server.problems import refused
 from outlast.server.replays import read_replay
@@ -16,7 +17,11 @@ from outlast.server.services import services
 router = APIRouter(tags=["runs"])
 
 
-@router.post("/api/v1/runs/{run_id}/replay", response_model=IdReply)
+@router.post(
+    "/api/v1/runs/{run_id}/replay",
+    response_model=IdReply,
+    **promise(WRITE_RUN, body=ReplayBody, fails=(422,)),
+)
 async def replay(request: Request, run_id: str) -> Response:
     """Make a new run with what this one was given, or with what the body changes of it."""
     caller, engine = await authenticate(request), services(request).engine
@@ -29,7 +34,9 @@ async def replay(request: Request, run_id: str) -> Response:
     return Response(IdReply(id=made.run_id).to_json(), media_type="application/json")
 
 
-@router.post("/api/v1/runs/{run_id}/reschedule", response_model=RunDetail)
+@router.post(
+    "/api/v1/runs/{run_id}/reschedule", response_model=RunDetail, **promise(WRITE_RUN, fails=(422,))
+)
 async def reschedule(
     request: Request, run_id: str, wanted: Annotated[RescheduleBody, Body()]
 ) -> Response:

@@ -14,10 +14,11 @@ from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
 from outlast.protocol.reports import MetadataChange, MetadataChanges, TagsBody, TagsReply
 from outlast.protocol.timeline import LogLineBody, LogsBody
 from outlast.server.auth import authenticate
+from outlast.server.contract import READ_RUN, WRITE_ALL, answer, promise, structs
 from outlast.server.problems import Problem, invalid
 from outlast.server.routes.runs import require_run
 from outlast.server.services import services
-from outlast.server.spans import trace_of
+from outlast.server.spans import FlatSpan, Trace, trace_of
 
 MAX_LINES = 1000
 _JSON = "application/json"
@@ -27,9 +28,10 @@ _MOST_SPANS = 10_000
 router = APIRouter(tags=["runs"])
 
 _encoder = msgspec.json.Encoder()
+_TRACE = {"type": "object", "properties": {"trace": structs(Trace)}, "required": ["trace"]}
 
 
-@router.get("/api/outlast/v1/runs/{run_id}/logs", response_model=LogsBody)
+@router.get("/api/outlast/v1/runs/{run_id}/logs", response_model=LogsBody, **promise(READ_RUN))
 async def logs(
     request: Request,
     run_id: str,
@@ -50,7 +52,9 @@ async def logs(
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/api/v1/runs/{run_id}/trace")
+@router.get(
+    "/api/v1/runs/{run_id}/trace", **promise(READ_RUN, answers={200: answer("The trace", _TRACE)})
+)
 async def trace(request: Request, run_id: str) -> Response:
     """Return what a run did as a tree of spans: entries of its journal, spans, lines."""
     caller, engine = await authenticate(request), services(request).engine
@@ -65,7 +69,10 @@ async def trace(request: Request, run_id: str) -> Response:
     return Response(_encoder.encode({"trace": found}), media_type=_JSON)
 
 
-@router.get("/api/v1/runs/{run_id}/spans/{span_id}")
+@router.get(
+    "/api/v1/runs/{run_id}/spans/{span_id}",
+    **promise(READ_RUN, answers={200: answer("The span", structs(FlatSpan))}),
+)
 async def span(request: Request, run_id: str, span_id: str) -> Response:
     """Return one span of a run, without those inside it."""
     caller, engine = await authenticate(request), services(request).engine
@@ -82,7 +89,11 @@ async def span(request: Request, run_id: str, span_id: str) -> Response:
     return Response(_encoder.encode(found), media_type=_JSON)
 
 
-@router.put("/api/v1/runs/{run_id}/metadata", response_model=MetadataReply)
+@router.put(
+    "/api/v1/runs/{run_id}/metadata",
+    response_model=MetadataReply,
+    **promise(WRITE_ALL, body=MetadataChanges, needs_body=True, fails=(422,)),
+)
 async def change_metadata(request: Request, run_id: str) -> Response:
     """Change the metadata of a run, its parent and its root; return the run's own."""
     caller, engine = await authenticate(request), services(request).engine
@@ -99,7 +110,11 @@ async def change_metadata(request: Request, run_id: str) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.post("/api/v1/runs/{run_id}/tags", response_model=TagsReply)
+@router.post(
+    "/api/v1/runs/{run_id}/tags",
+    response_model=TagsReply,
+    **promise(WRITE_ALL, body=TagsBody, needs_body=True, fails=(422,)),
+)
 async def add_tags(request: Request, run_id: str) -> Response:
     """Add tags to a run; it can have ten."""
     caller, engine = await authenticate(request), services(request).engine

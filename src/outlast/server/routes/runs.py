@@ -12,17 +12,18 @@ from outlast.engine.runs import RunDetail as Detail
 from outlast.protocol.bodies import (
     IdReply,
     MetadataReply,
-    Pagination,
     RelatedRun,
     RelatedRuns,
     RunDetail,
     RunPage,
 )
+from outlast.protocol.body import Pagination
 from outlast.protocol.results import RunResult
 from outlast.server import run_bodies
 from outlast.server.auth import Caller, authenticate
+from outlast.server.contract import READ_RUN, TEXT, WRITE_ALL, WRITE_RUN, answer, key_or, promise
 from outlast.server.problems import Problem, not_found
-from outlast.server.queries import read_filters, read_page
+from outlast.server.queries import PAGE, RUN_FILTERS, read_filters, read_page
 from outlast.server.services import services
 
 LONGEST_WAIT = 60.0
@@ -32,8 +33,11 @@ _SLUGS = {"staging": "stg"}
 
 router = APIRouter(tags=["runs"])
 
+READ_RUNS = key_or("read:runs", "read:tasks:{task}")
+LIST = {**RUN_FILTERS, **PAGE}
 
-@router.get("/api/v3/runs/{run_id}", response_model=RunDetail)
+
+@router.get("/api/v3/runs/{run_id}", response_model=RunDetail, **promise(READ_RUN))
 async def retrieve(request: Request, run_id: str) -> Response:
     """Return everything about a run."""
     caller, engine = await authenticate(request), services(request).engine
@@ -42,13 +46,17 @@ async def retrieve(request: Request, run_id: str) -> Response:
     return shown(found, legacy=is_legacy(request))
 
 
-@router.get("/api/v1/runs", response_model=RunPage)
+@router.get("/api/v1/runs", response_model=RunPage, **promise(READ_RUNS, query=LIST))
 async def list_runs(request: Request) -> Response:
     """Return a page of runs, newest first."""
     return await _page(request, await authenticate(request), request.query_params)
 
 
-@router.get("/api/v1/projects/{ref}/runs", response_model=RunPage)
+@router.get(
+    "/api/v1/projects/{ref}/runs",
+    response_model=RunPage,
+    **promise(READ_RUNS, query={**LIST, "filter[env]": TEXT}, fails=(422,)),
+)
 async def list_of_project(request: Request, ref: str) -> Response:
     """Return a page of a project's runs: those of the key's environment, which is all it sees."""
     caller = await authenticate(request)
@@ -85,7 +93,9 @@ async def _page(request: Request, caller: Caller, query: Mapping[str, str]) -> R
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.post("/api/v2/runs/{run_id}/cancel", response_model=IdReply)
+@router.post(
+    "/api/v2/runs/{run_id}/cancel", response_model=IdReply, **promise(WRITE_RUN, fails=(422,))
+)
 async def cancel(request: Request, run_id: str) -> Response:
     """Cancel a run and what it triggered; one that has ended is left alone."""
     caller, engine = await authenticate(request), services(request).engine
@@ -94,7 +104,11 @@ async def cancel(request: Request, run_id: str) -> Response:
     return Response(IdReply(id=run_id).to_json(), media_type=_JSON)
 
 
-@router.post("/api/outlast/v1/runs/{run_id}/resume", response_model=IdReply)
+@router.post(
+    "/api/outlast/v1/runs/{run_id}/resume",
+    response_model=IdReply,
+    **promise(WRITE_ALL, fails=(422,)),
+)
 async def resume(request: Request, run_id: str) -> Response:
     """Let a run that could not replay try again with the version that is current now."""
     caller, engine = await authenticate(request), services(request).engine
@@ -103,7 +117,7 @@ async def resume(request: Request, run_id: str) -> Response:
     return Response(IdReply(id=run_id).to_json(), media_type=_JSON)
 
 
-@router.delete("/api/outlast/v1/runs/{run_id}", response_model=IdReply)
+@router.delete("/api/outlast/v1/runs/{run_id}", response_model=IdReply, **promise(WRITE_ALL))
 async def delete(request: Request, run_id: str) -> Response:
     """Delete a run that has ended, with all that is its own; the audit log keeps who did."""
     caller, engine = await authenticate(request), services(request).engine
@@ -114,7 +128,7 @@ async def delete(request: Request, run_id: str) -> Response:
     return Response(IdReply(id=run_id).to_json(), media_type=_JSON)
 
 
-@router.get("/api/v1/runs/{run_id}/result", response_model=RunResult)
+@router.get("/api/v1/runs/{run_id}/result", response_model=RunResult, **promise(READ_RUN))
 async def result(request: Request, run_id: str) -> Response:
     """Return how a run ended; 404 until it has."""
     caller, engine = await authenticate(request), services(request).engine
@@ -127,7 +141,7 @@ async def result(request: Request, run_id: str) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/api/v1/runs/{run_id}/metadata", response_model=MetadataReply)
+@router.get("/api/v1/runs/{run_id}/metadata", response_model=MetadataReply, **promise(READ_RUN))
 async def metadata(request: Request, run_id: str) -> Response:
     """Return a run's metadata, as an object."""
     caller, engine = await authenticate(request), services(request).engine
@@ -137,7 +151,11 @@ async def metadata(request: Request, run_id: str) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/api/outlast/v1/runs/{run_id}/result", response_model=RunDetail)
+@router.get(
+    "/api/outlast/v1/runs/{run_id}/result",
+    response_model=RunDetail,
+    **promise(READ_RUN, answers={202: answer("It has not ended yet", {"type": "object"})}),
+)
 async def wait(request: Request, run_id: str, seconds: float = _DEFAULT_WAIT) -> Response:
     """Wait for a run's end: 200 with the run, or 202 when the time passed before it."""
     caller, engine = await authenticate(request), services(request).engine

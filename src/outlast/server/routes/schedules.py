@@ -11,11 +11,11 @@ from outlast.engine.errors import InvalidRequest
 from outlast.engine.schedules import MAX_PAGE, Plan, Schedule, ScheduleFilters
 from outlast.engine.tenancy import Environment
 from outlast.protocol.bodies import IdReply
+from outlast.protocol.body import OffsetPagination
 from outlast.protocol.schedules import (
     SCHEDULES_PATH,
     UPCOMING,
     Generator,
-    OffsetPagination,
     ScheduleBody,
     ScheduleCreate,
     ScheduleEnvironment,
@@ -24,6 +24,7 @@ from outlast.protocol.schedules import (
     Timezones,
 )
 from outlast.server.auth import authenticate
+from outlast.server.contract import OPEN, READ_ALL, WRITE_ALL, promise
 from outlast.server.problems import Problem
 from outlast.server.services import services
 
@@ -39,7 +40,7 @@ _TYPES: dict[str, Literal["DEVELOPMENT", "STAGING", "PREVIEW", "PRODUCTION"]] = 
 }
 
 
-@router.post(SCHEDULES_PATH, response_model=ScheduleBody)
+@router.post(SCHEDULES_PATH, response_model=ScheduleBody, **promise(WRITE_ALL, fails=(422,)))
 async def create(request: Request, wanted: Annotated[ScheduleCreate, Body()]) -> Response:
     """Make a schedule, or change the one with this deduplication key."""
     caller = await authenticate(request)
@@ -53,7 +54,7 @@ async def create(request: Request, wanted: Annotated[ScheduleCreate, Body()]) ->
     return _reply(made, caller.environment)
 
 
-@router.get(SCHEDULES_PATH, response_model=ScheduleListPage)
+@router.get(SCHEDULES_PATH, response_model=ScheduleListPage, **promise(READ_ALL))
 async def list_schedules(
     request: Request,
     *,
@@ -79,7 +80,7 @@ async def list_schedules(
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/api/v1/timezones", response_model=Timezones)
+@router.get("/api/v1/timezones", response_model=Timezones, **promise(OPEN))
 async def timezones(
     exclude_utc: Annotated[bool, Query(alias="excludeUtc")] = False,
 ) -> Response:
@@ -88,7 +89,7 @@ async def timezones(
     return Response(Timezones(timezones=names).to_json(), media_type=_JSON)
 
 
-@router.get(SCHEDULES_PATH + "/{schedule_id}", response_model=ScheduleBody)
+@router.get(SCHEDULES_PATH + "/{schedule_id}", response_model=ScheduleBody, **promise(READ_ALL))
 async def retrieve(request: Request, schedule_id: str) -> Response:
     """Return a schedule with its next ticks."""
     caller = await authenticate(request)
@@ -97,7 +98,11 @@ async def retrieve(request: Request, schedule_id: str) -> Response:
     return _reply(found, caller.environment)
 
 
-@router.put(SCHEDULES_PATH + "/{schedule_id}", response_model=ScheduleBody)
+@router.put(
+    SCHEDULES_PATH + "/{schedule_id}",
+    response_model=ScheduleBody,
+    **promise(WRITE_ALL, fails=(422,)),
+)
 async def update(
     request: Request, schedule_id: str, wanted: Annotated[SchedulePlan, Body()]
 ) -> Response:
@@ -113,7 +118,9 @@ async def update(
     return _reply(changed, caller.environment)
 
 
-@router.delete(SCHEDULES_PATH + "/{schedule_id}", response_model=IdReply)
+@router.delete(
+    SCHEDULES_PATH + "/{schedule_id}", response_model=IdReply, **promise(WRITE_ALL, fails=(422,))
+)
 async def delete(request: Request, schedule_id: str) -> Response:
     """Delete a schedule; its runs stay."""
     caller = await authenticate(request)
@@ -122,13 +129,21 @@ async def delete(request: Request, schedule_id: str) -> Response:
     return Response(IdReply(id=schedule_id).to_json(), media_type=_JSON)
 
 
-@router.post(SCHEDULES_PATH + "/{schedule_id}/activate", response_model=ScheduleBody)
+@router.post(
+    SCHEDULES_PATH + "/{schedule_id}/activate",
+    response_model=ScheduleBody,
+    **promise(WRITE_ALL, fails=(422,)),
+)
 async def activate(request: Request, schedule_id: str) -> Response:
     """Turn a schedule on; what it missed while off is not made up for."""
     return await _switch(request, schedule_id, active=True)
 
 
-@router.post(SCHEDULES_PATH + "/{schedule_id}/deactivate", response_model=ScheduleBody)
+@router.post(
+    SCHEDULES_PATH + "/{schedule_id}/deactivate",
+    response_model=ScheduleBody,
+    **promise(WRITE_ALL, fails=(422,)),
+)
 async def deactivate(request: Request, schedule_id: str) -> Response:
     """Turn a schedule off."""
     return await _switch(request, schedule_id, active=False)

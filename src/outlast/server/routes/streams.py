@@ -21,6 +21,17 @@ from outlast.protocol.streams import (
     STREAMS_PATH,
 )
 from outlast.server.auth import Caller, authenticate
+from outlast.server.contract import (
+    EVENTS,
+    KEY,
+    LINES,
+    READ_RUN,
+    TEXT,
+    Schema,
+    answer,
+    key_or,
+    promise,
+)
 from outlast.server.lines import read_lines
 from outlast.server.problems import Problem
 from outlast.server.routes.runs import require_run
@@ -35,12 +46,25 @@ _LAST = 2**62
 _JSON = "application/json"
 _LINES = re.compile("\r\n|\r|\n")
 
-Target = Literal["self", "parent", "root"]
-router = APIRouter(prefix=STREAMS_PATH, tags=["streams"])
-
 
 class _Sent(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+Target = Literal["self", "parent", "root"]
+router = APIRouter(prefix=STREAMS_PATH, tags=["streams"], default_response_class=Response)
+
+READING: dict[str, Schema] = {
+    "last-event-id": {"type": "string", "description": "the id of the last event that came"},
+    "timeout-seconds": {"type": "string", "description": "when to end if nothing comes: 60"},
+    "x-trigger-stream-start": {"type": "string", "description": "latest: only what comes now"},
+}
+SENT: Schema = {"type": "object", "properties": {"data": {}}}
+OK: Schema = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}, "error": TEXT},
+    "required": ["ok"],
+}
 
 
 _sent = msgspec.json.Decoder(_Sent)
@@ -50,7 +74,14 @@ class StoppingError(Exception):
     """The server stops in the middle of an answer: whoever reads comes back to another."""
 
 
-@router.get("/{run_id}/{key}")
+@router.get(
+    "/{run_id}/{key}",
+    **promise(
+        READ_RUN,
+        headers=READING,
+        answers={200: answer("Chunks as server-sent events", TEXT, EVENTS)},
+    ),
+)
 async def read(request: Request, run_id: str, key: str) -> Response:
     """Return a stream's chunks from the one after `last-event-id` on, as they come.
 
@@ -72,7 +103,15 @@ async def read(request: Request, run_id: str, key: str) -> Response:
     )
 
 
-@router.post("/{run_id}/input/{key}")
+@router.post(
+    "/{run_id}/input/{key}",
+    **promise(
+        key_or("write:inputStreams:{run_id}"),
+        body=SENT,
+        fails=(422,),
+        answers={200: answer("It is kept until the run receives it", OK)},
+    ),
+)
 async def send(request: Request, run_id: str, key: str) -> Response:
     """Send a message to a run; it is kept until the run receives it."""
     caller, engine = await authenticate(request), services(request).engine
@@ -98,7 +137,14 @@ async def send(request: Request, run_id: str, key: str) -> Response:
     return Response(b'{"ok":true}', media_type=_JSON)
 
 
-@router.get("/{run_id}/input/{key}")
+@router.get(
+    "/{run_id}/input/{key}",
+    **promise(
+        KEY,
+        headers={"last-event-id": TEXT},
+        answers={200: answer("Messages as server-sent events", TEXT, EVENTS)},
+    ),
+)
 async def sent(request: Request, run_id: str, key: str) -> Response:
     """Return the messages that a run was sent, received or not, as events; does not wait."""
     caller, engine = await authenticate(request), services(request).engine
@@ -109,7 +155,10 @@ async def sent(request: Request, run_id: str, key: str) -> Response:
     return Response("".join(map(_event, found)), media_type="text/event-stream")
 
 
-@router.put("/{run_id}/{target}/{key}")
+@router.put(
+    "/{run_id}/{target}/{key}",
+    **promise(KEY, fails=(422,), answers={202: answer("It may be written", {"type": "object"})}),
+)
 async def announce(request: Request, run_id: str, target: Target, key: str) -> Response:
     """Say that a stream of a run will be written."""
     engine, goal = await _goal(request, run_id, target)
@@ -118,7 +167,17 @@ async def announce(request: Request, run_id: str, target: Target, key: str) -> R
     return Response(b'{"version":"v1"}', 202, media_type=_JSON)
 
 
-@router.post("/{run_id}/{target}/{key}")
+@router.post(
+    "/{run_id}/{target}/{key}",
+    **promise(
+        KEY,
+        body=TEXT,
+        media=LINES,
+        headers={"x-client-id": TEXT, "x-resume-from-chunk": TEXT},
+        fails=(422,),
+        answers={200: answer("They are kept")},
+    ),
+)
 async def write(request: Request, run_id: str, target: Target, key: str) -> Response:
     """Append the lines of the body as they come, one chunk each; each client's count once."""
     engine, goal = await _goal(request, run_id, target)
@@ -135,7 +194,19 @@ async def write(request: Request, run_id: str, target: Target, key: str) -> Resp
     return Response(status_code=200)
 
 
-@router.head("/{run_id}/{target}/{key}")
+@router.head(
+    "/{run_id}/{target}/{key}",
+    **promise(
+        KEY,
+        headers={"x-client-id": TEXT},
+        answers={
+            200: answer(
+                "What is kept",
+                headers={"x-last-chunk-index": "of this client; -1: none"},
+            )
+        },
+    ),
+)
 async def written(request: Request, run_id: str, target: Target, key: str) -> Response:
     """Return which chunk of this client was the last to arrive; -1: none."""
     engine, goal = await _goal(request, run_id, target)
@@ -143,7 +214,17 @@ async def written(request: Request, run_id: str, target: Target, key: str) -> Re
     return Response(headers={"x-last-chunk-index": str(last)})
 
 
-@router.post("/{run_id}/{target}/{key}/append")
+@router.post(
+    "/{run_id}/{target}/{key}/append",
+    **promise(
+        KEY,
+        body=TEXT,
+        media="text/plain",
+        headers={PART_ID: TEXT},
+        fails=(422,),
+        answers={200: answer("It is kept, or why it is not", OK)},
+    ),
+)
 async def append(request: Request, run_id: str, target: Target, key: str) -> Response:
     """Append the body as one chunk; the same part id counts once."""
     engine, goal = await _goal(request, run_id, target)

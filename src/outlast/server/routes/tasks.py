@@ -11,9 +11,10 @@ from outlast.engine.activity import Span
 from outlast.engine.catalogue import Queue
 from outlast.engine.engine import Engine
 from outlast.protocol.activity import RetryBody, Tally, TaskBody, TaskDetail, TaskPage
+from outlast.protocol.body import OffsetPagination
 from outlast.protocol.manifests import TaskManifest
-from outlast.protocol.queues import OffsetPagination
 from outlast.server.auth import authenticate
+from outlast.server.contract import READ_ALL, key_or, promise
 from outlast.server.problems import Problem, not_found
 from outlast.server.services import services
 
@@ -32,7 +33,7 @@ router = APIRouter(prefix="/api/outlast/v1", tags=["tasks"])
 _schemas = msgspec.json.Decoder(dict[str, object])
 
 
-@router.get("/tasks", response_model=TaskPage)
+@router.get("/tasks", response_model=TaskPage, **promise(READ_ALL))
 async def list_tasks(
     request: Request,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
@@ -66,7 +67,11 @@ async def list_tasks(
     return Response(body.to_json(), media_type="application/json")
 
 
-@router.get("/tasks/{task_id:path}", response_model=TaskDetail)
+@router.get(
+    "/tasks/{task_id:path}",
+    response_model=TaskDetail,
+    **promise(key_or("read:tasks:{task_id}"), fails=(422,)),
+)
 async def retrieve(request: Request, task_id: str, period: str = "1d") -> Response:
     """Return a task of the current version, the schema of its payload, and what it did."""
     caller, engine = await authenticate(request), services(request).engine

@@ -15,6 +15,7 @@ from outlast.protocol.timeline import (
 )
 from outlast.protocol.triggers import Triggered
 from outlast.server.auth import authenticate
+from outlast.server.contract import READ_RUN, promise
 from outlast.server.routes.runs import require_run
 from outlast.server.run_bodies import error_body
 from outlast.server.services import services
@@ -31,7 +32,9 @@ After = Annotated[int, Query(ge=0, le=_LAST)]
 EntryStatus = Literal["OPEN", "FINISHED", "FAILED", "ABANDONED"]
 
 
-@router.get("/api/outlast/v1/runs/{run_id}/journal", response_model=JournalBody)
+@router.get(
+    "/api/outlast/v1/runs/{run_id}/journal", response_model=JournalBody, **promise(READ_RUN)
+)
 async def journal(request: Request, run_id: str) -> Response:
     """Return what a run called, in order, and what became of it."""
     caller, engine = await authenticate(request), services(request).engine
@@ -42,7 +45,7 @@ async def journal(request: Request, run_id: str) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/api/v1/runs/{run_id}/events", response_model=EventsBody)
+@router.get("/api/v1/runs/{run_id}/events", response_model=EventsBody, **promise(READ_RUN))
 async def events(request: Request, run_id: str, after: After = 0) -> Response:
     """Return what happened to a run: rescues, moves to another version."""
     caller, engine = await authenticate(request), services(request).engine

@@ -3,15 +3,13 @@
 import json
 
 import msgspec
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from fastapi import APIRouter, Request, Response
 
 from outlast.engine.tokens import Tokens
 from outlast.protocol.bodies import TriggerBody, TriggerReply
-from outlast.protocol.triggers import Trigger
+from outlast.protocol.triggers import Trigger, Triggered
 from outlast.server.auth import authenticate
+from outlast.server.contract import TOKEN_HEADERS, answer, key_or, promise, structs
 from outlast.server.intake import read_trigger
 from outlast.server.problems import Problem, refused
 from outlast.server.services import services
@@ -30,14 +28,16 @@ _triggers = msgspec.json.Decoder(list[_Strict])
 _encoder = msgspec.json.Encoder()
 
 
-# The body is read raw, so the schema is told by hand; its own id makes its references its own.
-_BODY_SCHEMA = {"$id": "urn:outlast:trigger", **TriggerBody.model_json_schema()}
-
-
 @router.post(
     "/api/v1/tasks/{task_id:path}/trigger",
     response_model=TriggerReply,
-    openapi_extra={"requestBody": {"content": {"application/json": {"schema": _BODY_SCHEMA}}}},
+    **promise(
+        key_or("trigger:tasks:{task_id}"),
+        body=TriggerBody,
+        needs_body=True,
+        fails=(422,),
+        answers={200: answer("The run that was made or found", headers=TOKEN_HEADERS)},
+    ),
 )
 async def trigger(request: Request, task_id: str) -> Response:
     """Create a run of a task. The id may hold an encoded slash."""
@@ -57,6 +57,16 @@ async def trigger(request: Request, task_id: str) -> Response:
     )
 
 
+@router.post(
+    "/api/outlast/v1/triggers",
+    **promise(
+        key_or("trigger:all"),
+        body=structs(Trigger, many=True),
+        needs_body=True,
+        fails=(422,),
+        answers={200: answer("What became of each", structs(Triggered, many=True))},
+    ),
+)
 async def trigger_many(request: Request) -> Response:
     """Create the runs of a coalesced request; each item has its own answer, in order."""
     caller = await authenticate(request)
@@ -86,6 +96,3 @@ def _misfit(text: str) -> Problem:
     elif "unknown field" in text:
         text += "; this server knows no such option: leave it out, or update the server"
     return Problem(400, "invalid_request", text)
-
-
-coalesced = (Route("/api/outlast/v1/triggers", trigger_many, methods=["POST"]),)

@@ -1,5 +1,6 @@
 """What the official clients can ask for and this server does not have: a plain answer, once."""
 
+import re
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
@@ -7,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from outlast.server.auth import authenticate
+from outlast.server.contract import KEY, TEXT, Schema, operation, promise
 from outlast.server.problems import Problem
 
 UNSUPPORTED = {
@@ -32,6 +34,7 @@ UNSUPPORTED = {
 FOLLOWED = "/realtime/"
 """What clients follow: their readers give up on a 404; after a 501 they come back for ever."""
 
+_NAMES = re.compile(r"\{(\w+)")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -48,3 +51,23 @@ def _refusing(path: str, what: str) -> Callable[[Request], Awaitable[Response]]:
 routes = tuple(
     Route(path, _refusing(path, what), methods=_METHODS) for path, what in UNSUPPORTED.items()
 )
+
+
+def described() -> dict[str, Schema]:
+    """Return what the document says of them: every method of every path."""
+    return {path.replace(":path}", "}"): _item(path, what) for path, what in UNSUPPORTED.items()}
+
+
+def _item(path: str, what: str) -> Schema:
+    summary = f"No {what.partition(';')[0]}"
+    said = promise(KEY, fails=(404 if path.startswith(FOLLOWED) else 501,))
+    return {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": TEXT}
+            for name in _NAMES.findall(path)
+        ],
+        **{
+            method.lower(): operation("not here", summary, f"This server has no {what}.", said)
+            for method in _METHODS
+        },
+    }

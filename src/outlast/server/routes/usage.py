@@ -17,6 +17,7 @@ from outlast.protocol.activity import (
     UsageBody,
 )
 from outlast.server.auth import authenticate
+from outlast.server.contract import READ_ALL, WRITE_ALL, promise
 from outlast.server.services import services
 from outlast.server.spikes import spikes
 
@@ -28,7 +29,7 @@ _JSON = "application/json"
 router = APIRouter(prefix="/api/outlast/v1", tags=["usage"])
 
 
-@router.get("/usage", response_model=UsageBody)
+@router.get("/usage", response_model=UsageBody, **promise(READ_ALL))
 async def usage(request: Request, weeks: Annotated[int, Query(ge=1, le=MAX_WEEKS)] = 5) -> Response:
     """Return what ended by week and task, and which tasks do far more than usual."""
     caller, engine = await authenticate(request), services(request).engine
@@ -42,7 +43,7 @@ async def usage(request: Request, weeks: Annotated[int, Query(ge=1, le=MAX_WEEKS
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/errors", response_model=ErrorPage)
+@router.get("/errors", response_model=ErrorPage, **promise(READ_ALL))
 async def list_errors(
     request: Request,
     status: ErrorStatus | None = None,
@@ -64,7 +65,7 @@ async def list_errors(
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/errors/{error_id}", response_model=ErrorBody)
+@router.get("/errors/{error_id}", response_model=ErrorBody, **promise(READ_ALL))
 async def retrieve(request: Request, error_id: str) -> Response:
     """Return one group of failures with its last seven days."""
     caller, engine = await authenticate(request), services(request).engine
@@ -74,7 +75,7 @@ async def retrieve(request: Request, error_id: str) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.post("/errors/{error_id}", response_model=ErrorBody)
+@router.post("/errors/{error_id}", response_model=ErrorBody, **promise(WRITE_ALL))
 async def mark(request: Request, error_id: str, wanted: Annotated[ErrorMark, Body()]) -> Response:
     """Resolve failures until they happen again, ignore them for good, or open them."""
     caller, engine = await authenticate(request), services(request).engine

@@ -10,7 +10,7 @@ from outlast.engine.errors import InvalidRequest, Unauthorized
 from outlast.engine.payloads import MAX_PAYLOAD_BYTES
 from outlast.engine.tokens import Tokens
 from outlast.engine.waitpoints import Waitpoint
-from outlast.protocol.bodies import Pagination
+from outlast.protocol.body import Pagination
 from outlast.protocol.messages import NewToken
 from outlast.protocol.waitpoints import (
     TIMEOUT_CODE,
@@ -25,9 +25,24 @@ from outlast.protocol.waitpoints import (
     callback_url,
 )
 from outlast.server.auth import Caller, authenticate
+from outlast.server.contract import (
+    OPEN,
+    READ_ALL,
+    TOKEN_HEADERS,
+    WRITE_ALL,
+    answer,
+    key_or,
+    promise,
+)
 from outlast.server.intake import read_delay, read_key_ttl
 from outlast.server.problems import Problem, unauthorized
-from outlast.server.queries import TOKEN_STATUSES, read_page, read_token_filters
+from outlast.server.queries import (
+    PAGE,
+    TOKEN_FILTERS,
+    TOKEN_STATUSES,
+    read_page,
+    read_token_filters,
+)
 from outlast.server.services import services
 
 MAX_CALLBACK_BYTES = 1024 * 1024
@@ -46,7 +61,15 @@ _completions = msgspec.json.Decoder(_Completion)
 _raw = msgspec.json.Decoder(msgspec.Raw)
 
 
-@router.post("", response_model=CreatedToken)
+@router.post(
+    "",
+    response_model=CreatedToken,
+    **promise(
+        WRITE_ALL,
+        fails=(422,),
+        answers={200: answer("A token that a run can wait for", headers=TOKEN_HEADERS)},
+    ),
+)
 async def create(request: Request, wanted: CreateTokenBody) -> Response:
     """Make a token that a run can wait for."""
     caller, engine = await authenticate(request), services(request).engine
@@ -70,7 +93,7 @@ async def create(request: Request, wanted: CreateTokenBody) -> Response:
     )
 
 
-@router.get("", response_model=TokenPage)
+@router.get("", response_model=TokenPage, **promise(READ_ALL, query={**TOKEN_FILTERS, **PAGE}))
 async def list_tokens(request: Request) -> Response:
     """Return a page of tokens, newest first."""
     caller, engine = await authenticate(request), services(request).engine
@@ -92,7 +115,7 @@ async def list_tokens(request: Request) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.get("/{token_id}", response_model=TokenDetail)
+@router.get("/{token_id}", response_model=TokenDetail, **promise(READ_ALL))
 async def retrieve(request: Request, token_id: str) -> Response:
     """Return a token with what it was completed with."""
     caller, engine = await authenticate(request), services(request).engine
@@ -105,9 +128,7 @@ async def retrieve(request: Request, token_id: str) -> Response:
 @router.post(
     "/{token_id}/complete",
     response_model=SuccessReply,
-    openapi_extra={
-        "requestBody": {"content": {_JSON: {"schema": CompleteTokenBody.model_json_schema()}}}
-    },
+    **promise(key_or("write:waitpoints:{token_id}"), body=CompleteTokenBody, fails=(422,)),
 )
 async def complete(request: Request, token_id: str) -> Response:
     """Complete a token; the first one wins, and all are told that it is completed."""
@@ -128,7 +149,11 @@ async def complete(request: Request, token_id: str) -> Response:
     return Response(SuccessReply().to_json(), media_type=_JSON)
 
 
-@router.post("/{token_id}/callback/{secret}", response_model=SuccessReply)
+@router.post(
+    "/{token_id}/callback/{secret}",
+    response_model=SuccessReply,
+    **promise(OPEN, body={}, fails=(401, 411, 413, 503)),
+)
 async def call_back(request: Request, token_id: str, secret: str) -> Response:
     """Complete a token with the whole body. Whoever knows the address may, once."""
     if "content-length" not in request.headers:
