@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Mount
 
 from api_server import Api
 from outlast.engine.tokens import AUDIENCE, ISSUER
+from outlast.server.openapi import document, operations
 from outlast.server.routes.unsupported import UNSUPPORTED
 
 SECRET = "marzipan-owl"  # stands in everything that one environment holds
@@ -387,6 +388,37 @@ async def test_a_token_of_another_scope_opens_nothing(town: Town, scopes: list[s
             faults[route] = f"{reply.status_code} {reply.text}"
 
     assert not faults, "\n".join(f"{route}: {said}" for route, said in faults.items())
+
+
+async def test_every_scope_that_a_route_names_opens_it(town: Town) -> None:
+    """What the document says of tokens is true; `{batch}` stands for no batch of this run."""
+    objects = {
+        "run_id": town.objects["run"],
+        "batch_id": town.objects["batch"],
+        "token_id": town.objects["token"],
+        "task": "hello",
+        "task_id": "hello",
+        "queue": "hello",
+        "tag": SECRET,
+        "path": "a.json",
+    }
+    calls = {route.replace(":path}", "}"): route for route in ROUTES}
+    faults, tried = {}, 0
+    for path, method, operation in operations(document(town.api.app)):
+        route = calls.get(f"{method.upper()} {path}")
+        scopes = [scope for one in operation["security"] for scope in one.get("token", ())]
+        for scope in scopes if route is not None else ():
+            if "{batch}" in scope:
+                continue
+            assert route is not None
+            filled = scope.format(**objects)
+            reply = await town.call(route, town.sign(scopes=[filled]))
+            tried += 1
+            if reply.status_code in {401, 403}:
+                faults[f"{route} with {filled}"] = f"{reply.status_code} {reply.text}"
+
+    assert not faults, "\n".join(f"{route}: {said}" for route, said in faults.items())
+    assert tried > 100
 
 
 async def test_a_token_that_reads_all_changes_nothing(town: Town) -> None:

@@ -46,7 +46,9 @@ def key_or(*scopes: str) -> Access:
 
 READ_ALL = key_or("read:all")
 WRITE_ALL = key_or("write:all")
-READ_RUN = key_or("read:runs:{run_id}", "read:tasks:{task}", "read:tags:{tag}", "read:batch:{id}")
+READ_RUN = key_or(
+    "read:runs:{run_id}", "read:tasks:{task}", "read:tags:{tag}", "read:batch:{batch}"
+)
 WRITE_RUN = key_or("write:runs:{run_id}", "write:tasks:{task}")
 
 
