@@ -72,8 +72,8 @@ def promise(
 ) -> Promise:
     """Return what a route says of itself.
 
-    `fails`: refusals beyond those of the gate, the key and the path. `body`: what is read from the
-    raw request, in `media`. `answers`: what FastAPI cannot know from `response_model`.
+    `fails`: refusals beyond those of the gate, the key, the path and what is sent. `body`: what is
+    read from the raw request, in `media`. `answers`: what FastAPI cannot know by itself.
     """
     statuses = {*_ALWAYS, *(_BEHIND_A_KEY if access else ()), *fails}
     extra: dict[str, Any] = {"security": [{k: list(v) for k, v in one.items()} for one in access]}

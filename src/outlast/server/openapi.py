@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from outlast.protocol.refusals import ErrorReply, LimitReply
-from outlast.server.contract import Schema, refusal
+from outlast.server.contract import KEY, Schema, promise, refusal
 from outlast.server.routes import gateway, unsupported
 
 OPENAPI_PATH = "/openapi.json"
@@ -35,6 +35,7 @@ TAGS = {
     "tokens": "Tokens for browsers.",
     "keys": "Keys of the environment, and who did what.",
     "environment": "What a key belongs to.",
+    "envvars": "Variables that tasks find in their environment.",
     "workers": "Where workers connect.",
     "health": "Whether the server lives, and this document.",
     "not here": "What the official clients can ask for and this server has not.",
@@ -136,12 +137,18 @@ def name_of(route: APIRoute) -> str:
 def _complete(operation: Schema, path: str, method: str) -> None:
     """Say what every route with such a path or body has in common."""
     answers: dict[str, Schema] = operation["responses"]
+    if "security" not in operation:  # a route that says nothing is for secret keys
+        said = promise(KEY)
+        operation |= said["openapi_extra"]
+        answers |= {str(status): told for status, told in said["responses"].items()}
     if "#/components/schemas/HTTPValidationError" in str(answers.get("422")):
         del answers["422"]
     if "{" in path:
         answers.setdefault("404", refusal(404))
     if "requestBody" in operation:
         answers.setdefault("413", refusal(413))
+    if operation.get("security") and ("requestBody" in operation or operation.get("parameters")):
+        answers.setdefault("422", refusal(422))  # any text may be one that cannot be stored
     for status, told in answers.items():
         if told["description"] == "Successful Response":
             told["description"] = HTTPStatus(int(status)).phrase

@@ -27,7 +27,7 @@ async def claims(request: Request) -> dict[str, object]:
     return Tokens.claims(caller.environment)
 
 
-@router.post("/public-tokens", response_model=PublicTokenReply, **promise(MINTER, fails=(422,)))
+@router.post("/public-tokens", response_model=PublicTokenReply, **promise(MINTER))
 async def public_tokens(
     request: Request, wanted: Annotated[PublicTokenRequest, Body()]
 ) -> Response:

@@ -58,7 +58,6 @@ _refusals = msgspec.json.Decoder(Refusal)
     response_model=BatchCreated,
     **promise(
         key_or("batchTrigger:tasks:{task}"),
-        fails=(422,),
         answers={202: answer("A batch that waits for its items", headers=TOKEN_HEADERS)},
     ),
 )
@@ -107,9 +106,7 @@ async def create(request: Request, wanted: Annotated[BatchCreate, Body()]) -> Re
 @router.post(
     "/api/v3/batches/{batch_id}/items",
     response_model=BatchItemsReply,
-    **promise(
-        key_or("batchTrigger:tasks:{task}"), body=BatchItemBody, media=LINES, fails=(415, 422)
-    ),
+    **promise(key_or("batchTrigger:tasks:{task}"), body=BatchItemBody, media=LINES, fails=(415,)),
 )
 async def add_items(request: Request, batch_id: str) -> Response:
     """Take a batch's items, one JSON object per line; sending them again adds nothing twice."""
@@ -154,7 +151,6 @@ async def add_items(request: Request, batch_id: str) -> Response:
         key_or("batchTrigger:tasks:{task}"),
         body=WholeBatch,
         needs_body=True,
-        fails=(422,),
         answers={202: answer("A batch with all its items", headers=TOKEN_HEADERS)},
     ),
 )

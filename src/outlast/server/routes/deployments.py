@@ -73,7 +73,7 @@ async def latest(request: Request) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.post("/{version}/promote", response_model=Deployment, **promise(WRITE_ALL, fails=(422,)))
+@router.post("/{version}/promote", response_model=Deployment, **promise(WRITE_ALL))
 async def promote(request: Request, version: str) -> Response:
     """Let new runs start on this version, as for going back."""
     caller, engine = await authenticate(request), services(request).engine

@@ -36,7 +36,7 @@ class DownloadReply(Body):
 @router.put(
     "/api/v2/packets/{path:path}",
     response_model=UploadReply,
-    **promise(key_or("trigger:tasks", "write:packets"), fails=(422,)),
+    **promise(key_or("trigger:tasks", "write:packets")),
 )
 async def upload(request: Request, path: str) -> Response:
     """Return where to put a packet; nothing is stored yet."""
@@ -51,7 +51,7 @@ async def upload(request: Request, path: str) -> Response:
 @router.get(
     "/api/v1/packets/{path:path}",
     response_model=DownloadReply,
-    **promise(key_or("read:packets:{path}"), fails=(422,)),
+    **promise(key_or("read:packets:{path}")),
 )
 async def download(request: Request, path: str) -> Response:
     """Return where to get a packet."""

@@ -71,7 +71,7 @@ async def list_queues(request: Request, page: Page = 1, per_page: PerPage = 25) 
 @router.post(
     "/api/v1/queues/{queue:path}/pause",
     response_model=QueueBody,
-    **promise(WRITE_ALL, fails=(422,)),
+    **promise(WRITE_ALL),
 )
 async def pause(request: Request, queue: str, wanted: Annotated[QueuePause, Body()]) -> Response:
     """Let no run of a queue start, or let them again. What runs is not touched."""
@@ -85,7 +85,7 @@ async def pause(request: Request, queue: str, wanted: Annotated[QueuePause, Body
 @router.post(
     "/api/v1/queues/{queue:path}/concurrency/override",
     response_model=QueueBody,
-    **promise(WRITE_ALL, fails=(422,)),
+    **promise(WRITE_ALL),
 )
 async def override(
     request: Request, queue: str, wanted: Annotated[QueueOverride, Body()]
@@ -106,7 +106,7 @@ async def override(
 @router.post(
     "/api/v1/queues/{queue:path}/concurrency/reset",
     response_model=QueueBody,
-    **promise(WRITE_ALL, fails=(422,)),
+    **promise(WRITE_ALL),
 )
 async def reset(request: Request, queue: str, wanted: Annotated[QueueChange, Body()]) -> Response:
     """Let the declared limit count again."""
@@ -135,7 +135,7 @@ async def retrieve(
 @router.get(
     "/api/outlast/v1/queues/{queue:path}/metrics",
     response_model=QueueMetrics,
-    **promise(READ_ALL, fails=(422,)),
+    **promise(READ_ALL),
 )
 async def metrics(
     request: Request,
@@ -217,7 +217,7 @@ async def stand(request: Request) -> Response:
 @router.post(
     "/api/outlast/v1/environment/limits",
     response_model=EnvironmentStand,
-    **promise(WRITE_ALL, fails=(422,)),
+    **promise(WRITE_ALL),
 )
 async def change_environment(
     request: Request, wanted: Annotated[EnvironmentChange, Body()]
@@ -256,7 +256,7 @@ async def pause_environment(request: Request, action: Literal["pause", "resume"]
 @router.post(
     "/api/v1/idempotencyKeys/{key:path}/reset",
     response_model=IdReply,
-    **promise(key_or("write:runs"), fails=(422,)),
+    **promise(key_or("write:runs")),
 )
 async def reset_key(request: Request, key: str, wanted: Annotated[KeyReset, Body()]) -> Response:
     """Forget an idempotency key of a task: the next trigger with it makes a run."""

@@ -20,7 +20,7 @@ router = APIRouter(tags=["runs"])
 @router.post(
     "/api/v1/runs/{run_id}/replay",
     response_model=IdReply,
-    **promise(WRITE_RUN, body=ReplayBody, fails=(422,)),
+    **promise(WRITE_RUN, body=ReplayBody),
 )
 async def replay(request: Request, run_id: str) -> Response:
     """Make a new run with what this one was given, or with what the body changes of it."""
@@ -34,9 +34,7 @@ async def replay(request: Request, run_id: str) -> Response:
     return Response(IdReply(id=made.run_id).to_json(), media_type="application/json")
 
 
-@router.post(
-    "/api/v1/runs/{run_id}/reschedule", response_model=RunDetail, **promise(WRITE_RUN, fails=(422,))
-)
+@router.post("/api/v1/runs/{run_id}/reschedule", response_model=RunDetail, **promise(WRITE_RUN))
 async def reschedule(
     request: Request, run_id: str, wanted: Annotated[RescheduleBody, Body()]
 ) -> Response:

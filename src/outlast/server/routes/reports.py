@@ -92,7 +92,7 @@ async def span(request: Request, run_id: str, span_id: str) -> Response:
 @router.put(
     "/api/v1/runs/{run_id}/metadata",
     response_model=MetadataReply,
-    **promise(WRITE_ALL, body=MetadataChanges, needs_body=True, fails=(422,)),
+    **promise(WRITE_ALL, body=MetadataChanges, needs_body=True),
 )
 async def change_metadata(request: Request, run_id: str) -> Response:
     """Change the metadata of a run, its parent and its root; return the run's own."""
@@ -113,7 +113,7 @@ async def change_metadata(request: Request, run_id: str) -> Response:
 @router.post(
     "/api/v1/runs/{run_id}/tags",
     response_model=TagsReply,
-    **promise(WRITE_ALL, body=TagsBody, needs_body=True, fails=(422,)),
+    **promise(WRITE_ALL, body=TagsBody, needs_body=True),
 )
 async def add_tags(request: Request, run_id: str) -> Response:
     """Add tags to a run; it can have ten."""

@@ -55,7 +55,7 @@ async def list_runs(request: Request) -> Response:
 @router.get(
     "/api/v1/projects/{ref}/runs",
     response_model=RunPage,
-    **promise(READ_RUNS, query={**LIST, "filter[env]": TEXT}, fails=(422,)),
+    **promise(READ_RUNS, query={**LIST, "filter[env]": TEXT}),
 )
 async def list_of_project(request: Request, ref: str) -> Response:
     """Return a page of a project's runs: those of the key's environment, which is all it sees."""
@@ -93,9 +93,7 @@ async def _page(request: Request, caller: Caller, query: Mapping[str, str]) -> R
     return Response(body.to_json(), media_type=_JSON)
 
 
-@router.post(
-    "/api/v2/runs/{run_id}/cancel", response_model=IdReply, **promise(WRITE_RUN, fails=(422,))
-)
+@router.post("/api/v2/runs/{run_id}/cancel", response_model=IdReply, **promise(WRITE_RUN))
 async def cancel(request: Request, run_id: str) -> Response:
     """Cancel a run and what it triggered; one that has ended is left alone."""
     caller, engine = await authenticate(request), services(request).engine
@@ -107,7 +105,7 @@ async def cancel(request: Request, run_id: str) -> Response:
 @router.post(
     "/api/outlast/v1/runs/{run_id}/resume",
     response_model=IdReply,
-    **promise(WRITE_ALL, fails=(422,)),
+    **promise(WRITE_ALL),
 )
 async def resume(request: Request, run_id: str) -> Response:
     """Let a run that could not replay try again with the version that is current now."""

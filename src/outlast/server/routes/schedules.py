@@ -40,7 +40,7 @@ _TYPES: dict[str, Literal["DEVELOPMENT", "STAGING", "PREVIEW", "PRODUCTION"]] = 
 }
 
 
-@router.post(SCHEDULES_PATH, response_model=ScheduleBody, **promise(WRITE_ALL, fails=(422,)))
+@router.post(SCHEDULES_PATH, response_model=ScheduleBody, **promise(WRITE_ALL))
 async def create(request: Request, wanted: Annotated[ScheduleCreate, Body()]) -> Response:
     """Make a schedule, or change the one with this deduplication key."""
     caller = await authenticate(request)
@@ -101,7 +101,7 @@ async def retrieve(request: Request, schedule_id: str) -> Response:
 @router.put(
     SCHEDULES_PATH + "/{schedule_id}",
     response_model=ScheduleBody,
-    **promise(WRITE_ALL, fails=(422,)),
+    **promise(WRITE_ALL),
 )
 async def update(
     request: Request, schedule_id: str, wanted: Annotated[SchedulePlan, Body()]
@@ -118,9 +118,7 @@ async def update(
     return _reply(changed, caller.environment)
 
 
-@router.delete(
-    SCHEDULES_PATH + "/{schedule_id}", response_model=IdReply, **promise(WRITE_ALL, fails=(422,))
-)
+@router.delete(SCHEDULES_PATH + "/{schedule_id}", response_model=IdReply, **promise(WRITE_ALL))
 async def delete(request: Request, schedule_id: str) -> Response:
     """Delete a schedule; its runs stay."""
     caller = await authenticate(request)
@@ -132,7 +130,7 @@ async def delete(request: Request, schedule_id: str) -> Response:
 @router.post(
     SCHEDULES_PATH + "/{schedule_id}/activate",
     response_model=ScheduleBody,
-    **promise(WRITE_ALL, fails=(422,)),
+    **promise(WRITE_ALL),
 )
 async def activate(request: Request, schedule_id: str) -> Response:
     """Turn a schedule on; what it missed while off is not made up for."""
@@ -142,7 +140,7 @@ async def activate(request: Request, schedule_id: str) -> Response:
 @router.post(
     SCHEDULES_PATH + "/{schedule_id}/deactivate",
     response_model=ScheduleBody,
-    **promise(WRITE_ALL, fails=(422,)),
+    **promise(WRITE_ALL),
 )
 async def deactivate(request: Request, schedule_id: str) -> Response:
     """Turn a schedule off."""

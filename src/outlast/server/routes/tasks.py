@@ -70,7 +70,7 @@ async def list_tasks(
 @router.get(
     "/tasks/{task_id:path}",
     response_model=TaskDetail,
-    **promise(key_or("read:tasks:{task_id}"), fails=(422,)),
+    **promise(key_or("read:tasks:{task_id}")),
 )
 async def retrieve(request: Request, task_id: str, period: str = "1d") -> Response:
     """Return a task of the current version, the schema of its payload, and what it did."""

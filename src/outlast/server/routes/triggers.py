@@ -35,7 +35,6 @@ _encoder = msgspec.json.Encoder()
         key_or("trigger:tasks:{task_id}"),
         body=TriggerBody,
         needs_body=True,
-        fails=(422,),
         answers={200: answer("The run that was made or found", headers=TOKEN_HEADERS)},
     ),
 )
@@ -63,7 +62,6 @@ async def trigger(request: Request, task_id: str) -> Response:
         key_or("trigger:all"),
         body=structs(Trigger, many=True),
         needs_body=True,
-        fails=(422,),
         answers={200: answer("What became of each", structs(Triggered, many=True))},
     ),
 )

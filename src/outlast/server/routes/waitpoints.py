@@ -66,7 +66,6 @@ _raw = msgspec.json.Decoder(msgspec.Raw)
     response_model=CreatedToken,
     **promise(
         WRITE_ALL,
-        fails=(422,),
         answers={200: answer("A token that a run can wait for", headers=TOKEN_HEADERS)},
     ),
 )
@@ -128,7 +127,7 @@ async def retrieve(request: Request, token_id: str) -> Response:
 @router.post(
     "/{token_id}/complete",
     response_model=SuccessReply,
-    **promise(key_or("write:waitpoints:{token_id}"), body=CompleteTokenBody, fails=(422,)),
+    **promise(key_or("write:waitpoints:{token_id}"), body=CompleteTokenBody),
 )
 async def complete(request: Request, token_id: str) -> Response:
     """Complete a token; the first one wins, and all are told that it is completed."""
