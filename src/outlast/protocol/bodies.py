@@ -5,7 +5,7 @@ Requests ignore fields they do not know, as the official clients send more than 
 
 from typing import Literal
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from outlast.protocol.body import Body as Body  # noqa: PLC0414 - asked for here too
 from outlast.protocol.body import Moment as Moment  # noqa: PLC0414
@@ -71,6 +71,8 @@ class TriggerOptions(Body):
 
 class TriggerBody(Body):
     """`POST /api/v1/tasks/{taskId}/trigger`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"payload": {"name": "Ada"}}]})
 
     payload: JsonValue = None
     options: TriggerOptions = TriggerOptions()

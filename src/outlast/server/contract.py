@@ -20,7 +20,6 @@ PROBLEM = "application/problem+json"
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
 TEXT: Schema = {"type": "string"}
-NUMBER: Schema = {"type": "integer"}
 BOOLEAN: Schema = {"type": "string", "enum": ["true", "false"]}
 
 OPEN: Access = ()

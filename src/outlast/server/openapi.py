@@ -139,7 +139,7 @@ def _complete(operation: Schema, path: str, method: str) -> None:
     answers: dict[str, Schema] = operation["responses"]
     if "security" not in operation:  # a route that says nothing is for secret keys
         said = promise(KEY)
-        operation |= said["openapi_extra"]
+        operation["security"] = said["openapi_extra"]["security"]
         answers |= {str(status): told for status, told in said["responses"].items()}
     if "#/components/schemas/HTTPValidationError" in str(answers.get("422")):
         del answers["422"]
