@@ -7,9 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from outlast.protocol.body import Body as Body  # noqa: PLC0414 - asked for here too
-from outlast.protocol.body import Moment as Moment  # noqa: PLC0414
-from outlast.protocol.body import Pagination as Pagination  # noqa: PLC0414
+from outlast.protocol.body import Body, Moment, Pagination
 
 Machine = Literal["micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x"]
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from outlast.protocol.bodies import Body, Moment
+from outlast.protocol.body import Body, Moment
 
 REDACTED = "<redacted>"
 """What stands for a value that is not shown."""

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from outlast.protocol.refusals import ErrorReply, LimitReply
-from outlast.server.contract import KEY, Schema, promise, refusal
+from outlast.server.contract import Schema, refusal
 from outlast.server.routes import gateway, unsupported
 
 OPENAPI_PATH = "/openapi.json"
@@ -137,10 +137,6 @@ def name_of(route: APIRoute) -> str:
 def _complete(operation: Schema, path: str, method: str) -> None:
     """Say what every route with such a path or body has in common."""
     answers: dict[str, Schema] = operation["responses"]
-    if "security" not in operation:  # a route that says nothing is for secret keys
-        said = promise(KEY)
-        operation["security"] = said["openapi_extra"]["security"]
-        answers |= {str(status): told for status, told in said["responses"].items()}
     if "#/components/schemas/HTTPValidationError" in str(answers.get("422")):
         del answers["422"]
     if "{" in path:

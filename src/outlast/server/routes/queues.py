@@ -268,7 +268,11 @@ async def reset_key(request: Request, key: str, wanted: Annotated[KeyReset, Body
     return _json(IdReply(id=key))
 
 
-@router.post("/api/outlast/v1/runs/{run_id}/idempotency-key/reset", response_model=IdReply)
+@router.post(
+    "/api/outlast/v1/runs/{run_id}/idempotency-key/reset",
+    response_model=IdReply,
+    **promise(key_or("write:runs")),
+)
 async def reset_key_of_run(request: Request, run_id: str) -> Response:
     """Forget the idempotency key that a run holds: the next trigger with it makes a run."""
     caller = await authenticate(request)

@@ -38,12 +38,14 @@ _NAMES = re.compile(r"\{(\w+)")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def _refusing(path: str, what: str) -> Callable[[Request], Awaitable[Response]]:
-    status = 404 if path.startswith(FOLLOWED) else 501
+def _status(path: str) -> int:
+    return 404 if path.startswith(FOLLOWED) else 501
 
+
+def _refusing(path: str, what: str) -> Callable[[Request], Awaitable[Response]]:
     async def refuse(request: Request) -> Response:
         await authenticate(request)
-        raise Problem(status, "not_supported", f"this server has no {what}")
+        raise Problem(_status(path), "not_supported", f"this server has no {what}")
 
     return refuse
 
@@ -60,7 +62,7 @@ def described() -> dict[str, Schema]:
 
 def _item(path: str, what: str) -> Schema:
     summary = f"No {what.partition(';')[0]}"
-    said = promise(KEY, fails=(404 if path.startswith(FOLLOWED) else 501,))
+    said = promise(KEY, fails=(_status(path),))
     return {
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": TEXT}
