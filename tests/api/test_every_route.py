@@ -53,12 +53,15 @@ SAID = {"task", "queue", "version"}
 """Names that the two environments have in common."""
 
 RUN = "/api/v1/runs/{run}"
+OF_TASK = {"filter[taskIdentifier]": "hello"}
 ENVVARS = "/api/v1/projects/{ref}/envvars/{slug}"
 ENVVARS_OF_DEV = "/api/v1/projects/proj_test/envvars/dev"
 ROUTES: dict[str, Call] = {
     "POST /api/outlast/v1/triggers": Call("/api/outlast/v1/triggers", content=b"[]", shared=True),
     "POST /api/v1/tasks/{task_id:path}/trigger": Call("/api/v1/tasks/{task}/trigger", {}),
-    "POST /api/v3/batches": Call("/api/v3/batches", {"runCount": 1}, shared=True),
+    "POST /api/v3/batches": Call(
+        "/api/v3/batches", {"runCount": 1, "taskIdentifiers": ["hello"]}, shared=True
+    ),
     "POST /api/v3/batches/{batch_id}/items": Call(
         "/api/v3/batches/{batch}/items", content=b'{"index":0,"task":"hello"}\n'
     ),
@@ -71,8 +74,10 @@ ROUTES: dict[str, Call] = {
     "GET /api/v1/bulk-actions/{bulk_id}": Call("/api/v1/bulk-actions/{bulk}"),
     "POST /api/v1/bulk-actions/{bulk_id}/abort": Call("/api/v1/bulk-actions/{bulk}/abort"),
     "GET /api/v3/runs/{run_id}": Call("/api/v3/runs/{run}"),
-    "GET /api/v1/runs": Call("/api/v1/runs", shared=True),
-    "GET /api/v1/projects/{ref}/runs": Call("/api/v1/projects/proj_test/runs", shared=True),
+    "GET /api/v1/runs": Call("/api/v1/runs", query=OF_TASK, shared=True),
+    "GET /api/v1/projects/{ref}/runs": Call(
+        "/api/v1/projects/proj_test/runs", query=OF_TASK, shared=True
+    ),
     "POST /api/v2/tasks/batch": Call(
         "/api/v2/tasks/batch", {"items": [{"task": "hello"}]}, shared=True
     ),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from outlast.protocol.body import Body, Moment, Pagination
+from outlast.protocol.body import Body, Exact, Moment, Pagination
 
 Machine = Literal["micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x"]
 
@@ -43,7 +43,7 @@ class TriggerOptions(Body):
     queue: QueueOption | str | None = None
     concurrency_key: str | int | float | None = None
     delay: str | None = None
-    ttl: str | int | None = None
+    ttl: str | Exact | None = None
     idempotency_key: str | None = Field(default=None, max_length=2048)
     # pydantic's camel case would write Ttl
     idempotency_key_ttl: str | None = Field(default=None, alias="idempotencyKeyTTL")
@@ -326,7 +326,7 @@ class PublicTokenRequest(Body):
     """`POST /api/v1/auth/public-tokens`."""
 
     scopes: tuple[str, ...] = Field(min_length=1, max_length=100)
-    expiration_time: str | int | None = None
+    expiration_time: str | Exact | None = None
     one_time_use: bool = False
     realtime: Realtime | None = None
 

@@ -3,7 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
@@ -68,6 +75,10 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """ISO 8601 in UTC with milliseconds and `Z`."""
+
+
+Exact = Annotated[int, Field(ge=-(2**53), le=2**53)]
+"""A whole number that every client writes, and a float holds, without a loss."""
 
 
 class Pagination(Body):

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from outlast.protocol.bodies import Machine, QueueOption
-from outlast.protocol.body import Body, Moment, Pagination
+from outlast.protocol.body import Body, Exact, Moment, Pagination
 
 Several = str | tuple[str, ...]
 
@@ -90,7 +90,7 @@ class ReplayBody(Body):
     version: str | None = None
     region: str | None = None
     delay: str | None = None
-    ttl: str | int | None = None
+    ttl: str | Exact | None = None
     idempotency_key: str | None = None
     idempotency_key_ttl: str | None = Field(default=None, alias="idempotencyKeyTTL")
     max_attempts: int | None = None

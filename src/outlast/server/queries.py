@@ -57,6 +57,7 @@ TOKEN_STATUSES: dict[str, WaitpointStatus] = {
     "TIMED_OUT": "timed_out",
 }
 _BOOLEANS = {"true": True, "false": False}
+_DIGITS = 16
 _LATEST_MS = 253_402_300_799_999  # the end of the year 9999
 
 
@@ -133,7 +134,7 @@ def _moment(query: Mapping[str, str], name: str) -> datetime | None:
     text = query.get(name)
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or int(text[:16]) > _LATEST_MS:
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or int(text) > _LATEST_MS:
         raise _wrong(name, f"{name} must be milliseconds since the epoch")
     return datetime.fromtimestamp(int(text) / 1000, UTC)
 
