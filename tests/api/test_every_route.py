@@ -409,7 +409,11 @@ async def test_every_scope_that_a_route_names_opens_it(town: Town) -> None:
     }
     calls = {route.replace(":path}", "}"): route for route in ROUTES}
     faults, tried = {}, 0
-    for path, method, operation in operations(document(town.api.app)):
+    told = sorted(
+        operations(document(town.api.app)),
+        key=lambda one: one[1] == "delete" or "cancel" in one[0],  # what is gone opens nothing
+    )
+    for path, method, operation in told:
         route = calls.get(f"{method.upper()} {path}")
         scopes = [scope for one in operation["security"] for scope in one.get("token", ())]
         for scope in scopes if route is not None else ():
