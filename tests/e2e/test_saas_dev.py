@@ -1,8 +1,11 @@
 """What `make dev` and `make demo` start, as processes: everything comes up, and nothing is left."""
 
+import contextlib
+import os
 import re
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,10 +20,14 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "saas"
 
 
 @pytest.fixture
-def example(tmp_path: Path) -> Path:
-    """Return a copy of the example: what it makes lands there."""
+def example(tmp_path: Path) -> Iterator[Path]:
+    """Return a copy of the example: what it makes lands there, and a failed test's ends here."""
     skipped = shutil.ignore_patterns(".outlast", "__pycache__", ".env")
-    return Path(shutil.copytree(EXAMPLE, tmp_path / "saas", ignore=skipped))
+    folder = Path(shutil.copytree(EXAMPLE, tmp_path / "saas", ignore=skipped))
+    yield folder
+    for pid in processes_of(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def processes_of(folder: Path) -> set[int]:
