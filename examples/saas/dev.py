@@ -9,8 +9,8 @@ import argparse
 from local.bringup import PLATFORM_PORT, PORT, brought_up, run, stay
 from local.show import Show
 
-PAGE_PAUSE = 0.25
-"""Seconds that a page takes longer, so that there is something to watch."""
+PAGE_PAUSE = 1.0
+"""Seconds that a page takes longer: enough to watch it, and to kill the worker in time."""
 
 
 async def main(port: int, platform_port: int) -> None:
