@@ -17,6 +17,8 @@ from local.stack import Databases
 from scripts.migrate import APPLIED, MigrateError, Migration, known_migrations, migrate
 from scripts.seed import ORGANIZATIONS, seed
 
+pytestmark = pytest.mark.timeout(120)
+
 TABLES = ("organizations", "users", "members", "invoices", "email_suppressions")
 
 

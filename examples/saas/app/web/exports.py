@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -41,8 +42,9 @@ async def follow(run_id: str, caller: Caller) -> Response:
 
     async def events() -> AsyncIterator[str]:
         yield _event(first)
-        async for _ in runs.subscribe(run_id, skip=("payload", "output")):
-            yield _event(await _state(run_id, caller))
+        with suppress(HTTPException):  # the export has been forgotten meanwhile
+            async for _ in runs.subscribe(run_id, skip=("payload", "output")):
+                yield _event(await _state(run_id, caller))
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
