@@ -55,6 +55,15 @@ FILTERS: dict[str, RunFilters] = {
     "no tests": RunFilters(is_test=False),
     "an hour": RunFilters(created_from=_IN_THE_MIDDLE[0], created_to=_IN_THE_MIDDLE[1]),
     "before then": RunFilters(created_to=_IN_THE_MIDDLE[0]),
+    "task & status, none": RunFilters(tasks=("task-7",), statuses=(Status.FAILED,)),
+    "tag & status": RunFilters(tags=("org_42",), statuses=(Status.COMPLETED,)),
+    "tag & old status": RunFilters(tags=("late",), statuses=(Status.QUEUED,)),
+    "task & version": RunFilters(tasks=("task-7",), versions=("20260101.1",)),
+    "old tag & version": RunFilters(tags=("old",), versions=("20260102.1",)),
+    "tasks & old version": RunFilters(tasks=("task-1", "rare"), versions=("20260100.1",)),
+    "queue & status, none": RunFilters(queues=("slow",), statuses=(Status.COMPLETED,)),
+    "machine & task, none": RunFilters(machines=("micro",), tasks=("task-7",)),
+    "bulk action & task": RunFilters(bulk="bulk_1", tasks=("task-7",)),
 }
 
 
@@ -88,7 +97,7 @@ async def main(count: int = COUNT) -> None:
             async with opened.acquire() as executor:
                 await executor.connection.fetchval("select 1")
 
-        print(f"{'':18} {'median ms':>9} {'max ms':>9} {'select 1':>9}  runs", flush=True)
+        print(f"{'':20} {'median ms':>9} {'max ms':>9} {'select 1':>9}  runs", flush=True)
         for name, filters in FILTERS.items():
             found = await runs.page(environment, filters)
 
@@ -98,7 +107,7 @@ async def main(count: int = COUNT) -> None:
             times, floor = await _times(page), await _times(trivial)
             late = "" if statistics.median(times) < LIMIT_MS else f"  over {LIMIT_MS:.0f} ms"
             print(
-                f"{name:18} {statistics.median(times):>9.1f} {max(times):>9.1f}"
+                f"{name:20} {statistics.median(times):>9.1f} {max(times):>9.1f}"
                 f" {statistics.median(floor):>9.1f}  {len(found.runs)}{late}",
                 flush=True,
             )

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import product
+from itertools import permutations, product
+from typing import Literal
 
 import msgspec
 
@@ -25,13 +26,20 @@ _CLOCK_SLACK_MS = 60_000
 
 _OF_VERSION = """s.version_id = (
   select v.id from outlast.version v where v.environment_id = $1 and v.name = ?::text)"""
+"""Looked up in the query: a version that is known to be common would be looked for along all runs,
+and those of an old one are not where the newest runs are."""
 _IN_OWN_QUEUE = "r.queue = 'task/' || r.task"
 """A run in the queue of its task is found by the task's index, any other by the queue's."""
-_TAGGED = "join outlast.tag t on t.run_id = r.id and t.environment_id = $1"
 _WITH_TAG = """exists (
   select from outlast.tag x where x.run_id = r.id and x.tag = any (?::text[]))"""
-_OF_BULK = "join outlast.bulk_run b on b.result_id = r.id"
-_OF_ERROR = "join outlast.error_run f on f.run_id = r.id and f.environment_id = $1"
+_LISTS = {
+    "r": ("outlast.run r", "r.id", "r.environment_id = $1"),
+    "s": ("outlast.run_state s", "s.run_id", "s.environment_id = $1"),
+    "t": ("outlast.tag t", "t.run_id", "t.environment_id = $1"),
+    "b": ("outlast.bulk_run b", "b.result_id", "b.result_id is not null"),
+    "f": ("outlast.error_run f", "f.run_id", "f.environment_id = $1"),
+}
+"""The tables that can list runs along an index, in the order of the ids: table, id and scope."""
 _OF_KIND = {
     has_ended: "(s.status in ("
     + ", ".join(f"'{status.value}'" for status in Status if (status in FINAL) is has_ended)
@@ -73,10 +81,15 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """A composed query for ids and its values; it asks for one row more than the page holds."""
+    """A composed query for ids and its values; it asks for one row more than the page holds.
+
+    `merges`: at least two tables have an index with the order of the ids within what is wanted, so
+    that both may be walked side by side. One alone must not be walked beside all runs there are.
+    """
 
     statement: Statement
     values: list[object]
+    merges: bool
 
 
 class _Composer:
@@ -88,15 +101,32 @@ class _Composer:
 
     def __init__(self, environment_id: str) -> None:
         self.sources: list[str] = []
-        self.ids = ["r.id", "s.run_id"]
-        """The same id in all tables: the planner does not conclude one bound from another."""
-        self.fragments: list[str] = []
+        self.lists: list[str] = []
+        """Of `_LISTS`: what lists the runs that are wanted along an index."""
+        self.others: list[str] = []
+        """Conditions that no index is for."""
         self.values: list[object] = [environment_id]
+        self._joined = ["r"]
         self._choices: list[list[str]] = []
+        self._bounds: list[str] = []
 
-    def branches(self) -> list[list[str]]:
+    def branches(self, order: Literal["asc", "desc"]) -> list[list[str]]:
         """Return the conditions of every branch."""
-        return [[*chosen, *self.fragments] for chosen in product(*self._choices)]
+        return [
+            [*chosen, *self.others, *self._bounds, *self._leaps(chosen, order)]
+            for chosen in product(*self._choices)
+        ]
+
+    def _leaps(self, chosen: Sequence[str], order: Literal["asc", "desc"]) -> Iterator[str]:
+        """Let no list be walked where another one has nothing yet."""
+        operator = "<=" if order == "desc" else ">="
+        for one, other in permutations(self.lists, 2):
+            table, run_id, scope = _LISTS[one]
+            own = [each for each in (*chosen, *self._bounds) if each.startswith(f"{one}.")]
+            yield (
+                f"{_LISTS[other][1]} {operator} (select {run_id} from {table} "  # noqa: S608 - ours
+                f"where {' and '.join((scope, *own))} order by {run_id} {order} limit 1)"
+            )
 
     def choose(self, fragments: list[str]) -> None:
         """Add conditions of which one has to hold."""
@@ -104,7 +134,7 @@ class _Composer:
         if branches <= _MOST_BRANCHES:
             self._choices.append(fragments)
         else:
-            self.fragments.append(f"({' or '.join(fragments)})")
+            self.others.append(f"({' or '.join(fragments)})")
 
     def add_one_of(self, fragment: str, values: Sequence[str]) -> None:
         """Add a condition that holds for one of the values."""
@@ -115,18 +145,28 @@ class _Composer:
         self.choose(fragments)
 
     def add(self, fragment: str, value: object) -> None:
+        """Add a condition that no index is for."""
         self.values.append(value)
-        self.fragments.append(fragment.replace("?", f"${len(self.values)}"))
+        self.others.append(fragment.replace("?", f"${len(self.values)}"))
 
-    def join(self, source: str, run_id: str) -> None:
-        """Add a table that has the runs in the order of their ids."""
-        self.sources.append(source)
-        self.ids.append(run_id)
+    def list_by(self, name: str) -> None:
+        """Take one of `_LISTS` in: the conditions on it that are chosen from have an index."""
+        if name not in self._joined:
+            table, run_id, scope = _LISTS[name]
+            self.sources.append(f"join {table} on {run_id} = r.id and {scope}")
+            self._joined.append(name)
+        if name not in self.lists:
+            self.lists.append(name)
 
     def bound(self, operator: str, run_id: str) -> None:
-        """Bound the ids; call it once everything is joined."""
+        """Bound the ids of all tables, because the planner concludes none from another.
+
+        Call it once everything is joined.
+        """
         self.values.append(run_id)
-        self.fragments += [f"{one} {operator} ${len(self.values)}::text" for one in self.ids]
+        self._bounds += [
+            f"{_LISTS[name][1]} {operator} ${len(self.values)}::text" for name in self._joined
+        ]
 
 
 def statuses_named(names: Iterable[str]) -> tuple[Status, ...]:
@@ -151,7 +191,7 @@ def compose(base: Statement, environment_id: str, filters: RunFilters, page: Pag
     _add_choices(composer, filters)
     _add_facts(composer, filters)
     _add_range(composer, filters)
-    order = "desc"
+    order: Literal["asc", "desc"] = "desc"
     if page.before is not None:
         composer.bound(">", page.before)
         order = "asc"
@@ -161,27 +201,29 @@ def compose(base: Statement, environment_id: str, filters: RunFilters, page: Pag
     begin = "\n".join([base.sql, *composer.sources, "where r.environment_id = $1"])
     parts = [
         "\n".join([begin, *(f"and {one}" for one in conditions), f"order by r.id {tail}"])
-        for conditions in composer.branches()
+        for conditions in composer.branches(order)
     ]
     sql = parts[0]
     if len(parts) > 1:
         together = "\nunion\n".join(f"({part})" for part in parts)
         sql = f"select id from ({together}) r order by id {tail}"  # noqa: S608 - of our own parts
-    return Choice(Statement(base.name, sql, ()), composer.values)
+    return Choice(Statement(base.name, sql, ()), composer.values, len(composer.lists) > 1)
 
 
 def counted(choice: Choice) -> Choice:
     """Return the query for how many ids a choice has, up to the size of its page."""
     sql = f"select count(*)::int as count from ({choice.statement.sql}) c"  # noqa: S608 - ours
-    return Choice(Statement(choice.statement.name, sql, ()), choice.values)
+    return msgspec.structs.replace(choice, statement=Statement(choice.statement.name, sql, ()))
 
 
 def _add_choices(composer: _Composer, filters: RunFilters) -> None:
     if len(filters.tags) > _MOST_BRANCHES:
         composer.add(_WITH_TAG, list(filters.tags))
     elif filters.tags:
-        composer.join(_TAGGED, "t.run_id")
+        composer.list_by("t")
         composer.add_one_of("t.tag = ?::text", filters.tags)
+    if filters.statuses or filters.versions:
+        composer.list_by("s")
     if filters.statuses:
         composer.choose([_of_status(status) for status in filters.statuses])
     elif filters.versions:
@@ -190,33 +232,40 @@ def _add_choices(composer: _Composer, filters: RunFilters) -> None:
         composer.choose([f"s.environment_id = $1 and {_OF_KIND[True]}", *going])
     if filters.versions:
         composer.add_one_of(_OF_VERSION, filters.versions)
-    if filters.tasks:
-        composer.add_one_of("r.task = ?::text", filters.tasks)
-    if filters.machines:
-        composer.add_one_of("r.machine = ?::text", filters.machines)
+    for column, values in (
+        ("task", filters.tasks),
+        ("machine", filters.machines),
+        ("batch_id", _one(filters.batch)),
+        ("schedule_id", _one(filters.schedule)),
+        ("replayed_from", _one(filters.replay_of)),
+        ("parent_id", _one(filters.parent)),
+    ):
+        if values:
+            composer.list_by("r")
+            composer.add_one_of(f"r.{column} = ?::text", values)
+    if filters.queues:
+        composer.list_by("r")
+        _add_queues(composer, filters.queues)
 
 
 def _add_facts(composer: _Composer, filters: RunFilters) -> None:
     if filters.bulk is not None:
-        composer.join(_OF_BULK, "b.result_id")
-        composer.add("b.bulk_id = ?::text", filters.bulk)
+        composer.list_by("b")
+        composer.add_one_of("b.bulk_id = ?::text", _one(filters.bulk))
     if filters.error is not None:
-        composer.join(_OF_ERROR, "f.run_id")
-        composer.add("f.fingerprint = ?::text", filters.error)
-    if filters.queues:
-        _add_queues(composer, filters.queues)
-    if filters.batch is not None:
-        composer.add("r.batch_id = ?::text", filters.batch)
-    if filters.schedule is not None:
-        composer.add("r.schedule_id = ?::text", filters.schedule)
-    if filters.replay_of is not None:
-        composer.add("r.replayed_from = ?::text", filters.replay_of)
-    if filters.parent is not None:
-        composer.add("r.parent_id = ?::text", filters.parent)
+        composer.list_by("f")
+        composer.add_one_of("f.fingerprint = ?::text", _one(filters.error))
+    if filters.is_test:
+        composer.list_by("r")
+        composer.choose(["r.is_test"])
+    elif filters.is_test is not None:
+        composer.others.append("not r.is_test")
     if filters.root_only:
-        composer.fragments.append("r.parent_id is null")
-    if filters.is_test is not None:
-        composer.fragments.append("r.is_test" if filters.is_test else "not r.is_test")
+        composer.others.append("r.parent_id is null")
+
+
+def _one(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value,)
 
 
 def _of_status(status: Status) -> str:

@@ -257,7 +257,7 @@ class Runs:
 
     async def _walk(self, row: type[Row], choice: Choice) -> list[Row]:
         async with self._database.transaction() as executor:
-            await executor.execute(RUNS.plan_lists)
+            await executor.execute(RUNS.plan_lists, merges=choice.merges)
             return await executor.fetch_values(row, choice.statement, choice.values)
 
     async def has_ended(self, environment_id: str, run_id: str) -> bool:

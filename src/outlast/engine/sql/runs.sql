@@ -17,14 +17,16 @@ order by r.id desc
 -- name: choose_runs
 -- The beginning of every list; filters.py adds whitelisted joins and conditions, the order and the limit.
 select r.id from outlast.run r
-join outlast.run_state s on s.run_id = r.id
 
 -- name: plan_lists
--- Lists walk an index that has the order of the ids, and look everything else up, so that they stop after a page. Any
--- other join or a sort would read all there is when the statistics are wrong about where the wanted runs stand.
+-- Lists walk an index in the order of the ids and look all else up, so that they stop after a page; any other join or
+-- a sort would read all there is when statistics are wrong about where the wanted runs stand. Several lists may be
+-- walked side by side: where few runs are in both, looking up each of one list would be far more to read.
+select set_config('enable_mergejoin', case when :merges::boolean then 'on' else 'off' end, true)
+union all
 select set_config(name, 'off', true) from unnest(array[
-  'enable_mergejoin', 'enable_hashjoin', 'enable_material', 'enable_memoize', 'enable_seqscan', 'enable_bitmapscan',
-  'enable_sort', 'jit']) as name
+  'enable_hashjoin', 'enable_material', 'enable_memoize', 'enable_seqscan', 'enable_bitmapscan', 'enable_sort', 'jit'
+]) as name
 
 -- name: read_contents
 select r.id, coalesce(r.payload, b.data) as payload, r.payload_type, e.output, e.error, r.retry,
