@@ -1,7 +1,9 @@
 """Queues: pause, limits, rates, sizes, statistics, and runs parked until theirs is declared."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import msgspec
 import pytest
@@ -12,6 +14,7 @@ from outlast.engine.engine import Engine
 from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.queues import QUEUES, Queue
 from outlast.engine.statistics import BOUNDS, Minute, percentile
+from outlast.engine.turn import Told
 from outlast.protocol.manifests import Manifest, QueueManifest, RateManifest
 from outlast.protocol.triggers import Trigger
 
@@ -402,6 +405,34 @@ async def test_a_parked_run_of_an_unknown_task_takes_what_the_task_says(desk: De
     assert claimed.claim.facts.max_attempts == 9
 
 
+@pytest.mark.parametrize("executor", ["shared", "dedicated"])
+async def test_slots_that_a_turn_gave_are_taken_for_the_next_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, executor: Literal["shared", "dedicated"]
+) -> None:
+    """Also while the workers were not told of it yet."""
+    go = asyncio.Event()
+    tell = desk.engine._workers.tell
+
+    async def held(environment: str, told: Told) -> None:
+        await go.wait()
+        await tell(environment, told)
+
+    offered = manifest("job", queue="q", queues=(QueueManifest("q"),), executor=executor)
+    await desk.engine.catalogue.register(desk.id, offered)
+    worker = await FakeWorker.open(
+        desk.engine, desk.place.environment, offered, shared=1, dedicated=1
+    )
+    monkeypatch.setattr(desk.engine._workers, "tell", held)
+
+    first, second, third = [(await desk.trigger())[0] for _ in range(3)]
+    running = (await desk.queue()).running
+    go.set()
+    for run in (first, second, third):
+        (await worker.claim(run)).complete()
+
+    assert running == 1
+
+
 async def test_statistics_count_waits_and_depths_by_the_minute(desk: Desk) -> None:
     offered = await desk.offer(QueueManifest("q"))
     await desk.trigger(3)
@@ -475,6 +506,37 @@ async def test_statistics_never_read_what_grows_with_the_backlog(
     await desk.place.sql("delete from outlast.ready where run_id like '%-%'")
 
     assert touched[1] <= touched[0] + 20
+
+
+async def test_the_oldest_wait_never_reads_all_keys_of_a_queue(desk: Desk) -> None:
+    """Rows that the plan really touches at 20,000 keys that wait."""
+    await desk.offer(QueueManifest("q"))
+    [run] = await desk.trigger()
+    await desk.place.sql(
+        "insert into outlast.lane (environment_id, queue, key, route, queued) "
+        "select l.environment_id, l.queue, 'key-' || n, l.route, 1 "
+        "from outlast.lane l, generate_series(1, 20000) n where l.queue = 'q'"
+    )
+    await desk.place.sql(
+        "insert into outlast.ready (lane_id, rank, at, run_id, fresh) "
+        "select id, 1, now(), $1, true from outlast.lane where key like 'key-%'",
+        run,
+    )
+    await desk.place.sql("analyze outlast.lane, outlast.ready")
+
+    values = {"environment_id": desk.id, "name": "q"}
+    plan = await desk.place.sql(
+        f"explain (analyze, format json) {QUEUES.oldest.sql}",
+        *(values[name] for name in QUEUES.oldest.parameters),
+    )
+    waits = await desk.engine.queues.oldest_wait(desk.id, await desk.queue())
+    await desk.place.sql(
+        "delete from outlast.ready r using outlast.lane l where l.id = r.lane_id and l.key <> ''"
+    )
+    await desk.place.sql("delete from outlast.lane where key <> ''")
+
+    assert _touched(msgspec.json.decode(plan[0][0])[0]["Plan"]) < 10_000
+    assert waits is not None
 
 
 def _touched(plan: dict[str, object]) -> float:

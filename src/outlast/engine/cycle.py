@@ -40,6 +40,9 @@ class Workers(Protocol):
     def pools(self, environment: str) -> tuple[list[Pool], list[str]]:
         """Return free slots by pool, and the sessions that may park runs."""
 
+    def reserve(self, tellings: Sequence[Telling]) -> None:
+        """Count what a committed turn claimed, before the next one asks what is free."""
+
     async def tell(self, environment: str, told: Told) -> None:
         """Hear what a committed turn told, in order."""
 
@@ -276,6 +279,7 @@ class Cycle:
             self._in_doubt = False
             others.append(MISSED)
         if others:
+            self._workers.reserve(others)
             self._told.put_nowait(Told(others, made, self._moment))
         if self.left and not self._has_room:  # nobody here can take it: somebody elsewhere may
             self._left_work(self.environment)

@@ -68,7 +68,7 @@ class Statistics:
         """Count the first starts among claims; going on and further attempts are none."""
         for claim in claims:
             row = rows.get(claim.run or "")
-            if row is None or claim.data != "fresh" or row.attempt > 1 or row.started_at is None:
+            if row is None or claim.resume != "fresh" or row.attempt > 1 or row.started_at is None:
                 continue
             queued_at = max(row.created_at, row.delay_until or row.created_at)
             wait = (row.started_at - queued_at).total_seconds()

@@ -276,6 +276,16 @@ class Telling(msgspec.Struct, frozen=True):
     session: str | None
     data: str | None
 
+    @property
+    def resume(self) -> str:
+        """How a claimed run begins: fresh, warm or cold."""
+        return (self.data or "").partition(" ")[0]
+
+    @property
+    def executor(self) -> str:
+        """The kind of executor that a claimed run takes up."""
+        return (self.data or "").partition(" ")[2]
+
 
 MISSED = Telling("missed", 0, None, 0, None, None)
 """Said by the server itself: a turn committed, and what it told was lost with the connection."""

@@ -68,6 +68,13 @@ class Workers:
         """Return the free slots of an environment's workers, and who may park runs."""
         return self.sessions.pools(environment)
 
+    def reserve(self, tellings: Sequence[Telling]) -> None:
+        """Count claims at once: the next turn comes before they are loaded and told."""
+        for claim in tellings:
+            session = self.sessions.get(claim.session) if claim.kind == "claim" else None
+            if session is not None and claim.run is not None:
+                session.hold(claim.run, Holding(claim.token, claim.executor, "", None, 0, 1, "{}"))
+
     async def tell(self, environment: str, told: Told) -> None:
         """Bring what one turn told to the sessions it concerns, in order."""
         tellings = told.tellings
@@ -76,7 +83,6 @@ class Workers:
         for telling in tellings:
             if telling.kind == "claim":
                 claims.append(telling)
-                self._reserve(telling)
             elif telling.kind == "ended":
                 self._ended(environment, telling.run or "", telling.data or "")
             elif telling is not MISSED:
@@ -99,12 +105,6 @@ class Workers:
             ]
             if claims:
                 await self._claim(environment, claims)
-
-    def _reserve(self, telling: Telling) -> None:
-        """Count a claim at once: the next turn may come before it is loaded."""
-        session = self.sessions.get(telling.session)
-        if session is not None and telling.run is not None:
-            session.hold(telling.run, Holding(telling.token, "", "", None, 0, 1, "{}"))
 
     def _frame(self, environment: str, telling: Telling, boxes: dict[str, list[Frame]]) -> None:
         session = self.sessions.get(telling.session)
@@ -180,7 +180,7 @@ class Workers:
                 row.machine,
             ),
         )
-        body = claim_frame(row, claim.data or "cold", session.place, past)
+        body = claim_frame(row, claim.resume, session.place, past)
         return frame(Kind.CLAIM, body, run=row.run_id, token=row.token)
 
     async def _revealed(self, place: Place, past: Past | None) -> Past | None:
@@ -208,7 +208,7 @@ class Workers:
                         claim.run
                         for claim in claims
                         if claim.run in rows
-                        and (claim.data != "fresh" or rows[claim.run].attempt > 1)
+                        and (claim.resume != "fresh" or rows[claim.run].attempt > 1)
                     ]
                     if again:
                         pasts = await load_pasts(executor, [run for run in again if run])

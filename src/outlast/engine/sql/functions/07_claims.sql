@@ -1,7 +1,9 @@
 -- Claims: free slots meet ready runs, lane by lane in virtual time.
 
--- Make picked runs the property of their sessions: the token rises, the lane pays.
-create function take(env text, moment timestamptz, picks pick[]) returns setof told language plpgsql as $$
+-- Make picked runs the property of their sessions: the token rises, the lane pays. `executor`: the kind that all of
+-- them take up; null: that of their lanes. It is told, so that the next turn knows what is free.
+create function take(env text, moment timestamptz, picks pick[], executor text) returns setof told
+language plpgsql as $$
 begin
   return query
   with gone as (
@@ -16,7 +18,7 @@ begin
         version_id = (select version_id from outlast.session where id = p.session)
     from unnest(picks) p
     where s.run_id = p.run
-    returning s.run_id, s.token, s.session_id, p.fresh, p.home
+    returning s.run_id, s.token, s.session_id, p.fresh, p.home, p.lane
   ), paid as (
     update outlast.lane l
     set queued = l.queued - p.count, running = l.running + p.count, vtime = greatest(l.vtime, p.place),
@@ -32,7 +34,8 @@ begin
     where q.environment_id = env and q.name = p.queue
   )
   select 'claim', 0, c.run_id, c.token, c.session_id,
-    case when c.fresh then 'fresh' when c.home = c.session_id then 'warm' else 'cold' end
+    case when c.fresh then 'fresh ' when c.home = c.session_id then 'warm ' else 'cold ' end
+      || coalesce(executor, (select split_part(l.route, '/', 2) from outlast.lane l where l.id = c.lane))
   from claimed c
   union all  -- what is still parked elsewhere is of no use any more
   select 'drop', 0, c.run_id, c.token - 1, c.home, null
@@ -73,7 +76,7 @@ begin
       and queue_running + queue_k <= total_limit
     order by at, run_id limit room) c;
   if picks is not null then
-    return query select * from take(env, moment, picks);
+    return query select * from take(env, moment, picks, null);
   end if;
 end $$;
 
@@ -133,7 +136,7 @@ begin
   if cardinality(heads) = 0 then return; end if;
   picks := picks_alone(env, moment, most, heads, slots);
   if picks is not null then
-    return query select * from take(env, moment, picks);
+    return query select * from take(env, moment, picks, split_part(routes[1], '/', 2));
     return;
   end if;
   with measured as (
@@ -187,7 +190,7 @@ begin
     update outlast.lane set open = false where id = any (full_lanes);
   end if;
   if picks is not null then
-    return query select * from take(env, moment, picks);
+    return query select * from take(env, moment, picks, split_part(routes[1], '/', 2));
     if is_paced then perform keep_pace(env, moment, picks); end if;
     if is_grouped then perform keep_tails(env, picks); end if;
   end if;
