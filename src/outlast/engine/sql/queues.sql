@@ -58,12 +58,26 @@ where s.environment_id = :environment_id::text and s.status = 'pending_version' 
 order by s.run_id limit :limit::int
 
 -- name: oldest
--- When the run was queued that waits longest: the heads of lanes that are served next, and of the first by key.
+-- When the run was queued that waits longest: the heads of lanes that are served next, and of the first by key. Lanes
+-- are in the order of their serving within a route only.
+with recursive routes as (
+  (select route from outlast.lane
+   where environment_id = :environment_id::text and queue = :name::text and queued > 0 and open
+   order by route limit 1)
+  union all
+  select (
+    select l.route from outlast.lane l
+    where l.environment_id = :environment_id and l.queue = :name and l.queued > 0 and l.open and l.route > r.route
+    order by l.route limit 1)
+  from routes r where r.route is not null
+)
 select min(h.at + make_interval(secs => r.priority)) as since, clock_timestamp() as moment
 from (
-  (select l.id from outlast.lane l
-   where l.environment_id = :environment_id::text and l.queue = :name::text and l.queued > 0 and l.open
-   order by l.vtime limit 200)
+  select next.id from routes
+  cross join lateral (
+    select l.id from outlast.lane l
+    where l.environment_id = :environment_id and l.queue = :name and l.route = routes.route and l.queued > 0 and l.open
+    order by l.vtime limit 200) next
   union
   (select l.id from (
      select id, queued from outlast.lane
