@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from outlast.engine.database import Database, DatabaseSettings
 from outlast.testing import databases
@@ -13,6 +14,10 @@ from outlast.testing import databases
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not, and tests share helpers
 
 from postgres import cloned_database, migrated_template, running_postgres
+
+# How long a busy machine takes says nothing about what a property holds for.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
