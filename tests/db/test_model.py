@@ -118,7 +118,7 @@ def test_runs_queues_and_keys_behave_like_their_model(stage: Stage) -> None:
         Machine,
         settings=settings(
             max_examples=8,
-            stateful_step_count=30,
+            stateful_step_count=25,
             deadline=None,
             database=None,
             phases=[Phase.generate],
