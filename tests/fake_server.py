@@ -153,7 +153,13 @@ class FakeServer:
 
 
 def claim(
-    run: str, task: str, token: int = 1, *, resume: str = "fresh", executor: str = "shared"
+    run: str,
+    task: str,
+    token: int = 1,
+    *,
+    resume: str = "fresh",
+    executor: str = "shared",
+    machine: str | None = None,
 ) -> Frame:
     """Return a claim for a run of a task."""
     facts = Facts(
@@ -168,6 +174,7 @@ def claim(
         environment_slug="dev",
         project="proj_1",
         version="20260101.1",
+        machine=machine,
     )
     body = msgspec.convert({"resume": resume, "facts": facts, "executor": executor}, Claim)
     return frame(Kind.CLAIM, body, run=run, token=token)

@@ -20,6 +20,18 @@ def test_the_last_attempt_has_no_successor() -> None:
     assert delay(RetryPolicy(max_attempts=1), 1) is None
 
 
+def test_no_policy_goes_past_250_attempts() -> None:
+    """Whatever it was made to say, by a project or by an older client."""
+    policy = RetryPolicy(max_attempts=1_000, max_timeout=1.0)
+    assert delay(policy, 249) == 1.0
+    assert delay(policy, 250) is None
+
+
+def test_a_policy_that_says_nothing_has_three_attempts_within_a_minute() -> None:
+    """The first is counted; the waits are at least 1 s and 2 s, and at most a minute."""
+    assert RetryPolicy() == RetryPolicy(3, 2.0, 1.0, 60.0, randomize=True)
+
+
 @given(failures=st.integers(1, 9), factor=st.floats(1, 4), first=st.floats(0.001, 60))
 def test_a_randomised_delay_is_between_the_plain_one_and_its_double(
     failures: int, factor: float, first: float

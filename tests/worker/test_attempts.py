@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
 
-from outlast.client.errors import BadRequestError, RateLimitError
+from outlast.client.errors import ApiError, BadRequestError, RateLimitError
 from outlast.protocol.frames import Kind, frame
 from outlast.protocol.manifests import RetryPolicy
 from outlast.protocol.messages import Cancel, Fail, Step
@@ -208,6 +209,15 @@ async def test_no_verdict_goes_past_the_last_attempt(server: Server) -> None:
     assert (await server.end()).retry_in is None
 
 
+@pytest.mark.parametrize(
+    ("status", "again"), [(400, None), (404, None), (422, None), (408, 0.01), (500, 0.01)]
+)
+async def test_what_a_server_refuses_for_good_is_not_asked_again(
+    server: Server, status: int, again: float | None
+) -> None:
+    assert (await failure(server, ApiError("no", status=status))).retry_in == again
+
+
 async def test_a_rate_limit_is_tried_again_when_it_is_lifted(server: Server) -> None:
     error = RateLimitError("slow", status=429, headers={"retry-after": "42"})
 
@@ -245,6 +255,24 @@ async def test_a_lack_of_memory_is_cured_by_another_machine_only(
 
     assert failed.error.kind == "out_of_memory"
     assert (failed.retry_in, failed.machine) == (0.01, "large-1x")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(-9, "out_of_memory"), (137, "out_of_memory"), (1, "raised")]
+)
+async def test_a_program_ended_by_a_kill_lacked_memory_where_there_is_a_larger_machine(
+    server: Server, code: int, kind: str
+) -> None:
+    error = CalledProcessError(code, ["ffmpeg"])
+    plain = await failure(server, error)
+    assert (plain.error.kind, plain.retry_in) == ("raised", 0.01)
+
+    policy = RetryPolicy(min_timeout=0.01, randomize=False, out_of_memory="large-1x")
+    server.claim(server.task(raising(error)), "run_2", policy=policy)
+    failed = await server.end("run_2")
+
+    assert (failed.error.kind, failed.error.type) == (kind, "CalledProcessError")
+    assert failed.machine == ("large-1x" if kind == "out_of_memory" else None)
 
 
 def overtime(run: str = "run_1", token: int = 1) -> Any:

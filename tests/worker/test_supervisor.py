@@ -208,8 +208,12 @@ async def test_without_tasks_a_worker_does_not_start(server: FakeServer, tmp_pat
     rig = Rig(server, tmp_path)
     rig.findings = Findings(errors=(Problem("trigger", "there is no folder"),))
 
-    with pytest.raises(NoTasksError, match="there is no folder"):
+    with pytest.raises(NoTasksError, match="correct what is named above") as raised:
         await rig.worker.run(rig.stop, reloads=False)
+
+    (told,) = rig.told(events.Rejected)
+    assert told.errors == raised.value.errors == rig.findings.errors
+    assert "there is no folder" not in str(raised.value)  # said once
 
 
 async def test_a_refused_worker_gives_up_with_the_reason(

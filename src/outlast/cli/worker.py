@@ -54,6 +54,7 @@ def worker(
     from outlast.loops import new_runner
     from outlast.protocol.machines import presets
     from outlast.telemetry import logs
+    from outlast.worker.cgroups import ROOT
     from outlast.worker.settings import load_settings
 
     found = connection(api_url, key)
@@ -69,6 +70,7 @@ def worker(
             drain=drain,
             name=name,
             machines=presets(machines),
+            cgroups=ROOT,
         )
     except ValueError as error:
         raise Stop(str(error)) from error

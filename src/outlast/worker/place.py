@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from outlast.protocol.frames import Frame, Kind, frame
 from outlast.protocol.manifests import ExecutorKind
 from outlast.protocol.messages import Crash, Goodbye
+from outlast.worker.cgroups import Group
 from outlast.worker.processes import Process
 
 
@@ -23,6 +24,8 @@ class Place:
     parked: dict[str, float] = field(default_factory=dict)  # run -> since, the longest first
     blame: Crash | None = None
     baseline: int = 0  # bytes of memory when it was ready
+    group: Group | None = None  # where the kernel can keep its memory limit
+    limited: bool = False  # the kernel keeps that of the run which executes
 
     @property
     def pid(self) -> int:

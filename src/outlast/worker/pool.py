@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from outlast.protocol.frames import Frame, Kind
 from outlast.protocol.manifests import ExecutorKind
+from outlast.worker.cgroups import Groups
 from outlast.worker.memory import resident
 from outlast.worker.place import Place
 from outlast.worker.prefetch import PATIENCE, Prefetch
@@ -64,8 +65,10 @@ class Pool:
         assign: Callable[[str, Place], None],
         forget: Callable[[Place], None],
         on_capacity: Callable[[], None],
+        groups: Groups | None = None,
     ) -> None:
         self._launch = launch
+        self._groups = groups
         self._limits = limits
         self._on_frames = on_frames
         self._on_exit = on_exit
@@ -247,6 +250,8 @@ class Pool:
             on_frames=lambda frames: self._receive(place, frames),
             on_exit=lambda code: self._ended(place, code),
         )
+        if kind == "dedicated" and self._groups is not None:
+            place.group = self._groups.enclose(place.pid)
 
     def _receive(self, place: Place, frames: list[Frame]) -> None:
         if not place.ready and any(each.kind == Kind.READY for each in frames):
@@ -267,6 +272,8 @@ class Pool:
         if not self.places:
             self._empty.set()
         self._on_exit(place, code)
+        if place.group is not None:
+            place.group.end()
         if place.ready:
             self._on_capacity()
         self._dispatch()

@@ -24,7 +24,8 @@ from outlast.protocol.messages import (
     Suspended,
 )
 from outlast.protocol.outcomes import RunError
-from outlast.worker.ceilings import Ceilings
+from outlast.worker.ceilings import Ceilings, too_large
+from outlast.worker.cgroups import Groups
 from outlast.worker.events import ExecutorDied, RunLeft, RunStarted, WorkerEvent, ended
 from outlast.worker.holdings import Holding, Holdings, peeks
 from outlast.worker.lines import Gathering
@@ -60,6 +61,7 @@ class Router:
         on_capacity: Callable[[], None],
         machines: Mapping[str, Machine] = PRESETS,
         secrets: Sequence[str] = (),
+        groups: Groups | None = None,
     ) -> None:
         self._link = link
         self._lines = Gathering(link.send, secrets)
@@ -80,6 +82,7 @@ class Router:
             assign=self._assign,
             forget=self._forget_parked,
             on_capacity=on_capacity,
+            groups=groups,
         )
 
     def receive(self, frames: Sequence[Frame]) -> None:
@@ -293,14 +296,7 @@ class Router:
         """End a run that says more than fits on the link, which would break it for all others."""
         self.holdings.remove(holding.run)
         self._stop(holding, holding.drop_frame())
-        size = len(message.body) // 1_000_000
-        error = RunError(
-            "system",
-            "MessageTooLarge",
-            f"the run sent {size} MB at once, more than a link takes; return less, or store it "
-            "elsewhere and return where",
-        )
-        end = Fail(error)
+        end = Fail(too_large(len(message.body)))
         return frame(Kind.FAIL, end, run=message.run, token=message.token, number=message.number)
 
     def _assign(self, run: str, place: Place) -> None:
@@ -310,6 +306,7 @@ class Router:
             return
         holding.place = place
         holding.claimed_at = time.monotonic()
+        self._ceilings.begin(holding, place)
         place.send(holding.claim, *holding.backlog)
         holding.backlog.clear()
 
@@ -325,6 +322,7 @@ class Router:
             self._link.send(self._lines.take(holding.run, holding.token))
         executing = [holding for holding in held if not holding.parked]
         parked = [holding for holding in held if holding.parked]
+        self._ceilings.explain(place, executing)
         asked = place.blame is None and (place.leaving or place.killed)
         if place.kind == "dedicated" and not asked:  # which says that a run begins before it does
             spared = [each for each in executing if each.claim is not None and not each.moved]

@@ -12,6 +12,7 @@ from outlast.protocol.ids import new_id
 from outlast.protocol.manifests import ExecutorKind, Manifest
 from outlast.protocol.messages import Capacity, Held, Hello, Welcome, held_digest
 from outlast.protocol.vitals import Vitals
+from outlast.worker.cgroups import Groups
 from outlast.worker.environment import executor_environment, hash_seed, known_secrets
 from outlast.worker.events import Disconnected, Ready, WorkerEvent
 from outlast.worker.link import Link
@@ -33,6 +34,7 @@ class Session:
         on_event: Callable[[WorkerEvent], None],
         clock: Callable[[], float] = boot_seconds,
         opened: "asyncio.Future[WorkerSettings] | None" = None,
+        groups: Groups | None = None,
     ) -> None:
         self.id = new_id("session", time.time_ns() // 1_000_000)
         self.manifest = manifest
@@ -65,6 +67,7 @@ class Session:
             on_capacity=self._capacity_changed,
             machines=settings.machines,
             secrets=known_secrets(settings.secret_key),
+            groups=groups,
         )
         self._pool = self._router.pool
 

@@ -31,7 +31,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     `project_root` or dotted packages. `loops` shared executors run `shared_concurrency` async runs
     each; at most `processes` dedicated ones execute at once. `log_level` is the least that `logger`
     says; `console` shows lines of runs on the terminal too. `executor_command` replaces the
-    executor (for tests). `machines` are the presets that tasks may ask for. Without
+    executor (for tests). `machines` are the presets that tasks may ask for; the kernel keeps their
+    memory if it can be asked to below `cgroups`, else it is measured. Without
     `retries` every task has one attempt, whatever it declares; a trigger may ask for more.
     `max_duration` and `ttl` count for tasks that declare none.
     """
@@ -57,6 +58,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     console: bool = True
     executor_command: tuple[str, ...] | None = None
     machines: Mapping[str, Machine] = PRESETS
+    cgroups: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.api_urls:
@@ -78,6 +80,7 @@ class Overrides(TypedDict, total=False):
     replay_always: bool | None
     executor_command: tuple[str, ...] | None
     machines: Mapping[str, Machine] | None
+    cgroups: Path | None
 
 
 class _Retries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

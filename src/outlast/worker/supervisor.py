@@ -7,10 +7,12 @@ entries.
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Awaitable, Callable
 
 from outlast.protocol.manifests import Manifest
+from outlast.worker.cgroups import Groups
 from outlast.worker.events import Fenced, Rejected, Warned, WorkerEvent
 from outlast.worker.findings import Findings, Problem, find
 from outlast.worker.link import LeaseLostError
@@ -20,6 +22,8 @@ from outlast.worker.settings import WorkerSettings
 
 RELOAD_DRAIN = 10.0
 """Seconds that runs of replaced code get to finish their current step."""
+logger = logging.getLogger("outlast.worker")
+
 _READY = 10.0  # seconds that new code gets to start before the old one is asked to leave
 
 
@@ -28,8 +32,8 @@ class NoTasksError(Exception):
 
     def __init__(self, errors: tuple[Problem, ...], dirs: tuple[str, ...]) -> None:
         places = ", ".join(dirs)
-        reasons = "; ".join(map(str, errors)) or "declare one with @task"
-        super().__init__(f"no task could be imported from {places}: {reasons}")
+        what = "correct what is named above" if errors else "declare one with @task"
+        super().__init__(f"no task could be imported from {places}: {what}")
         self.errors = errors
 
 
@@ -42,7 +46,9 @@ class _Version:
         manifest: Manifest,
         on_event: Callable[[WorkerEvent], None],
         opened: "asyncio.Future[WorkerSettings] | None",
+        groups: Groups | None,
     ) -> None:
+        self._groups = groups
         self.manifest = manifest
         self._opened = opened
         self._settings = settings
@@ -77,7 +83,13 @@ class _Version:
             self.session = self._open()
 
     def _open(self) -> Session:
-        return Session(self._settings, self.manifest, on_event=self._on_event, opened=self._opened)
+        return Session(
+            self._settings,
+            self.manifest,
+            on_event=self._on_event,
+            opened=self._opened,
+            groups=self._groups,
+        )
 
 
 class Worker:
@@ -98,6 +110,7 @@ class Worker:
         self._settings = settings
         self._on_event = on_event
         self._discover = discover
+        self._groups: Groups | None = None
         self._version: _Version | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -112,6 +125,10 @@ class Worker:
         Raises `RefusedError` when the server will not have this worker, and, unless it `reloads`,
         `NoTasksError` when there is nothing to execute.
         """
+        if self._settings.cgroups is not None:
+            self._groups = Groups.find(self._settings.cgroups)
+            if self._groups is not None:
+                logger.info("the kernel keeps the memory of machines: cgroup v2 is writable")
         reaping = asyncio.create_task(_reap(), name="reap")
         try:
             findings = await self._start()
@@ -161,7 +178,9 @@ class Worker:
             self._on_event(Rejected(findings.errors))
         if findings.manifest is None or not findings.manifest.tasks:
             return False
-        self._version = _Version(self._settings, findings.manifest, self._on_event, self._opened)
+        self._version = _Version(
+            self._settings, findings.manifest, self._on_event, self._opened, self._groups
+        )
         self._changed.set()
         return True
 

@@ -4,8 +4,10 @@ Nothing is called here: whoever runs the code of the user calls the hooks one af
 `values`, and tells what each returned or raised, until `is_open` is false.
 """
 
+import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from subprocess import CalledProcessError
 from typing import Any, Protocol
 
 import msgspec
@@ -50,6 +52,8 @@ class Judgement:
         self._error = error
         self._described = describe(error)
         self._policy = policy_of(run.claim)
+        if _was_killed(error) and self._policy.out_of_memory not in (None, run.claim.facts.machine):
+            self._described = msgspec.structs.replace(self._described, kind="out_of_memory")
         gives_up = _is_refusal(error) or run.task.gives_up_on(error)
         self._again = None if gives_up else self._after(self._policy)
         if self._again is not None and isinstance(error, RateLimitError):
@@ -147,6 +151,14 @@ def _is_refusal(error: BaseException) -> bool:
         and error.status in _CLIENT_ERRORS
         and error.status not in _PASSING
     )
+
+
+def _was_killed(error: BaseException) -> bool:
+    """Say whether a program that the code called was ended by SIGKILL: most likely for its memory.
+
+    137 is what a shell makes of it.
+    """
+    return isinstance(error, CalledProcessError) and error.returncode in (-signal.SIGKILL, 137)
 
 
 def _culprits(journal: Journal, error: BaseException) -> tuple[str, ...]:
