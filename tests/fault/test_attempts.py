@@ -48,6 +48,37 @@ def sleeper(payload: int, ctx) -> None:
         note("finally", "sleeper")
 
 
+@task("looper", max_duration="5s", threads=True)
+def looper(payload: int, ctx) -> None:
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        note("finally", "looper")
+
+
+@task("deaf", max_duration="5s", threads=True)
+def deaf(payload: int, ctx) -> None:
+    time.sleep(600)
+
+
+@task("busy")
+def busy(payload: int, ctx) -> str:
+    return work("busy", ctx)
+
+
+@task("busy-thread", threads=True)
+def busy_thread(payload: int, ctx) -> str:
+    return work("busy-thread", ctx)
+
+
+def work(name: str, ctx) -> str:
+    note(name, ctx.attempt.number)
+    while not os.path.exists(EFFECTS + ".go"):
+        time.sleep(0.05)
+    return "fine"
+
+
 @task("stubborn", max_duration="5s")
 async def stubborn(payload: int, ctx) -> None:
     while True:
@@ -115,7 +146,7 @@ async def end(town: Fleet, run: str) -> tuple[str, RunError | None]:
     return rows[0]["status"], error and msgspec.json.decode(error, type=RunError)
 
 
-@pytest.mark.parametrize("task", ["patient", "sleeper"])
+@pytest.mark.parametrize("task", ["patient", "sleeper", "looper"])
 async def test_a_run_that_works_too_long_cleans_up_and_is_not_retried(
     town: Fleet, task: str
 ) -> None:
@@ -131,12 +162,13 @@ async def test_a_run_that_works_too_long_cleans_up_and_is_not_retried(
     assert await town.audit() == []
 
 
+@pytest.mark.parametrize("task", ["stubborn", "deaf"])
 async def test_a_run_that_will_not_end_is_killed_and_its_neighbours_lose_no_attempt(
-    town: Fleet,
+    town: Fleet, task: str
 ) -> None:
     [other] = await town.trigger("neighbour", 1)
     await until(lambda: ["neighbour", "1"] in town.noted(), seconds=20, what="the neighbour")
-    [run] = await town.trigger("stubborn", 1)
+    [run] = await town.trigger(task, 1)
 
     status, error = await end(town, run)
     allow(town, "go")
@@ -144,10 +176,41 @@ async def test_a_run_that_will_not_end_is_killed_and_its_neighbours_lose_no_atte
     assert status == "timed_out"
     assert error is not None
     assert "its process was ended" in error.message
-    assert ["ignored", "stubborn"] in town.noted()
+    assert task == "deaf" or ["ignored", "stubborn"] in town.noted()
     assert await end(town, other) == ("completed", None)
     assert await town.count("select max(attempt) from outlast.run_state") == 1
     assert await town.audit() == []
+
+
+async def test_a_worker_told_to_stop_hands_back_what_does_not_end_and_no_attempt_counts(
+    tmp_path: Path,
+) -> None:
+    async with fleet(tmp_path) as town:
+        (tmp_path / "trigger" / "attempts.py").write_text(TASKS)
+        await town.server()
+        worker = await town.worker("--drain", "0.2")
+        names = ("busy", "busy-thread", "neighbour")
+        runs = [run for name in names for run in await town.trigger(name, 1)]
+        begun = [[name, "1"] for name in names]
+        await until(
+            lambda: all(each in town.noted() for each in begun), seconds=30, what="all to begin"
+        )
+
+        worker.terminate()
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+        assert town.executors() == []
+
+        await town.worker()
+        await until(
+            lambda: all(town.noted().count(each) == 2 for each in begun),
+            seconds=30,
+            what="all to begin again",
+        )
+        allow(town, "go")
+        for run in runs:
+            assert await end(town, run) == ("completed", None)
+        assert await town.count("select max(attempt) from outlast.run_state") == 1
+        assert await town.audit() == []
 
 
 async def test_what_lacks_memory_goes_on_on_a_larger_machine(town: Fleet) -> None:
