@@ -24,6 +24,7 @@ from outlast.protocol.messages import (
     Welcome,
 )
 from outlast.protocol.triggers import Refusal
+from outlast.protocol.variables import VariableValues
 from polling import until
 
 
@@ -41,6 +42,9 @@ class FakeServer:
         """Until it is set no hello is answered."""
         self.opens.set()
         self.turns_away: HTTPStatus | None = None
+        self.variables: dict[str, str] | None = {}
+        """None: a server of a release that knows none."""
+        self.revision = 0
         self.hellos: list[Hello] = []
         self.heartbeats: list[Heartbeat] = []
         self.frames: list[Frame] = []
@@ -79,6 +83,11 @@ class FakeServer:
         self._server.close()
         await self._server.wait_closed()
 
+    def store(self, **variables: str) -> None:
+        """Change the variables of the environment."""
+        self.variables = variables
+        self.revision += 1
+
     async def push(self, *frames: Frame) -> None:
         """Send frames on the newest socket."""
         await self.sockets[-1].send(pack(list(frames)))
@@ -97,8 +106,15 @@ class FakeServer:
         await until(lambda: len(self.hellos) >= count, what=f"{count} hellos")
         return self.hellos[count - 1]
 
-    def _admit(self, socket: ServerConnection, _: Request) -> Response | None:
-        return socket.respond(self.turns_away, "no\n") if self.turns_away else None
+    def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+        if self.turns_away:
+            return socket.respond(self.turns_away, "no\n")
+        if request.path == "/api/outlast/v1/variables":
+            if self.variables is None:
+                return socket.respond(HTTPStatus.NOT_FOUND, "no\n")
+            body = VariableValues(revision=self.revision, variables=self.variables)
+            return socket.respond(HTTPStatus.OK, body.to_json().decode())
+        return None
 
     async def _talk(self, socket: ServerConnection) -> None:
         assert socket.request is not None
@@ -125,7 +141,8 @@ class FakeServer:
                 return frame(Kind.WELCOME, self._welcome())
             case Kind.HEARTBEAT:
                 self.heartbeats.append(msgspec.msgpack.decode(each.body, type=Heartbeat))
-                return frame(Kind.BEAT, Beat(), number=each.number) if self.beats else None
+                beat = Beat(variables=self.revision)
+                return frame(Kind.BEAT, beat, number=each.number) if self.beats else None
             case kind:
                 self.frames.append(each)
                 if kind >= Kind.CLAIM or not self.acknowledges:

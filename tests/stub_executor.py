@@ -130,6 +130,7 @@ class Stub:
             "kind": Kind(each.kind).name,
             "run": each.run,
             "seed": os.environ.get("PYTHONHASHSEED"),
+            "stored": os.environ.get("STORED"),
             "secrets": [name for name, value in os.environ.items() if "tr_dev_" in value],
             "alone": os.getpid() == os.getpgid(0),
         }

@@ -5,6 +5,7 @@ from outlast.protocol.schedules import ScheduledPayload
 from outlast.sdk import (
     auth,
     batch,
+    envvars,
     heartbeats,
     locals,
     queues,
@@ -148,6 +149,7 @@ __all__ = [
     "aclose",
     "auth",
     "batch",
+    "envvars",
     "heartbeats",
     "idempotency_keys",
     "locals",

@@ -14,8 +14,9 @@ OutsideRunWarning PayloadError PermissionDeniedError Promised Queue RateLimitErr
 RunCanceled RunError RunExpired RunFailed RunHandle RunInterrupted RunTimedOut ScheduledPayload
 ServerError SettingsError StepError SyncClient Task TaskItem TaskRef TransportError TriggerOptions
 UnprocessableError Usage UsageError Verdict WaitInStepError WaitInfo WaitOptions WaitTimeoutError
-WaitpointTimeoutError WaitpointToken aclose auth batch heartbeats idempotency_keys locals logger
-metadata queues retry runs schedules step step_sync streams tags task tasks usage wait wait_until
+WaitpointTimeoutError WaitpointToken aclose auth batch envvars heartbeats idempotency_keys locals
+logger metadata queues retry runs schedules step step_sync streams tags task tasks usage wait
+wait_until
 """.split()  # noqa: SIM905 - as it reads best
 
 HEAVY = "typer rich asyncpg fastapi starlette websockets httpx uvicorn jinja2"

@@ -6,7 +6,13 @@ from typing import Unpack
 import pytest
 
 from outlast.protocol.manifests import RetryPolicy
-from outlast.worker.environment import executor_environment, hash_seed
+from outlast.worker.environment import (
+    Stored,
+    executor_environment,
+    hash_seed,
+    known_secrets,
+    local_variables,
+)
 from outlast.worker.settings import Overrides, WorkerSettings, load_settings, project_root
 
 URLS = ["http://127.0.0.1:3030"]
@@ -125,6 +131,43 @@ def test_user_code_sees_everything_but_our_secrets() -> None:
 
     assert set(environment) == {"PATH", "DATABASE_URL", "OUTLAST_API_URL", "PYTHONHASHSEED"}
     assert environment["PYTHONHASHSEED"] == "7"
+
+
+def test_deployed_the_stored_value_wins_and_in_dev_the_machine_does(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FILE=file\nBOTH=file\nSHELL=file\nLATER=early\n")
+    (tmp_path / ".env.local").write_text("LATER=late\n")
+    base = {"SHELL": "shell"}
+    names = ("SHELL", "FILE", "BOTH", "LATER", "ONLY")
+    stored = Stored(1, dict.fromkeys(names, "stored"))
+
+    def seen(key: str) -> list[str]:
+        found = executor_environment(key, base=base, stored=stored, root=tmp_path)
+        return [found[name] for name in names]
+
+    assert seen("tr_dev_x") == ["shell", "file", "file", "late", "stored"]
+    assert seen("tr_prod_x") == ["stored"] * 5
+
+
+def test_a_file_that_cannot_be_read_is_told_without_its_text(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1\nhunter two\n")
+    (tmp_path / ".env.local").write_bytes(b"B=\xff")
+
+    found, faults = local_variables(tmp_path)
+
+    assert found == {}
+    assert [fault.split()[0] for fault in faults] == [".env", ".env.local"]
+    assert "line 2" in faults[0]
+    assert "hunter" not in "".join(faults)
+
+
+def test_secret_variables_are_masked_and_stored_ones_in_no_representation() -> None:
+    stored = Stored(1, {"A": "pear-tree", "B": "plum-tree", "C": "fig"}, secrets=("A", "C"))
+
+    hidden = known_secrets("tr_dev_hidden", stored)
+
+    assert "pear-tree" in hidden
+    assert not {"plum-tree", "fig"} & set(hidden), "not secret, or too short to tell from chance"
+    assert "tree" not in repr(stored)
 
 
 def test_versions_have_hash_seeds_that_python_takes() -> None:

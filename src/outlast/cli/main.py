@@ -20,6 +20,7 @@ from outlast.cli import (
     server,
     trigger,
     users,
+    variables,
     worker,
 )
 from outlast.cli.terminal import Stop, warn
@@ -64,6 +65,7 @@ app.add_typer(queues.app, name="queues")
 app.command("retention")(retention.retention)
 app.add_typer(projects.app, name="projects")
 app.add_typer(keys.app, name="keys")
+app.add_typer(variables.app, name="env")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(users.app, name="users")
 app.command("doctor")(doctor.doctor)

@@ -165,17 +165,15 @@ class Gateway:
             await self._workers.holdings.reconcile(found, heartbeat.held)
             found.mismatches = 0
         found.mismatches = found.mismatches + 1 if heartbeat.digest != found.digest() else 0
+        environment = await self._tenancy.environment_by_id(found.place.environment)
+        if environment is None:
+            return Beat()
+        due = self._access.is_due(session)
         return Beat(
             list_held=found.mismatches >= _MISMATCHES_BEFORE_LIST,
-            access=await self._renewed(session, found.place.environment),
+            access=await self._access.lend(environment, session) if due else "",
+            variables=environment.variables_revision,
         )
-
-    async def _renewed(self, session: str, environment_id: str) -> str:
-        """Return a new token for the runs of a session when it is time; else nothing."""
-        if not self._access.is_due(session):
-            return ""
-        environment = await self._tenancy.environment_by_id(environment_id)
-        return "" if environment is None else await self._access.lend(environment, session)
 
     async def close(self, session: str, *, goodbye: bool) -> None:
         """Hear that a worker's socket closed; without goodbye it has 5 s to come back."""

@@ -45,6 +45,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     revision: int
     values: dict[str, str]
+    secrets: tuple[str, ...] = ()
+    """Names of the secret ones."""
 
     def __repr__(self) -> str:
         return f"Snapshot(revision={self.revision})"
@@ -105,7 +107,11 @@ class Variables:
         )
         assert isinstance(revision, int)
         found = await self.list(environment_id)
-        return Snapshot(revision, {one.name: one.value for one in found})
+        return Snapshot(
+            revision,
+            {one.name: one.value for one in found},
+            tuple(one.name for one in found if one.is_secret),
+        )
 
     async def save(
         self,

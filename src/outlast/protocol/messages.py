@@ -351,6 +351,7 @@ class Beat(msgspec.Struct, frozen=True):
     is_away: bool = False
     access: str = ""  # a new token for runs, in time before the old one ends
     api_url: str = ""  # where it counts; between supervisor and executor
+    variables: int | None = None  # the revision of the environment's variables
 
 
 class Capacity(msgspec.Struct, frozen=True):

@@ -52,7 +52,8 @@ class Success(Body):
 
 
 class VariableValues(Body):
-    """`GET /api/outlast/v1/variables`: what a worker gives its processes."""
+    """`GET /api/outlast/v1/variables`: what a worker gives its processes; `secrets` are names."""
 
     revision: int
     variables: dict[str, str]
+    secrets: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from outlast.protocol.manifests import Manifest, RetryPolicy
-from outlast.worker.environment import executor_environment
+from outlast.worker.environment import executor_environment, is_development, local_variables
 
 if TYPE_CHECKING:
     from outlast.worker.settings import WorkerSettings
@@ -67,7 +67,9 @@ async def find(settings: "WorkerSettings") -> Findings:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         cwd=settings.project_root,
-        env=executor_environment(settings.secret_key),
+        env=executor_environment(
+            settings.secret_key, stored=settings.stored, root=settings.project_root
+        ),
         start_new_session=True,  # a Ctrl-C in the terminal is for the supervisor alone
     )
     try:
@@ -81,9 +83,13 @@ async def find(settings: "WorkerSettings") -> Findings:
         process.kill()
         raise
     try:
-        return msgspec.json.decode(answer, type=Findings)
+        found = msgspec.json.decode(answer, type=Findings)
     except msgspec.DecodeError:
         return _failed(settings, f"importing the tasks ended Python with {process.returncode}")
+    if not is_development(settings.secret_key):
+        return found
+    faults = local_variables(settings.project_root)[1]
+    return msgspec.structs.replace(found, warnings=(*faults, *found.warnings))
 
 
 def _failed(settings: "WorkerSettings", message: str) -> Findings:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -61,6 +61,10 @@ class Gathering:
         self._lines: dict[tuple[str, int], list[msgspec.Raw]] = {}
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Store no line with one of these either."""
+        self._known = tuple({*self._known, *(secret.encode() for secret in secrets if secret)})
 
     def add(self, run: str, token: int, line: msgspec.Raw) -> None:
         """Take a line of a run."""

@@ -88,8 +88,8 @@ class Peer(Protocol):
     def beat(self) -> None:
         """Take note that the lease is fresh."""
 
-    def lent(self, access: str) -> None:
-        """Take a new token for runs."""
+    def told(self, beat: Beat) -> None:
+        """Take what comes with the answer to a heartbeat."""
 
     def disconnected(self, server: str, reason: str) -> None:
         """Take note that the socket is gone."""
@@ -221,7 +221,7 @@ class Link:
             if self._closing:
                 return
             self._peer.disconnected(url, reason)
-            await asyncio.sleep(_pause(failures))
+            await asyncio.sleep(pause(failures))
 
     async def _converse(self, url: str) -> str:
         """Talk to one server until the socket ends; return why it did."""
@@ -321,8 +321,7 @@ class Link:
         if beat.is_away:
             self._lease.excuse()
             return
-        if beat.access:
-            self._peer.lent(beat.access)
+        self._peer.told(beat)
         if beat.list_held:
             self._listed = None
         fresh, crashed = self._lease.answered(number)
@@ -394,7 +393,7 @@ def _batches(frames: list[Frame]) -> Iterator[list[Frame]]:
         yield batch
 
 
-def _pause(failures: int) -> float:
+def pause(failures: int) -> float:
     """Return seconds until the next try: spread, so that workers do not come back in step."""
     most = min(_MOST_DELAY, 0.1 * 2.0 ** min(failures, 10))
     return random.uniform(0.5, 1.0) * most  # noqa: S311 - jitter, not a secret

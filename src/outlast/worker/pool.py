@@ -204,6 +204,22 @@ class Pool:
         self._fill()
         self._on_capacity()
 
+    def renew(self) -> None:
+        """Let fresh executors take what comes: what they are started with has changed.
+
+        The present ones end when nothing executes in them any more.
+        """
+        for place in list(self.places):
+            if place.leaving or self._closing:
+                continue
+            if not place.ready:
+                place.kill()
+                continue
+            place.leaving = True
+            self._settle(place)
+        self._fill()
+        self._on_capacity()
+
     def say_goodbye(self, reason: str) -> None:
         """Take nothing new and let every executor end at the next entries of its runs."""
         self._closing = True

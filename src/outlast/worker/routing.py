@@ -64,7 +64,7 @@ class Router:
         groups: Groups | None = None,
     ) -> None:
         self._link = link
-        self._lines = Gathering(link.send, secrets)
+        self.lines = Gathering(link.send, secrets)
         self._on_event = on_event
         self._on_ready = on_ready
         self._beaten_at = float("-inf")
@@ -255,9 +255,9 @@ class Router:
             if holding is None or holding.place is not place:
                 continue  # the run was dropped meanwhile
             if each.kind == _LINE:
-                self._lines.add(each.run, each.token, each.body)
+                self.lines.add(each.run, each.token, each.body)
                 continue
-            ours += self._lines.take(each.run, each.token)
+            ours += self.lines.take(each.run, each.token)
             holding.claim = None
             holding.number = max(holding.number, each.number)
             if len(each.body) > _MOST_BODY:
@@ -319,7 +319,7 @@ class Router:
     def _executor_ended(self, place: Place, code: int) -> None:
         held = self.holdings.of(place)
         for holding in held:  # what they said last, before what becomes of them
-            self._link.send(self._lines.take(holding.run, holding.token))
+            self._link.send(self.lines.take(holding.run, holding.token))
         executing = [holding for holding in held if not holding.parked]
         parked = [holding for holding in held if holding.parked]
         self._ceilings.explain(place, executing)

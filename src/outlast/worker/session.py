@@ -10,7 +10,7 @@ from outlast.clock import boot_seconds
 from outlast.protocol.frames import PROTOCOL, Frame, Kind, frame
 from outlast.protocol.ids import new_id
 from outlast.protocol.manifests import ExecutorKind, Manifest
-from outlast.protocol.messages import Capacity, Held, Hello, Welcome, held_digest
+from outlast.protocol.messages import Beat, Capacity, Held, Hello, Welcome, held_digest
 from outlast.protocol.vitals import Vitals
 from outlast.worker.cgroups import Groups
 from outlast.worker.environment import executor_environment, hash_seed, known_secrets
@@ -33,7 +33,8 @@ class Session:
         *,
         on_event: Callable[[WorkerEvent], None],
         clock: Callable[[], float] = boot_seconds,
-        opened: "asyncio.Future[WorkerSettings] | None" = None,
+        opened: "asyncio.Future[None] | None" = None,
+        on_revision: Callable[[int], None] = lambda _: None,
         groups: Groups | None = None,
     ) -> None:
         self.id = new_id("session", time.time_ns() // 1_000_000)
@@ -46,9 +47,8 @@ class Session:
         self._on_event = on_event
         self._draining = False
         self._welcome: tuple[Welcome, str] | None = None
-        self._environment = executor_environment(
-            settings.secret_key, hash_seed=hash_seed(manifest.digest)
-        )
+        self._on_revision = on_revision
+        self._environment = self._variables()
         self._link = Link(
             urls=settings.api_urls, secret_key=settings.secret_key, peer=self, clock=clock
         )
@@ -66,7 +66,7 @@ class Session:
             on_ready=self._announce,
             on_capacity=self._capacity_changed,
             machines=settings.machines,
-            secrets=known_secrets(settings.secret_key),
+            secrets=known_secrets(settings.secret_key, settings.stored),
             groups=groups,
         )
         self._pool = self._router.pool
@@ -82,8 +82,8 @@ class Session:
         try:
             self._pool.start()
             if self._opened is not None:  # the server starts beside the executors
-                found = await asyncio.shield(self._opened)
-                self._link.aim(found.api_urls, found.secret_key)
+                await asyncio.shield(self._opened)
+                self._link.aim(self._settings.api_urls, self._settings.secret_key)
             await self._link.run()
         finally:
             tending.cancel()
@@ -103,6 +103,17 @@ class Session:
         self._pool.kill()
         await self._pool.ended()
         await self._link.close(reason)
+
+    def adopt(self, settings: WorkerSettings) -> None:
+        """Give what starts from now on the variables of these settings.
+
+        What executes goes on with those that its process was started with.
+        """
+        self._settings = settings
+        before, self._environment = self._environment, self._variables()
+        if self._environment != before:
+            self._router.lines.hide(known_secrets(settings.secret_key, settings.stored))
+            self._pool.renew()
 
     async def _tend(self) -> None:
         while True:
@@ -144,10 +155,13 @@ class Session:
         self._router.lend(server, welcome.access)
         self._announce()
 
-    def lent(self, access: str) -> None:
-        """Pass a new token on to the executors."""
-        assert self._welcome is not None
-        self._router.lend(self._welcome[1], access)
+    def told(self, beat: Beat) -> None:
+        """Pass a new token on to the executors, and the revision of the variables upwards."""
+        if beat.access:
+            assert self._welcome is not None
+            self._router.lend(self._welcome[1], beat.access)
+        if beat.variables is not None:
+            self._on_revision(beat.variables)
 
     def beat(self) -> None:
         """Pass a fresh lease on to the executors."""
@@ -174,6 +188,15 @@ class Session:
         welcome, server = self._welcome
         tasks = tuple(task.id for task in self.manifest.tasks)
         self._on_event(Ready(welcome.version, tasks, server, welcome.environment_slug))
+
+    def _variables(self) -> dict[str, str]:
+        settings = self._settings
+        return executor_environment(
+            settings.secret_key,
+            hash_seed=hash_seed(self.manifest.digest),
+            stored=settings.stored,
+            root=settings.project_root,
+        )
 
     def _launch(self, kind: ExecutorKind) -> Launch:
         settings = self._settings

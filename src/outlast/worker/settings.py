@@ -12,11 +12,11 @@ from outlast.protocol.machines import PRESETS, Machine
 from outlast.protocol.manifests import MAX_ATTEMPTS, RetryPolicy
 from outlast.sdk.durations import seconds
 from outlast.sdk.errors import UsageError
+from outlast.worker.environment import Stored, is_development
 
 SHARED_CONCURRENCY = 500
 WARM_WAIT = 600.0
 SYNC_WARM_WAIT = 30.0
-_DEV_KEY = "tr_dev_"
 DRAIN = 25.0
 """Seconds that runs get to reach their next entry; Kubernetes kills after 30."""
 
@@ -32,7 +32,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     each; at most `processes` dedicated ones execute at once. `log_level` is the least that `logger`
     says; `console` shows lines of runs on the terminal too. `executor_command` replaces the
     executor (for tests). `machines` are the presets that tasks may ask for; the kernel keeps their
-    memory if it can be asked to below `cgroups`, else it is measured. Without
+    memory if it can be asked to below `cgroups`, else it is measured. `stored` are the variables
+    of the environment on the server. Without
     `retries` every task has one attempt, whatever it declares; a trigger may ask for more.
     `max_duration` and `ttl` count for tasks that declare none.
     """
@@ -59,6 +60,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     executor_command: tuple[str, ...] | None = None
     machines: Mapping[str, Machine] = PRESETS
     cgroups: Path | None = None
+    stored: Stored = Stored()
 
     def __post_init__(self) -> None:
         if not self.api_urls:
@@ -151,7 +153,7 @@ def load_settings(
             project=project.project,
             dirs=tuple(dirs or project.dirs or _default_dirs(root)),
             retry=project.retries.policy(),
-            retries=project.retries.enabled_in_dev or not secret_key.startswith(_DEV_KEY),
+            retries=project.retries.enabled_in_dev or not is_development(secret_key),
             max_duration=_seconds(project.max_duration, "max_duration"),
             ttl=_seconds(project.ttl, "ttl"),
             log_level=project.log_level,

@@ -11,14 +11,17 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from outlast.protocol.manifests import Manifest
 from outlast.worker.cgroups import Groups
 from outlast.worker.events import Fenced, Rejected, Warned, WorkerEvent
 from outlast.worker.findings import Findings, Problem, find
-from outlast.worker.link import LeaseLostError
+from outlast.worker.link import LeaseLostError, RefusedError
 from outlast.worker.processes import reap_orphans
 from outlast.worker.session import Session
 from outlast.worker.settings import WorkerSettings
+from outlast.worker.variables import ask
 
 RELOAD_DRAIN = 10.0
 """Seconds that runs of replaced code get to finish their current step."""
@@ -44,18 +47,26 @@ class _Version:
         self,
         settings: WorkerSettings,
         manifest: Manifest,
+        *,
         on_event: Callable[[WorkerEvent], None],
-        opened: "asyncio.Future[WorkerSettings] | None",
+        opened: "asyncio.Future[None] | None",
+        on_revision: Callable[[int], None],
         groups: Groups | None,
     ) -> None:
         self._groups = groups
         self.manifest = manifest
+        self._on_revision = on_revision
         self._opened = opened
         self._settings = settings
         self._on_event = on_event
         self._leaving = False
         self.session = self._open()
         self.task = asyncio.create_task(self._run(), name=f"version {manifest.digest[:8]}")
+
+    def adopt(self, settings: WorkerSettings) -> None:
+        """Go on with other settings: another server, other variables."""
+        self._settings = settings
+        self.session.adopt(settings)
 
     async def drain(self, reason: str, *, seconds: float, kill: asyncio.Event) -> None:
         """Hand the runs back and end. Errors of the link do not matter any more."""
@@ -88,6 +99,7 @@ class _Version:
             self.manifest,
             on_event=self._on_event,
             opened=self._opened,
+            on_revision=self._on_revision,
             groups=self._groups,
         )
 
@@ -106,11 +118,15 @@ class Worker:
         discover: Callable[[WorkerSettings], Awaitable[Findings]] = find,
         opened: "asyncio.Future[WorkerSettings] | None" = None,
     ) -> None:
-        self._opened = opened
+        self._found = opened
+        self._connected: asyncio.Future[None] | None = (
+            None if opened is None else asyncio.get_running_loop().create_future()
+        )
         self._settings = settings
         self._on_event = on_event
         self._discover = discover
         self._groups: Groups | None = None
+        self._stale = asyncio.Event()  # the variables on the server are others than ours
         self._version: _Version | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -129,8 +145,11 @@ class Worker:
             self._groups = Groups.find(self._settings.cgroups)
             if self._groups is not None:
                 logger.info("the kernel keeps the memory of machines: cgroup v2 is writable")
-        reaping = asyncio.create_task(_reap(), name="reap")
+        tasks = [asyncio.create_task(_reap(), name="reap")]
         try:
+            if not await self._learn(stop):
+                return
+            tasks.append(asyncio.create_task(self._keep_up(), name="variables"))
             findings = await self._start()
             if self._version is None and not reloads:
                 raise NoTasksError(findings.errors, self._settings.dirs)
@@ -142,12 +161,15 @@ class Worker:
                     kill=kill or asyncio.Event(),
                 )
         finally:
-            reaping.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._end()
 
     async def reload(self) -> bool:
         """Discover again and go on with what is there now; True when it is another version.
 
+        The same version goes on too; its next processes get the variables that there are now.
         Code with a broken file is rejected: the last good version goes on.
         """
         async with self._reloading:
@@ -160,10 +182,69 @@ class Worker:
                 self._on_event(Rejected(findings.errors, keeps=old.manifest.digest))
                 return False
             if manifest.digest == old.manifest.digest:
+                old.adopt(self._settings)
                 return False
             self._begin(findings)
             await self._replace(old)
             return True
+
+    # Variables
+
+    async def _learn(self, stop: asyncio.Event) -> bool:
+        """Ask for the variables before any code is imported; False: it is to stop before.
+
+        Where the server starts beside the worker, they come later.
+        """
+        if self._connected is not None:
+            return True
+        asking = asyncio.create_task(ask(self._settings, self._on_event), name="variables")
+        stopping: asyncio.Task[object] = asyncio.create_task(stop.wait())
+        await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not asking.done():
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            return False
+        self._settings = msgspec.structs.replace(self._settings, stored=asking.result())
+        return True
+
+    async def _keep_up(self) -> None:
+        """Ask for the variables once there is a server, and whenever it has others."""
+        if self._found is not None and self._connected is not None:
+            found = await asyncio.shield(self._found)
+            self._settings = msgspec.structs.replace(
+                self._settings, api_urls=found.api_urls, secret_key=found.secret_key
+            )
+            try:
+                await self._refresh()
+            except RefusedError as error:
+                self._connected.set_exception(error)
+                return
+            async with self._reloading:
+                if self._version is not None:
+                    self._version.adopt(self._settings)
+            self._connected.set_result(None)
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            try:
+                await self._refresh()
+            except RefusedError:
+                logger.warning("the server does not show the environment variables any more")
+
+    async def _refresh(self) -> None:
+        """Ask for the variables; if they changed, import the code with them and go on so."""
+        before = self._settings.stored
+        stored = await ask(self._settings, self._on_event)
+        self._settings = msgspec.structs.replace(self._settings, stored=stored)
+        if stored.values != before.values:
+            await self.reload()
+
+    def _revised(self, revision: int) -> None:
+        if revision != self._settings.stored.revision:
+            self._stale.set()
+
+    # Versions
 
     async def _start(self) -> Findings:
         async with self._reloading:
@@ -179,7 +260,12 @@ class Worker:
         if findings.manifest is None or not findings.manifest.tasks:
             return False
         self._version = _Version(
-            self._settings, findings.manifest, self._on_event, self._opened, self._groups
+            self._settings,
+            findings.manifest,
+            on_event=self._on_event,
+            opened=self._connected,
+            on_revision=self._revised,
+            groups=self._groups,
         )
         self._changed.set()
         return True

@@ -108,7 +108,7 @@ async def values(request: Request) -> Response:
     caller = await authenticate(request)
     caller.require_secret()
     found = await services(request).engine.variables.snapshot(caller.environment.id)
-    body = VariableValues(revision=found.revision, variables=found.values)
+    body = VariableValues(revision=found.revision, variables=found.values, secrets=found.secrets)
     return Response(body.to_json(), media_type=_JSON)
 
 
