@@ -175,6 +175,7 @@ class Company:
         await self._mails()
         batch = await self._batch()
         await self._schedules()
+        await self._variables()
         await self.engine.activity.flush()
         await self.worker.beat(
             Vitals(
@@ -306,6 +307,15 @@ class Company:
                 },
             )
 
+    async def _variables(self) -> None:
+        for secret, values in (
+            (False, {"SMTP_HOST": "smtp.example.com", "REPLY_TO": "billing@example.com"}),
+            (True, {"STRIPE_KEY": "sk_live_example", "DATABASE_URL": "postgresql://example"}),
+        ):
+            await self.engine.variables.save(
+                self.environment.id, values, mode="new", is_secret=secret
+            )
+
     async def _end(self, run: str) -> None:
         claim = await self.worker.claim(run)
         claim.complete('{"accepted": true}')
@@ -357,6 +367,7 @@ PICTURES = {
     "task": "tasks/export-invoices",
     "run": "runs/{export}",
     "usage": "usage",
+    "variables": "variables",
 }
 """The pictures of the docs, and the pages they are of."""
 

@@ -8,7 +8,8 @@ PAGES = (
     "tasks", "tasks/export-invoices", "test/export-invoices", "test/export-invoices?form=json",
     "runs", "runs/{export}", "runs/{approval}", "runs/{failed}", "runs/{failed}/replay",
     "batches", "batches/{batch}", "schedules", "schedules/new", "queues", "waitpoints", "errors",
-    "usage", "versions", "workers", "keys", "settings", "audit",
+    "usage", "versions", "workers", "variables", "variables/SMTP_HOST", "keys", "settings",
+    "audit",
 )  # fmt: skip
 WIDER = "document.documentElement.scrollWidth - innerWidth"
 

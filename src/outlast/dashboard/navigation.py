@@ -44,6 +44,7 @@ SECTIONS = (
     Section("Usage", "usage", "u", "chart", "Insight"),
     Section("Versions", "versions", "v", "version", "Deploy"),
     Section("Workers", "workers", "o", "worker", "Deploy"),
+    Section("Variables", "variables", "n", "variable", "Environment"),
     Section("API keys", "keys", "k", "key", "Environment"),
     Section("Settings", "settings", "x", "settings", "Environment"),
     Section("Audit log", "audit", "a", "list", "Environment"),
