@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from outlast.cli import personal_tokens
 from outlast.cli.projects import DatabaseUrl
 from outlast.cli.terminal import say, table, warn
 from outlast.protocol.roles import Role
 
 app = typer.Typer(help="Make, list and remove the accounts of the dashboard.", no_args_is_help=True)
+app.add_typer(personal_tokens.app, name="token")
 
 Name = Annotated[str, typer.Argument(help="The name to log in with.")]
 RoleOption = Annotated[

@@ -12,6 +12,7 @@ import msgspec
 from outlast.engine.database import Database
 from outlast.engine.errors import Conflict, InvalidRequest, NotFound
 from outlast.engine.ids import Ids
+from outlast.engine.personal_tokens import PersonalTokens
 from outlast.engine.queries import load
 from outlast.protocol.roles import Role
 
@@ -64,6 +65,7 @@ class Users:
     def __init__(self, database: Database, ids: Ids) -> None:
         self._database = database
         self._ids = ids
+        self.tokens = PersonalTokens(database, ids)
 
     async def add(self, name: str, role: Role, password: str | None = None) -> User:
         """Make an account; without a password only a login link opens it. Raises `Conflict`."""
@@ -169,7 +171,7 @@ class Users:
         )
 
     async def prune(self) -> int:
-        """Forget sign-ins and links whose time is over; return how many sign-ins."""
+        """Forget sign-ins, links and personal tokens that are over; return how many sign-ins."""
         return await self._database.execute(USERS.prune_sign_ins)
 
     async def _sign_in(self, account_id: str) -> str:

@@ -16,6 +16,7 @@ Prefix = Literal[
     "key",
     "bulk",
     "user",
+    "pat",
 ]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case: order = time order

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from outlast.protocol.body import Body, Moment
+from outlast.protocol.roles import Role
 
 
 class KeyBody(Body):
@@ -42,6 +43,15 @@ class KeyReply(Body):
 
     id: str
     secret: str
+
+
+class WhoAmI(Body):
+    """`GET /api/v2/whoami`: whose personal token it is, and how far it goes."""
+
+    user_id: str
+    email: str
+    dashboard_url: str
+    role: Role
 
 
 class DeedBody(Body):

@@ -23,6 +23,7 @@ from outlast.server.routes import (
     health,
     keys,
     packets,
+    people,
     queues,
     realtime,
     reference,
@@ -91,6 +92,7 @@ def create_app(
         usage,
         keys,
         variables,
+        people,
         queues,
         realtime,
     ):

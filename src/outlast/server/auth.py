@@ -8,11 +8,12 @@ from starlette.requests import HTTPConnection
 
 from outlast.engine.database import Executor
 from outlast.engine.engine import Engine
-from outlast.engine.errors import Unauthorized
+from outlast.engine.errors import NotFound, Unauthorized
+from outlast.engine.personal_tokens import PREFIX, Holder
 from outlast.engine.tenancy import Environment
 from outlast.engine.tokens import MAX_TOKEN_CHARS, Token, Tokens
-from outlast.protocol.roles import PAGE
-from outlast.server.problems import forbidden, limited, unauthorized
+from outlast.protocol.roles import PAGE, SCOPES, Role
+from outlast.server.problems import Problem, forbidden, limited, not_found, unauthorized
 from outlast.server.rates import ALLOWANCE, Rate
 from outlast.server.scopes import reaches, reaches_every
 from outlast.server.services import services
@@ -23,18 +24,27 @@ _BEARER = "bearer "
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """An authenticated caller. Without a `token` it is a secret key, which may do everything."""
+    """An authenticated caller. Without `scopes` it is a secret key, which may do everything."""
 
     environment: Environment
     token: Token | None = None
     key_id: str | None = None
-    """The secret key, by its id; None with a token."""
+    """The secret key or personal token, by its id; None with a public token."""
+    role: Role | None = None
+    """What the owner of a personal token may; None with anything else."""
     is_root: bool = False
     """Whether the secret key is the environment's root key."""
 
+    @property
+    def scopes(self) -> tuple[str, ...] | None:
+        """What a token is limited to; None: it is a secret key."""
+        if self.token is not None:
+            return self.token.scopes
+        return None if self.role is None else SCOPES[self.role]
+
     def require_secret(self) -> None:
         """Let nobody pass but secret keys. Raises `Problem`."""
-        if self.token is not None:
+        if self.scopes is not None:
             raise forbidden()
 
     def require_admin(self) -> None:
@@ -42,19 +52,19 @@ class Caller:
 
         Raises `Problem`.
         """
-        if not (self.is_root if self.token is None else "admin" in self.token.scopes):
+        if not (self.is_root if self.scopes is None else "admin" in self.scopes):
             raise forbidden()
 
     def may(self, action: str, **resources: Collection[str] | None) -> bool:
         """Return whether the caller may do this to the object; each id counts as it."""
-        return self.token is None or reaches(self.token.scopes, action, resources)
+        return self.scopes is None or reaches(self.scopes, action, resources)
 
     def require_minter(self) -> None:
         """Let nobody pass but secret keys, and runs with the token of their worker.
 
         What a browser holds must not make itself longer-lived tokens. Raises `Problem`.
         """
-        if self.token is not None and self.token.worker is None:
+        if self.scopes is not None and (self.token is None or self.token.worker is None):
             raise forbidden()
 
     def require_whole(self, action: str) -> None:
@@ -71,9 +81,7 @@ class Caller:
 
     def require_every(self, action: str, resource: str, ids: Collection[str]) -> None:
         """Let pass who may do this to all of the objects. Raises `Problem`."""
-        if self.token is None:
-            return
-        if not reaches_every(self.token.scopes, action, resource, ids):
+        if self.scopes is not None and not reaches_every(self.scopes, action, resource, ids):
             raise forbidden()
 
     async def spend(
@@ -108,12 +116,12 @@ class Caller:
 
 async def authenticate(connection: HTTPConnection) -> Caller:
     """Return who calls. Raises `Problem` for a key or token that opens nothing."""
-    header = connection.headers.get("authorization", "")
-    if header[: len(_BEARER)].lower() != _BEARER:
-        raise unauthorized()
-    credential = header[len(_BEARER) :].strip()
-    if not credential or len(credential) > MAX_TOKEN_CHARS:
-        raise unauthorized()
+    credential = _credential(connection)
+    if is_personal(connection):
+        raise unauthorized(
+            "a personal access token opens what names its project and environment in the address; "
+            "use a key of the environment here"
+        )
     engine = services(connection).engine
     if credential.count(".") == 2:  # noqa: PLR2004 - the three parts of a token; keys have no dots
         caller = await _by_token(engine, credential)
@@ -128,6 +136,57 @@ async def authenticate(connection: HTTPConnection) -> Caller:
         )
     _count(connection, caller)
     return caller
+
+
+def is_personal(connection: HTTPConnection) -> bool:
+    """Return whether a request carries a personal token, valid or not. Raises `Problem`."""
+    return _credential(connection).startswith(PREFIX)
+
+
+async def authenticate_at(connection: HTTPConnection, project: str, slug: str | None) -> Caller:
+    """Return who calls an environment that the address names: a personal token may name any.
+
+    None: the address names no environment, which is that of the key. Raises `Problem`.
+    """
+    if not is_personal(connection):
+        caller = await authenticate(connection)
+        found = caller.environment
+        if project != found.project_ref or slug not in {None, found.slug}:
+            raise not_found("Environment" if slug is not None else "Project")
+        return caller
+    holder = await authenticate_person(connection)
+    if slug is None:
+        raise Problem(
+            422,
+            "other_environment",
+            "a personal access token sees one environment at a time; name it",
+            param="filter[env]",
+        )
+    try:
+        environment = await services(connection).engine.tenancy.environment(project, slug)
+    except NotFound:
+        raise not_found("Environment") from None
+    caller = Caller(environment=environment, key_id=holder.token_id, role=holder.role)
+    _count(connection, caller)
+    return caller
+
+
+async def authenticate_person(connection: HTTPConnection) -> Holder:
+    """Return whose personal token a request carries. Raises `Problem` for any other credential."""
+    holder = await services(connection).engine.users.tokens.open(_credential(connection))
+    if holder is None:
+        raise unauthorized("Invalid or Missing Access Token")
+    return holder
+
+
+def _credential(connection: HTTPConnection) -> str:
+    header = connection.headers.get("authorization", "")
+    credential = header[len(_BEARER) :].strip()
+    if header[: len(_BEARER)].lower() != _BEARER or not credential:
+        raise unauthorized()
+    if len(credential) > MAX_TOKEN_CHARS:
+        raise unauthorized()
+    return credential
 
 
 def _count(connection: HTTPConnection, caller: Caller) -> None:

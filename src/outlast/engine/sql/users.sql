@@ -58,7 +58,8 @@ delete from outlast.sign_in where hash = :hash::bytea
 delete from outlast.sign_in where account_id = :account_id::text
 
 -- name: prune_sign_ins
-with links as (delete from outlast.login_link where expires_at < clock_timestamp())
+with links as (delete from outlast.login_link where expires_at < clock_timestamp()),
+  tokens as (delete from outlast.personal_token where expires_at < clock_timestamp())
 delete from outlast.sign_in where expires_at < clock_timestamp()
 
 -- name: insert_deed

@@ -36,7 +36,7 @@ async def public_tokens(
     caller.require_minter()
     if not all(map(is_scope, wanted.scopes)):
         raise Problem(422, "invalid_scope", "a scope is action:resource[:id]", param="scopes")
-    denied = [] if caller.token is None else exceeding(caller.token.scopes, wanted.scopes)
+    denied = [] if caller.scopes is None else exceeding(caller.scopes, wanted.scopes)
     if denied:
         raise Problem(
             403,

@@ -20,7 +20,7 @@ from outlast.protocol.bodies import (
 from outlast.protocol.body import Pagination
 from outlast.protocol.results import RunResult
 from outlast.server import run_bodies
-from outlast.server.auth import Caller, authenticate
+from outlast.server.auth import Caller, authenticate, authenticate_at, is_personal
 from outlast.server.contract import READ_RUN, TEXT, WRITE_ALL, WRITE_RUN, answer, key_or, promise
 from outlast.server.problems import Problem, not_found
 from outlast.server.queries import PAGE, RUN_FILTERS, read_filters, read_page
@@ -58,12 +58,12 @@ async def list_runs(request: Request) -> Response:
     **promise(READ_RUNS, query={**LIST, "filter[env]": TEXT}),
 )
 async def list_of_project(request: Request, ref: str) -> Response:
-    """Return a page of a project's runs: those of the key's environment, which is all it sees."""
-    caller = await authenticate(request)
-    if ref != caller.environment.project_ref:
-        raise not_found("Project")
+    """Return a page of a project's runs: of the key's environment, or the one that is named."""
     query = dict(request.query_params)
-    wanted = {_SLUGS.get(name, name) for name in query.pop("filter[env]", "").split(",") if name}
+    named = query.pop("filter[env]", "").split(",")
+    wanted = {_SLUGS.get(name, name) for name in named if name}
+    slug = next(iter(wanted)) if len(wanted) == 1 and is_personal(request) else None
+    caller = await authenticate_at(request, ref, slug)
     if wanted - {caller.environment.slug}:
         raise Problem(
             422,

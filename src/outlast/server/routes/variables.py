@@ -15,9 +15,8 @@ from outlast.protocol.variables import (
     VariableUpdate,
     VariableValues,
 )
-from outlast.server.auth import Caller, authenticate
+from outlast.server.auth import Caller, authenticate, authenticate_at
 from outlast.server.contract import KEY, READ_ALL, WRITE_ALL, promise
-from outlast.server.problems import not_found
 from outlast.server.services import services
 
 _JSON = "application/json"
@@ -114,11 +113,7 @@ async def values(request: Request) -> Response:
 
 async def _enter(request: Request, ref: str, slug: str) -> Caller:
     """Return who calls, if the environment in the address is theirs. Raises `Problem`."""
-    caller = await authenticate(request)
-    environment = caller.environment
-    if (ref, _SLUGS.get(slug, slug)) != (environment.project_ref, environment.slug):
-        raise not_found("Environment")
-    return caller
+    return await authenticate_at(request, ref, _SLUGS.get(slug, slug))
 
 
 def _body(variable: Variable, caller: Caller) -> VariableBody:
