@@ -19,7 +19,8 @@ for (const guide of ["react.md", "nextjs.md"]) {
   const blocks = readFileSync(join(guides, guide), "utf8").matchAll(/```tsx?\n\/\/ (\S+)\n([^]*?)```/g);
   for (const [, name, source] of blocks) {
     mkdirSync(dirname(join(folder, name)), { recursive: true });
-    writeFileSync(join(folder, name), source);
+    // What the reader is told to put there: here it keeps the versions apart.
+    writeFileSync(join(folder, name), source.replace('upload = "march"', `upload = "march ${version}"`));
   }
 }
 writeFileSync(join(folder, "react.tsx"), `
