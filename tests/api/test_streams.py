@@ -1,6 +1,7 @@
 """Streams over HTTP: events that resume, messages, and the routes of writers of other languages."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,9 @@ from fake_worker import Claimed
 from outlast.protocol.frames import Kind
 from outlast.protocol.streams import Append, Appended, Chunk
 from outlast.protocol.triggers import Trigger
+from outlast.server.listening import bind, listening
 from outlast.server.routes import streams as routes
+from outlast.server.settings import ServerSettings
 
 STREAMS = "/realtime/v1/streams"
 
@@ -109,15 +112,26 @@ async def test_a_stream_that_nobody_wrote_to_waits_and_closes_when_nothing_comes
     assert ": end" not in reply.text
 
 
-async def test_a_server_that_stops_cuts_its_readers_off_so_that_they_come_back(api: Api) -> None:
+async def test_a_server_that_stops_cuts_its_readers_off_so_that_they_come_back(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is no error of the server: its log has nothing to say about it."""
     run = await claimed(api)
     services = api.app.state.services
-    async with served(api) as client, client.stream("GET", f"{STREAMS}/{run.run}/ai") as reply:
-        lines = reply.aiter_lines()
-        await anext(lines)
-        services.stopping.set()
-        with pytest.raises(httpx.RemoteProtocolError):
-            [line async for line in lines]
+    settings = ServerSettings(database_url="", encryption_keys=(), port=0)
+    log = logging.getLogger("uvicorn.error")
+    log.addHandler(caplog.handler)
+    async with listening(api.app, bind(settings)) as bound:
+        client = httpx.AsyncClient(base_url=bound.url, headers=api.client.headers, trust_env=False)
+        async with client, client.stream("GET", f"{STREAMS}/{run.run}/ai") as reply:
+            lines = reply.aiter_lines()
+            await anext(lines)
+            services.stopping.set()
+            with pytest.raises(httpx.RemoteProtocolError):
+                [line async for line in lines]
+    log.removeHandler(caplog.handler)
+
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_lines_in_a_chunk_stay_one_event(api: Api) -> None:

@@ -15,6 +15,9 @@ globalThis.fetch = async (input, init) => {
 
 let passed = 0;
 let failed = 0;
+const driven = new Set();
+/** A template with nothing between its braces: what a place is called is no matter. */
+const shapeOf = (endpoint) => endpoint.replace(/\{[^}]+\}/g, "{}");
 
 /** Prove a row: `play` holds its expectations, and the endpoint must have been asked meanwhile. */
 export async function row(endpoint, calls, play) {
@@ -23,6 +26,7 @@ export async function row(endpoint, calls, play) {
     `^${template.replace(/[.]/g, "\\.").replace(/\{path\}/g, ".+").replace(/\{[^}]+\}/g, "[^/]+")}$`,
   );
   const from = seen.length;
+  driven.add(shapeOf(endpoint));
   let why;
   const late = new AbortController();
   try {
@@ -65,6 +69,14 @@ export async function gather(iterable, enough = () => false) {
     if (enough(all)) break;
   }
   return all;
+}
+
+/** Say which of these endpoints no row has driven; each counts as one that failed. */
+export function complete(endpoints) {
+  for (const endpoint of endpoints.filter((one) => !driven.has(shapeOf(one)))) {
+    failed += 1;
+    console.log(`FAIL  ${endpoint}  no row drives it`);
+  }
 }
 
 export function end() {

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from outlast.server.settings import ServerSettings, SettingsError
 CLOSE_SECONDS = 5
 """How long requests in flight, and workers that were told to leave, are waited for."""
 _BACKLOG = 2048
+
+
+class CutShort(Exception):  # noqa: N818  (no error: a way to end)
+    """An answer ends in its middle on purpose, which is how its reader learns to come back."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ def bind(settings: ServerSettings) -> socket.socket:
 @contextlib.asynccontextmanager
 async def listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[Bound]:
     """Run an application on a bound socket for as long as the block lasts."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     server = _Server(
         uvicorn.Config(
             app,
@@ -96,3 +102,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], CutShort))

@@ -33,6 +33,7 @@ from outlast.server.contract import (
     promise,
 )
 from outlast.server.lines import read_lines
+from outlast.server.listening import CutShort
 from outlast.server.problems import Problem
 from outlast.server.routes.runs import require_run
 from outlast.server.routes.waitpoints import REQUEST_KEY
@@ -68,10 +69,6 @@ OK: Schema = {
 
 
 _sent = msgspec.json.Decoder(_Sent)
-
-
-class StoppingError(Exception):
-    """The server stops in the middle of an answer: whoever reads comes back to another."""
 
 
 @router.get(
@@ -249,7 +246,7 @@ async def _events(
             await asyncio.wait({more, stops}, return_when=asyncio.FIRST_COMPLETED)
             if not more.done():
                 more.cancel()
-                raise StoppingError("the server stops; read on from another one")
+                raise CutShort("the server stops; read on from another one")
             found = more.result()
             if found is None:
                 yield f": {END_COMMENT}\n\n"
