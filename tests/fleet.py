@@ -175,7 +175,7 @@ class Fleet:
             **environ,
         )
         async with httpx.AsyncClient(trust_env=False) as client:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             ready = False
             while not ready:
                 assert time.monotonic() < deadline, self.logs()

@@ -61,7 +61,7 @@ class Pages:
         await self.browser.sees(text, where, seconds=PATIENCE)
 
     async def click(self, selector: str) -> None:
-        await self.browser.call("click", selector)
+        await self.browser.call("click", selector, {"timeout": 25_000})
 
     async def text(self, selector: str) -> str:
         found: str = await self.browser.call("text", selector)
