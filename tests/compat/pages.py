@@ -19,9 +19,7 @@ from fleet import Fleet, Program
 
 HERE = Path(__file__).parent
 GUIDES = HERE.parents[1] / "docs" / "guides"
-PATIENCE = (
-    40.0  # s until a page shows something: a restarted server's worker has to come back first
-)
+PATIENCE = 60.0  # s until a page shows something: a bound for a busy machine
 
 
 def guide_tasks() -> str:
