@@ -51,7 +51,7 @@ async def test_dev_brings_everything_up_and_ctrl_c_leaves_nothing(
 ) -> None:
     ports = ("--port", free_port(), "--platform-port", free_port())
     with python("dev.py", *ports, cwd=example, OUTLAST_DATABASE_URL=database_url) as dev:
-        await dev.says("Running until Ctrl-C", seconds=120)
+        await dev.says("a change in trigger", seconds=120)  # the last line of all
         inspector, dashboard, mailbox, provider = (
             re.search(rf"{name} +(http\S+)", dev.output)[1]  # type: ignore[index]
             for name in ("inspector", "dashboard", "mailbox", "provider")

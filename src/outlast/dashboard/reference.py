@@ -14,6 +14,7 @@ _METHODS = ("get", "post", "put", "patch", "delete", "head")
 _CREDENTIALS = {
     "key": "a secret key",
     "rootKey": "the root key",
+    "personalToken": "a personal token",
     "runToken": "the token of a run",
 }
 

@@ -26,6 +26,7 @@ OPEN: Access = ()
 """No environment's data, or an address that is itself the key."""
 KEY: Access = ({"key": ()},)
 ROOT: Access = ({"rootKey": ()}, {"token": ("admin",)})
+PERSON: Access = ({"personalToken": ()},)
 MINTER: Access = ({"key": ()}, {"runToken": ()})
 
 TOKEN_HEADERS = {
@@ -41,6 +42,11 @@ _BEHIND_A_KEY = (401, 403, 429, 503)
 def key_or(*scopes: str) -> Access:
     """Let pass secret keys, and tokens with one of the scopes; `{name}` is of the object."""
     return ({"key": ()}, *({"token": (scope,)} for scope in scopes))
+
+
+def or_person(access: Access) -> Access:
+    """Let pass personal tokens too, as far as the role of their holder goes."""
+    return (*access, *PERSON)
 
 
 READ_ALL = key_or("read:all")

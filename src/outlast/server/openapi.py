@@ -35,6 +35,7 @@ TAGS = {
     "tokens": "Tokens for browsers.",
     "keys": "Keys of the environment, and who did what.",
     "environment": "What a key belongs to.",
+    "people": "Whose a personal token is.",
     "envvars": "Variables that tasks find in their environment.",
     "workers": "Where workers connect.",
     "health": "Whether the server lives, and this document.",
@@ -50,6 +51,11 @@ _SCHEMES: dict[str, Schema] = {
         "type": "http",
         "scheme": "bearer",
         "description": "The root key of the environment",
+    },
+    "personalToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of a person: `tr_pat_…`",
     },
     "runToken": {
         "type": "http",

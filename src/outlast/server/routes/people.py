@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from outlast.protocol.keeping import WhoAmI
 from outlast.server.auth import authenticate_person
+from outlast.server.contract import PERSON, promise
 from outlast.server.services import services
 
 router = APIRouter(tags=["people"])
@@ -14,7 +15,7 @@ _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _NOT_IN_ADDRESSES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-@router.get("/api/v2/whoami", response_model=WhoAmI)
+@router.get("/api/v2/whoami", response_model=WhoAmI, **promise(PERSON))
 async def whoami(request: Request) -> Response:
     """Return whose personal token this is. Official clients take no account without an address."""
     holder = await authenticate_person(request)

@@ -21,7 +21,16 @@ from outlast.protocol.body import Pagination
 from outlast.protocol.results import RunResult
 from outlast.server import run_bodies
 from outlast.server.auth import Caller, authenticate, authenticate_at, is_personal
-from outlast.server.contract import READ_RUN, TEXT, WRITE_ALL, WRITE_RUN, answer, key_or, promise
+from outlast.server.contract import (
+    READ_RUN,
+    TEXT,
+    WRITE_ALL,
+    WRITE_RUN,
+    answer,
+    key_or,
+    or_person,
+    promise,
+)
 from outlast.server.problems import Problem, not_found
 from outlast.server.queries import PAGE, RUN_FILTERS, read_filters, read_page
 from outlast.server.services import services
@@ -55,7 +64,7 @@ async def list_runs(request: Request) -> Response:
 @router.get(
     "/api/v1/projects/{ref}/runs",
     response_model=RunPage,
-    **promise(READ_RUNS, query={**LIST, "filter[env]": TEXT}),
+    **promise(or_person(READ_RUNS), query={**LIST, "filter[env]": TEXT}),
 )
 async def list_of_project(request: Request, ref: str) -> Response:
     """Return a page of a project's runs: of the key's environment, or the one that is named."""

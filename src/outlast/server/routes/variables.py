@@ -16,7 +16,7 @@ from outlast.protocol.variables import (
     VariableValues,
 )
 from outlast.server.auth import Caller, authenticate, authenticate_at
-from outlast.server.contract import KEY, READ_ALL, WRITE_ALL, promise
+from outlast.server.contract import KEY, READ_ALL, WRITE_ALL, or_person, promise
 from outlast.server.services import services
 
 _JSON = "application/json"
@@ -25,7 +25,7 @@ _SLUGS = {"staging": "stg", "production": "prod", "development": "dev"}
 router = APIRouter(tags=["envvars"])
 
 
-@router.get(VARIABLES_PATH, response_model=list[VariableBody], **promise(READ_ALL))
+@router.get(VARIABLES_PATH, response_model=list[VariableBody], **promise(or_person(READ_ALL)))
 async def list_variables(request: Request, ref: str, slug: str) -> Response:
     """List the variables by name. Values of secret ones are redacted; to readers, all are."""
     caller = await _enter(request, ref, slug)
@@ -35,7 +35,7 @@ async def list_variables(request: Request, ref: str, slug: str) -> Response:
     return Response(b"[" + shown + b"]", media_type=_JSON)
 
 
-@router.post(VARIABLES_PATH, response_model=Success, **promise(WRITE_ALL))
+@router.post(VARIABLES_PATH, response_model=Success, **promise(or_person(WRITE_ALL)))
 async def create(
     request: Request, ref: str, slug: str, wanted: Annotated[VariableCreate, Body()]
 ) -> Response:
@@ -51,7 +51,7 @@ async def create(
     return _done()
 
 
-@router.post(VARIABLES_PATH + "/import", response_model=Success, **promise(WRITE_ALL))
+@router.post(VARIABLES_PATH + "/import", response_model=Success, **promise(or_person(WRITE_ALL)))
 async def import_variables(
     request: Request, ref: str, slug: str, wanted: Annotated[VariableImport, Body()]
 ) -> Response:
@@ -67,7 +67,7 @@ async def import_variables(
     return _done()
 
 
-@router.get(VARIABLES_PATH + "/{name}", response_model=VariableBody, **promise(READ_ALL))
+@router.get(VARIABLES_PATH + "/{name}", response_model=VariableBody, **promise(or_person(READ_ALL)))
 async def retrieve(request: Request, ref: str, slug: str, name: str) -> Response:
     """Return one variable; the value of a secret one is redacted."""
     caller = await _enter(request, ref, slug)
@@ -76,7 +76,7 @@ async def retrieve(request: Request, ref: str, slug: str, name: str) -> Response
     return Response(_body(found, caller).to_json(), media_type=_JSON)
 
 
-@router.put(VARIABLES_PATH + "/{name}", response_model=Success, **promise(WRITE_ALL))
+@router.put(VARIABLES_PATH + "/{name}", response_model=Success, **promise(or_person(WRITE_ALL)))
 async def update(
     request: Request, ref: str, slug: str, name: str, wanted: Annotated[VariableUpdate, Body()]
 ) -> Response:
@@ -92,7 +92,7 @@ async def update(
     return _done()
 
 
-@router.delete(VARIABLES_PATH + "/{name}", response_model=Success, **promise(WRITE_ALL))
+@router.delete(VARIABLES_PATH + "/{name}", response_model=Success, **promise(or_person(WRITE_ALL)))
 async def delete(request: Request, ref: str, slug: str, name: str) -> Response:
     """Delete a variable."""
     caller = await _enter(request, ref, slug)
