@@ -408,6 +408,7 @@ async def test_a_token_of_another_scope_opens_nothing(town: Town, scopes: list[s
     assert not faults, "\n".join(f"{route}: {said}" for route, said in faults.items())
 
 
+@pytest.mark.timeout(180)
 async def test_every_scope_that_a_route_names_opens_it(town: Town) -> None:
     """What the document says of tokens is true; `{batch}` stands for no batch of this run."""
     objects = {
