@@ -31,6 +31,18 @@ async def test_a_failed_run_says_why(stage: Stage) -> None:
     await stage.browser.assert_clean()
 
 
+async def test_an_ended_run_is_deleted_from_its_page(stage: Stage) -> None:
+    run = await stage.api.trigger()
+    (await stage.api.worker.claim(run)).complete()
+    await stage.api.ended(run)
+    await stage.open(f"runs/{run}")
+
+    await stage.browser.call("click", "button:text-is('Delete')")
+
+    await stage.browser.sees(f"{run} is deleted")
+    assert (await stage.api.client.get(f"/api/v3/runs/{run}")).status_code == 404
+
+
 async def test_failed_attempts_and_replays_and_what_the_task_sees_stand_on_the_page(
     stage: Stage,
 ) -> None:

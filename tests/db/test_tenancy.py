@@ -12,6 +12,10 @@ from outlast.engine.queries import parse
 from outlast.engine.tenancy import Environment
 
 KEY = KeyRing.generate()
+LATER = parse(
+    "test",
+    "-- name: later\nupdate outlast.api_key set expires_at = expires_at - interval '25 hours'",
+)
 
 
 @pytest.fixture
@@ -87,6 +91,10 @@ async def test_a_rotated_key_works_until_its_grace_ends(office: Office, database
     for secret in (old, new):
         assert await Office(database, KEY).tenancy.open_key(secret) is not None
     assert await office.keys.roots(environment.id) == (new, old)
+
+    await database.execute(LATER["later"])
+    assert await Office(database, KEY).tenancy.open_key(old) is None
+    assert await Office(database, KEY).keys.roots(environment.id) == (new,)
 
     newest = (await office.keys.rotate(environment.id, grace=0)).secret
 

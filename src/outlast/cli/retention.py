@@ -36,7 +36,7 @@ def retention(
     said = {"retentionDays": runs, "logRetentionDays": logs, "streamRetentionDays": streams}
     days = {name: _days(text) for name, text in said.items() if text is not None}
     found = connection(api_url, key)
-    _show(call(found, queues.keep(days) if days else queues.stand_of_environment()))
+    _show(call(found, queues.change_environment(days) if days else queues.stand_of_environment()))
 
 
 def _days(text: str) -> int | None:

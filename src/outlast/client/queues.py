@@ -82,15 +82,9 @@ def stand_of_environment() -> Request[EnvironmentStand]:
     return Request("GET", _LIMITS, model(EnvironmentStand))
 
 
-def change_environment(limit: int, retention_days: int | None) -> Request[EnvironmentStand]:
-    """Return the request that sets how many runs execute at once, and how long they are kept."""
-    said = {"concurrencyLimit": limit, "retentionDays": retention_days}
-    return Request("POST", _LIMITS, model(EnvironmentStand), body=msgspec.json.encode(said))
-
-
-def keep(days: Mapping[str, int | None]) -> Request[EnvironmentStand]:
-    """Return the request that sets how long what has ended is kept, by the names on the wire."""
-    return Request("POST", _LIMITS, model(EnvironmentStand), body=msgspec.json.encode(days))
+def change_environment(limits: Mapping[str, int | None]) -> Request[EnvironmentStand]:
+    """Return the request that sets limits and days of retention, by their names on the wire."""
+    return Request("POST", _LIMITS, model(EnvironmentStand), body=msgspec.json.encode(limits))
 
 
 def reset_key(task: str, key: str) -> Request[IdReply]:

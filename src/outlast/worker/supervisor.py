@@ -231,6 +231,8 @@ class Worker:
                 await self._refresh()
             except RefusedError:
                 logger.warning("the server does not show the environment variables any more")
+            except Exception:
+                logger.exception("no newer environment variables; the worker goes on with its own")
 
     async def _refresh(self) -> None:
         """Ask for the variables; if they changed, import the code with them and go on so."""

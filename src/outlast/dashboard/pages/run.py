@@ -92,6 +92,16 @@ async def forget_key(visit: Visit) -> Moved:
     return Moved(f"runs/{run_id}", "the next trigger with this key makes a new run")
 
 
+async def delete_run(visit: Visit) -> Moved:
+    """Delete an ended run with all that is its own."""
+    run_id = visit.path("run_id")
+    try:
+        await visit.ask(runs.delete(run_id))
+    except ApiError as error:
+        return Moved(f"runs/{run_id}", error.message, failed=True)
+    return Moved("runs", f"{run_id} is deleted")
+
+
 async def reschedule_run(visit: Visit) -> Moved:
     """Let a delayed run start at another moment."""
     run_id, delay = visit.path("run_id"), visit.form.get("delay").strip()
@@ -218,6 +228,7 @@ ROUTES = (
     Shown("/runs/{run_id}/replay", edit),
     Done("/runs/{run_id}/replay", replay_run),
     Done("/runs/{run_id}/cancel", cancel_run),
+    Done("/runs/{run_id}/delete", delete_run),
     Done("/runs/{run_id}/key/forget", forget_key),
     Done("/runs/{run_id}/reschedule", reschedule_run),
     Done("/runs/{run_id}/resume", resume_run),

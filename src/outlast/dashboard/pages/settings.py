@@ -11,6 +11,13 @@ from outlast.protocol.queues import EnvironmentStand
 from outlast.protocol.roles import Role
 
 PAGE_SIZE = 50
+_FIELDS = {
+    "limit": "concurrencyLimit",
+    "days": "retentionDays",
+    "log_days": "logRetentionDays",
+    "stream_days": "streamRetentionDays",
+}
+"""Inputs of the form, and what they set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +57,13 @@ async def resume_environment(visit: Visit) -> Moved:
 
 async def change_limits(visit: Visit) -> Page | Moved:
     """Set how many runs execute at once, and how long ended ones are kept."""
-    limit, days = (visit.form.get(name).strip() for name in ("limit", "days"))
-    if not (limit.isascii() and limit.isdecimal()) or not (not days or days.isdecimal()):
+    typed = {wire: visit.form.get(name).strip() for name, wire in _FIELDS.items()}
+    wrong = [text for text in typed.values() if text and not (text.isascii() and text.isdecimal())]
+    if wrong or not typed["concurrencyLimit"]:
         return await _page(visit, "a limit is a whole number; days are one too, or nothing")
+    limits = {wire: int(text) if text else None for wire, text in typed.items()}
     try:
-        await visit.ask(queues.change_environment(int(limit), int(days) if days else None))
+        await visit.ask(queues.change_environment(limits))
     except ApiError as error:
         return await _page(visit, error.message)
     return Moved("settings", "the limits are set")
