@@ -174,7 +174,9 @@ async def test_a_flood_of_lines_is_cut_with_a_mark_and_stalls_nobody(town: Fleet
         "select message from outlast.log where run_id = $1 order by number", flood[0]
     )
     assert len(rows) == 10_001
-    assert rows[9_999][0] == "line 9999"
+    lines = [message for (message,) in rows if message.startswith("line ")]
+    assert lines == [f"line {number}" for number in range(len(lines))]
+    assert len(lines) > 9_900  # that the machine was slow may be a line of the run as well
     assert rows[10_000][0].startswith("further lines are dropped: a run keeps 10,000 lines")
     count = "select count(*) from outlast.log where message = 'calm'"
     assert await town.count(count) == len(calm)
