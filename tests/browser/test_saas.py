@@ -77,6 +77,7 @@ async def sign_in(browser: Browser, user_id: str) -> None:
     await browser.sees("Invoice export", "h1")
     await browser.sees("Debug controls")
     await forget_exports(browser)
+    await browser.call("errors")  # what other tests' exports left, which are forgotten now
 
 
 async def export(browser: Browser) -> str:
@@ -136,7 +137,6 @@ async def smooth(saas: Saas, browser: Browser) -> Smooth:
     The run cannot end before it has been looked at: its mail is not answered.
     """
     await sign_in(browser, "user_ada")
-    await browser.call("errors")  # what other tests' exports left, which are forgotten now
     release = saas.mailbox.held[email_of("user_ada")] = asyncio.Event()
     await watch_bar(browser)
     run_id = await export(browser)
