@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from outlast.cli.projects import DatabaseUrl
-from outlast.cli.terminal import say, table, warn
+from outlast.cli.terminal import minute, say, table, warn
 
 app = typer.Typer(help="Make, list and revoke personal tokens.", no_args_is_help=True)
 
@@ -56,9 +56,9 @@ async def _list(account: str, database_url: str | None) -> None:
         (
             one.id,
             one.name or "-",
-            f"{one.created_at:%Y-%m-%d %H:%M}",
-            f"{one.expires_at:%Y-%m-%d %H:%M}" if one.expires_at else "-",
-            f"{one.last_used_at:%Y-%m-%d %H:%M}" if one.last_used_at else "-",
+            minute(one.created_at),
+            minute(one.expires_at),
+            minute(one.last_used_at),
         )
         for one in found
     ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from outlast.cli.terminal import say, table, warn
+from outlast.cli.terminal import minute, say, table, warn
 
 app = typer.Typer(help="Make and list projects.", no_args_is_help=True)
 
@@ -49,5 +49,5 @@ async def _list(database_url: str | None) -> None:
 
     async with tenants(database_url) as (tenancy, _, _):
         found = await tenancy.projects()
-    rows = [(one.ref, one.name, f"{one.created_at:%Y-%m-%d %H:%M}") for one in found]
+    rows = [(one.ref, one.name, minute(one.created_at)) for one in found]
     table(("REF", "NAME", "CREATED"), rows)

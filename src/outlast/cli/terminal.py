@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,11 @@ def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     for number, row in enumerate((columns, *rows)):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         say(line.rstrip(), style="bold" if number == 0 else None)
+
+
+def minute(moment: datetime | None) -> str:
+    """Return a moment as lists show it; `-`: there is none."""
+    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from outlast.cli import personal_tokens
 from outlast.cli.projects import DatabaseUrl
-from outlast.cli.terminal import say, table, warn
+from outlast.cli.terminal import minute, say, table, warn
 from outlast.protocol.roles import Role
 
 app = typer.Typer(help="Make, list and remove the accounts of the dashboard.", no_args_is_help=True)
@@ -90,7 +90,7 @@ async def _list(database_url: str | None) -> None:
 
     async with tenants(database_url) as (_, _, users):
         found = await users.accounts()
-    rows = [(one.name, one.role.value, f"{one.created_at:%Y-%m-%d %H:%M}") for one in found]
+    rows = [(one.name, one.role.value, minute(one.created_at)) for one in found]
     table(("NAME", "ROLE", "CREATED"), rows)
 
 

@@ -145,7 +145,7 @@ class Keys:
             raise InvalidRequest("a key lives for more than 0 s", param="expires")
         async with self._database.transaction() as executor:
             slug = await self._lock(executor, environment_id)
-            secret = f"tr_{slug}_sk_{_random_text(_ADDITIONAL_CHARS)}"
+            secret = f"tr_{slug}_sk_{random_text(_ADDITIONAL_CHARS)}"
             return await self._insert(
                 executor, environment_id, secret, "additional", name, seconds=seconds
             )
@@ -166,7 +166,7 @@ class Keys:
     ) -> NewKey:
         """Store a root key, a given or a new one, inside the caller's transaction."""
         if secret is None:
-            secret = f"tr_{slug}_{_random_text(_ROOT_CHARS)}"
+            secret = f"tr_{slug}_{random_text(_ROOT_CHARS)}"
         elif not _ROOT_KEY.fullmatch(secret) or not secret.startswith(f"tr_{slug}_"):
             raise InvalidRequest(
                 f"a root key of this environment is `tr_{slug}_` and 32 or more letters and digits"
@@ -260,7 +260,8 @@ def key_hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 
-def _random_text(length: int) -> str:
+def random_text(length: int) -> str:
+    """Return letters and digits that nobody can guess."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 

@@ -4,10 +4,7 @@ Shown once and stored hashed. Each use asks the database: a token that was revok
 whose account lost its role opens nothing more at once, on every server.
 """
 
-import hashlib
 import hmac
-import secrets
-import string
 from datetime import datetime
 
 import msgspec
@@ -15,6 +12,7 @@ import msgspec
 from outlast.engine.database import Database
 from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.ids import Ids
+from outlast.engine.keys import key_hash, random_text
 from outlast.engine.queries import load
 from outlast.protocol.roles import Role
 
@@ -22,7 +20,6 @@ PERSONAL_TOKENS = load("personal_tokens")
 
 PREFIX = "tr_pat_"
 _CHARS = 40
-_ALPHABET = string.ascii_letters + string.digits
 _MAX_NAME_CHARS = 64
 _MAX_CHARS = 256
 
@@ -82,12 +79,12 @@ class PersonalTokens:
             )
         if seconds is not None and seconds <= 0:
             raise InvalidRequest("a token lives for more than 0 s", param="expires")
-        secret = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_CHARS))
+        secret = PREFIX + random_text(_CHARS)
         made = await self._database.fetch_one(
             _Id,
             PERSONAL_TOKENS.insert_personal_token,
             id=self._ids.new("pat"),
-            hash=_digest(secret),
+            hash=key_hash(secret),
             account=account,
             name=name,
             seconds=seconds,
@@ -113,14 +110,10 @@ class PersonalTokens:
         """Return whose token this is; None for one that opens nothing."""
         if not secret.startswith(PREFIX) or len(secret) > _MAX_CHARS:
             return None
-        wanted = _digest(secret)
+        wanted = key_hash(secret)
         found = await self._database.fetch_one(
             _Found, PERSONAL_TOKENS.find_personal_token, hash=wanted
         )
         if found is None or not hmac.compare_digest(found.hash, wanted):
             return None
         return Holder(found.token_id, found.account_id, found.account, found.role)
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
