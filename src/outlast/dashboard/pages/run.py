@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import JsonValue
 
 from outlast.client import queues, replays, runs, waitpoints
 from outlast.client.errors import ApiError
+from outlast.client.requests import Request
 from outlast.dashboard.access import Place
 from outlast.dashboard.visit import Done, Moved, Page, Shown, Visit
 from outlast.dashboard.waterfall import Waterfall, waterfall
@@ -85,31 +87,31 @@ async def cancel_run(visit: Visit) -> Moved:
 async def forget_key(visit: Visit) -> Moved:
     """Forget the run's idempotency key, so that the next trigger with it makes a run."""
     run_id = visit.path("run_id")
-    try:
-        await visit.ask(queues.reset_key_of_run(run_id))
-    except ApiError as error:
-        return Moved(f"runs/{run_id}", error.message, failed=True)
-    return Moved(f"runs/{run_id}", "the next trigger with this key makes a new run")
+    here = f"runs/{run_id}"
+    said = "the next trigger with this key makes a new run"
+    return await _try(visit, queues.reset_key_of_run(run_id), Moved(here, said))
 
 
 async def delete_run(visit: Visit) -> Moved:
     """Delete an ended run with all that is its own."""
     run_id = visit.path("run_id")
-    try:
-        await visit.ask(runs.delete(run_id))
-    except ApiError as error:
-        return Moved(f"runs/{run_id}", error.message, failed=True)
-    return Moved("runs", f"{run_id} is deleted")
+    return await _try(visit, runs.delete(run_id), Moved("runs", f"{run_id} is deleted"))
 
 
 async def reschedule_run(visit: Visit) -> Moved:
     """Let a delayed run start at another moment."""
     run_id, delay = visit.path("run_id"), visit.form.get("delay").strip()
+    done = Moved(f"runs/{run_id}", f"the run starts {delay} from now")
+    return await _try(visit, replays.reschedule(run_id, delay), done)
+
+
+async def _try(visit: Visit, request: Request[Any], done: Moved) -> Moved:
+    """Ask, and say on the run's page why it cannot be."""
     try:
-        await visit.ask(replays.reschedule(run_id, delay))
+        await visit.ask(request)
     except ApiError as error:
-        return Moved(f"runs/{run_id}", error.message, failed=True)
-    return Moved(f"runs/{run_id}", f"the run starts {delay} from now")
+        return Moved(f"runs/{visit.path('run_id')}", error.message, failed=True)
+    return done
 
 
 async def edit(visit: Visit) -> Page:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from outlast.client import variables
 from outlast.client.errors import ApiError
 from outlast.dashboard.visit import Done, Moved, Page, Shown, Visit
+from outlast.dashboard.words import plural
 from outlast.protocol.dotenv import DotenvError, parse
 from outlast.protocol.roles import Role
 from outlast.protocol.variables import VariableBody
@@ -88,8 +89,7 @@ async def import_variables(visit: Visit) -> Page | Moved:
         await visit.ask(request)
     except ApiError as error:
         return await _page(visit, problem=error.message)
-    count = len(found)
-    said = "1 variable is" if count == 1 else f"{count} variables are"
+    said = plural(len(found), "variable is", "variables are")
     return Moved("variables", f"{said} stored; workers hear of it within seconds")
 
 
