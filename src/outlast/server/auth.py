@@ -117,7 +117,7 @@ class Caller:
 async def authenticate(connection: HTTPConnection) -> Caller:
     """Return who calls. Raises `Problem` for a key or token that opens nothing."""
     credential = _credential(connection)
-    if is_personal(connection):
+    if credential.startswith(PREFIX):
         raise unauthorized(
             "a personal access token opens what names its project and environment in the address; "
             "use a key of the environment here"
@@ -182,9 +182,8 @@ async def authenticate_person(connection: HTTPConnection) -> Holder:
 def _credential(connection: HTTPConnection) -> str:
     header = connection.headers.get("authorization", "")
     credential = header[len(_BEARER) :].strip()
-    if header[: len(_BEARER)].lower() != _BEARER or not credential:
-        raise unauthorized()
-    if len(credential) > MAX_TOKEN_CHARS:
+    is_bearer = header[: len(_BEARER)].lower() == _BEARER
+    if not is_bearer or not 0 < len(credential) <= MAX_TOKEN_CHARS:
         raise unauthorized()
     return credential
 

@@ -28,8 +28,7 @@ router = APIRouter(tags=["envvars"])
 @router.get(VARIABLES_PATH, response_model=list[VariableBody], **promise(or_person(READ_ALL)))
 async def list_variables(request: Request, ref: str, slug: str) -> Response:
     """List the variables by name. Values of secret ones are redacted; to readers, all are."""
-    caller = await _enter(request, ref, slug)
-    caller.require_whole("read")
+    caller = await _enter(request, ref, slug, "read")
     found = await services(request).engine.variables.list(caller.environment.id)
     shown = b",".join(_body(one, caller).to_json() for one in found)
     return Response(b"[" + shown + b"]", media_type=_JSON)
@@ -40,8 +39,7 @@ async def create(
     request: Request, ref: str, slug: str, wanted: Annotated[VariableCreate, Body()]
 ) -> Response:
     """Make a variable that is not there yet."""
-    caller = await _enter(request, ref, slug)
-    caller.require_whole("write")
+    caller = await _enter(request, ref, slug, "write")
     await services(request).engine.variables.save(
         caller.environment.id,
         {wanted.name: wanted.value},
@@ -56,8 +54,7 @@ async def import_variables(
     request: Request, ref: str, slug: str, wanted: Annotated[VariableImport, Body()]
 ) -> Response:
     """Write many variables, all or none."""
-    caller = await _enter(request, ref, slug)
-    caller.require_whole("write")
+    caller = await _enter(request, ref, slug, "write")
     await services(request).engine.variables.save(
         caller.environment.id,
         wanted.variables,
@@ -70,8 +67,7 @@ async def import_variables(
 @router.get(VARIABLES_PATH + "/{name}", response_model=VariableBody, **promise(or_person(READ_ALL)))
 async def retrieve(request: Request, ref: str, slug: str, name: str) -> Response:
     """Return one variable; the value of a secret one is redacted."""
-    caller = await _enter(request, ref, slug)
-    caller.require_whole("read")
+    caller = await _enter(request, ref, slug, "read")
     found = await services(request).engine.variables.retrieve(caller.environment.id, name)
     return Response(_body(found, caller).to_json(), media_type=_JSON)
 
@@ -81,8 +77,7 @@ async def update(
     request: Request, ref: str, slug: str, name: str, wanted: Annotated[VariableUpdate, Body()]
 ) -> Response:
     """Give a variable another value."""
-    caller = await _enter(request, ref, slug)
-    caller.require_whole("write")
+    caller = await _enter(request, ref, slug, "write")
     await services(request).engine.variables.save(
         caller.environment.id,
         {name: wanted.value},
@@ -95,8 +90,7 @@ async def update(
 @router.delete(VARIABLES_PATH + "/{name}", response_model=Success, **promise(or_person(WRITE_ALL)))
 async def delete(request: Request, ref: str, slug: str, name: str) -> Response:
     """Delete a variable."""
-    caller = await _enter(request, ref, slug)
-    caller.require_whole("write")
+    caller = await _enter(request, ref, slug, "write")
     await services(request).engine.variables.delete(caller.environment.id, name)
     return _done()
 
@@ -111,9 +105,11 @@ async def values(request: Request) -> Response:
     return Response(body.to_json(), media_type=_JSON)
 
 
-async def _enter(request: Request, ref: str, slug: str) -> Caller:
-    """Return who calls, if the environment in the address is theirs. Raises `Problem`."""
-    return await authenticate_at(request, ref, _SLUGS.get(slug, slug))
+async def _enter(request: Request, ref: str, slug: str, action: str) -> Caller:
+    """Return who calls, if they may act in the environment of the address. Raises `Problem`."""
+    caller = await authenticate_at(request, ref, _SLUGS.get(slug, slug))
+    caller.require_whole(action)
+    return caller
 
 
 def _body(variable: Variable, caller: Caller) -> VariableBody:
