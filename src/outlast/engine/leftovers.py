@@ -59,47 +59,33 @@ class Leftovers:
 
     async def prune(self, moment: int | None = None) -> None:
         """Delete all there is now; `moment` as in `Retention.run_once`."""
-        await self._requests()
-        await self._keys()
+        await self._keys(
+            RETENTION.prune_requests,
+            "key",
+            seconds=REQUEST_SECONDS,
+            outbox_seconds=OUTBOX_SECONDS,
+        )
+        await self._keys(RETENTION.prune_keys, "task", "key")
         await self._wait_keys()
         await self._blobs(moment)
         await self._lanes()
         await self._named(RETENTION.idle_paces, ("paced", "keys"), clock=self._clock())
         await self._named(RETENTION.idle_groups, ("grouped", "names"))
 
-    async def _requests(self) -> None:
+    async def _keys(self, statement: Statement, *parts: str, **values: object) -> None:
+        """Walk keys in the order of a table's own key, which has these parts."""
         last = _Key("", "")
 
         async def portion() -> bool:
             nonlocal last
             found = await self._database.fetch_one(
                 _Key,
-                RETENTION.prune_requests,
+                statement,
                 environment=last.environment_id,
-                key=last.key,
-                seconds=REQUEST_SECONDS,
-                outbox_seconds=OUTBOX_SECONDS,
                 clock=self._clock(),
                 portion=_PORTION,
-            )
-            last = found or last
-            return found is not None
-
-        await in_portions(portion)
-
-    async def _keys(self) -> None:
-        last = _Key("", "")
-
-        async def portion() -> bool:
-            nonlocal last
-            found = await self._database.fetch_one(
-                _Key,
-                RETENTION.prune_keys,
-                environment=last.environment_id,
-                task=last.task,
-                key=last.key,
-                clock=self._clock(),
-                portion=_PORTION,
+                **{part: getattr(last, part) for part in parts},
+                **values,
             )
             last = found or last
             return found is not None
