@@ -77,8 +77,9 @@ def local_variables(root: Path | None) -> tuple[dict[str, str], list[str]]:
     """Return what the `.env` files of a project say, and what is wrong with those left out."""
     found: dict[str, str] = {}
     faults: list[str] = []
-    for name in FILES if root is not None else ():
-        assert root is not None
+    if root is None:
+        return found, faults
+    for name in FILES:
         try:
             found |= parse((root / name).read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -25,9 +25,9 @@ from outlast.worker.variables import ask
 
 RELOAD_DRAIN = 10.0
 """Seconds that runs of replaced code get to finish their current step."""
-logger = logging.getLogger("outlast.worker")
-
 _READY = 10.0  # seconds that new code gets to start before the old one is asked to leave
+
+logger = logging.getLogger("outlast.worker")
 
 
 class NoTasksError(Exception):
