@@ -32,7 +32,7 @@ def test_the_shorter_runs_are_the_more_are_claimed_ahead() -> None:
             prefetch.ended(seconds)
         seen.append(prefetch.depth)
 
-    assert seen == [0, 4, MOST]
+    assert seen == [0, 8, MOST]
 
 
 def test_a_long_run_ends_the_prefetching_at_once() -> None:
@@ -42,6 +42,16 @@ def test_a_long_run_ends_the_prefetching_at_once() -> None:
     assert prefetch.ended(1.0)
 
     assert prefetch.depth == 0
+
+
+def test_runs_that_take_now_more_now_less_leave_the_depth_alone() -> None:
+    prefetch = Prefetch()
+    prefetch.ended(0.0015)
+
+    changes = [prefetch.ended(0.001 if n % 2 else 0.002) for n in range(100)]
+
+    assert not any(changes)
+    assert prefetch.depth == MOST
 
 
 async def test_ends_are_told_before_the_next_starts(rig: Rig) -> None:

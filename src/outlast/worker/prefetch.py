@@ -4,14 +4,14 @@ A process that asks for its next run only at the end of the one before waits for
 that are shorter than that would spend most of their process's time so.
 """
 
-WORTH = 0.05
+WORTH = 0.1
 """Seconds of work that a process may have ahead of it."""
 MOST = 64
 """Claims ahead of one process, however short its runs are."""
 PATIENCE = 0.25
 """Seconds after which a claim that was taken ahead goes back: a long run is in its way."""
 
-_WEIGHT = 0.2  # of the newest run in the mean
+_WEIGHT = 0.1  # of the newest run in the mean
 
 
 class Prefetch:
@@ -23,13 +23,14 @@ class Prefetch:
 
     def ended(self, seconds: float) -> bool:
         """Hear how long a run took; say whether `depth` has changed."""
-        before = self.depth
         self._mean = (
             seconds if self._mean is None else self._mean + _WEIGHT * (seconds - self._mean)
         )
         worth = min(MOST, int(WORTH / max(self._mean, WORTH / MOST)))
-        self.depth = 1 << worth.bit_length() - 1 if worth else 0  # in few steps: each is told
-        return self.depth != before
+        if self.depth / 2 <= worth < max(2 * self.depth, 1):
+            return False  # each change is told, and while it travels turns claim too little
+        self.depth = 1 << worth.bit_length() - 1 if worth else 0
+        return True
 
     def stop(self) -> None:
         """Hear that a claim waited in vain."""
