@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 Work = Coroutine[object, object, object]
 
 _PAUSE_SECONDS = 0.02
-_REST = 4.0
-"""How much longer a pause is than the work before it: a fifth of one connection, at most."""
+_REST = 9.0
+"""How much longer a pause is than the work before it: a tenth of one connection, at most."""
 
 
 class Agents:

@@ -22,7 +22,7 @@ RETENTION = load("retention")
 
 MOST_DAYS = 3_650
 _DAY_MS = 86_400_000
-_PORTION = 500
+_PORTION = 1_000
 _MOST_ROWS = 2_000  # of one statement, beyond what each run has at least
 
 Part = Literal["logs", "streams"]

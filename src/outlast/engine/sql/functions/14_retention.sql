@@ -39,8 +39,8 @@ begin
   return most;
 end $$;
 
--- Erase ended runs, whose ends the caller has locked, or as much of them as fits. Every table with an index on `run_id`
--- belongs to runs, whichever concept brought it: none can be forgotten.
+-- Erase ended runs, in order, whose ends the caller has locked, or as much of them as fits. Every table with an index on
+-- `run_id` belongs to runs, whichever concept brought it: none can be forgotten.
 create function erase(env text, runs text[], most int) returns boolean language plpgsql as $$
 declare
   belonging text;
@@ -63,27 +63,22 @@ begin
     continue when not has_some(belonging, runs);
     execute format('delete from outlast.%I where run_id = any ($1)', belonging) using runs;
   end loop;
-  with gone as (
-    delete from outlast.run where ctid = any (array(
-      select r.ctid from unnest(runs) as u (id)
-      cross join lateral (
-        select ctid, id from outlast.run where (environment_id, id) >= (env, u.id)
-        order by environment_id, id limit 1) r
-      where r.id = u.id))
+  with gone as (  -- one walk through their range; a look for each would cost twice as much
+    delete from outlast.run r
+    where r.environment_id = env and r.id between runs[1] and runs[cardinality(runs)] and r.id = any (runs)
     returning payload_blob
   )
   delete from outlast.blob b using gone g where b.id = g.payload_blob;
   return true;
 end $$;
 
--- Which of these runs somebody who has not ended still needs: their parent, or who waits for a batch they are in.
+-- Which of these runs, in order, somebody who has not ended still needs: their parent, or who waits for a batch they are
+-- in.
 create function needed(env text, runs text[]) returns text[] language sql stable as $$
   select array(
-    select r.id from unnest(runs) as u (id)
-    cross join lateral (  -- by order, as in `finish_waiters`
-      select id, parent_id from outlast.run where (environment_id, id) >= (env, u.id)
-      order by environment_id, id limit 1) r
-    where r.id = u.id and r.parent_id is not null
+    select r.id from outlast.run r
+    where r.environment_id = env and r.id between runs[1] and runs[cardinality(runs)] and r.id = any (runs)
+      and r.parent_id is not null
       and exists (select from outlast.run_state p where p.run_id = r.parent_id)
       and not exists (select from outlast.run_end e where e.run_id = r.parent_id)
     union
