@@ -13,7 +13,8 @@ from outlast.testing import databases
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not, and tests share helpers
 
-from postgres import cloned_database, migrated_template, running_postgres
+from postgres import in_own_loop, migrated_template, running_postgres
+from recycling import Databases
 
 # How long a busy machine takes says nothing about what a property holds for.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -47,10 +48,18 @@ def database_template(database_url: str) -> Iterator[str]:
         yield name
 
 
+@pytest.fixture(scope="session")
+def migrated(database_url: str, database_template: str) -> Iterator[Databases]:
+    """Return the databases that tests take one after another."""
+    made = Databases(database_url, database_template)
+    yield made
+    in_own_loop(made.close())
+
+
 @pytest.fixture
-async def fresh_url(database_url: str, database_template: str) -> AsyncIterator[str]:
+async def fresh_url(migrated: Databases) -> AsyncIterator[str]:
     """Return the URL of a migrated database of this test alone."""
-    async with cloned_database(database_url, database_template) as url:
+    async with migrated.one() as url:
         yield url
 
 

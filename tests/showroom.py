@@ -26,7 +26,8 @@ from outlast.protocol.manifests import (
 )
 from outlast.protocol.outcomes import Outcome, RunError
 from outlast.protocol.vitals import ProcessVitals, Vitals
-from postgres import cloned_database, migrated_template, running_postgres
+from postgres import migrated_template, running_postgres
+from recycling import Databases
 from scene import Stage, staged
 
 EXPORT = {
@@ -377,7 +378,8 @@ async def photograph(
 ) -> None:
     """Take every page's picture, light and dark."""
     with running_postgres() as server, migrated_template(server) as template:
-        async with cloned_database(server, template) as url, showroom(url) as (stage, made):
+        databases = Databases(server, template)
+        async with databases.one() as url, showroom(url) as (stage, made):
             for width in widths:
                 await stage.browser.call("resize", width, 860 if width > 600 else 844)
                 for scheme in ("light", "dark"):

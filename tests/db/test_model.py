@@ -28,7 +28,7 @@ from outlast.engine.engine import Engine
 from outlast.engine.queries import parse
 from outlast.protocol.manifests import QueueManifest, RateManifest
 from outlast.protocol.triggers import Debounce, Trigger
-from postgres import cloned_database
+from recycling import Databases
 
 T = TypeVar("T")
 STEP = timedelta(seconds=5)
@@ -93,12 +93,12 @@ CLOCK = Clock()
 
 
 @pytest.fixture
-def stage(database_url: str, database_template: str) -> Iterator[Stage]:
+def stage(migrated: Databases) -> Iterator[Stage]:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
 
         async def opened() -> Stage:
-            url = await stack.enter_async_context(cloned_database(database_url, database_template))
+            url = await stack.enter_async_context(migrated.one())
             place = await stack.enter_async_context(platform(url, "prod", CLOCK))
             return Stage(runner, place, await place.server())
 
