@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from benchmarks import ceiling, listing, meter, realtime, rows, waking
+from benchmarks import ceiling, listing, meter, pages, realtime, rows, waking
 from benchmarks.stage import Stage, stage
 
 
@@ -81,7 +81,10 @@ async def _print(row: Row, made: Stage, repeats: int) -> None:
 
 parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
 parser.add_argument(
-    "rows", nargs="*", metavar="ROW", help=f"of: {', '.join(row.name for row in TABLE)}; or listing"
+    "rows",
+    nargs="*",
+    metavar="ROW",
+    help=f"of: {', '.join(row.name for row in TABLE)}; or listing, or pages",
 )
 parser.add_argument("--repeats", type=int, default=3, help="runs per row; the median counts")
 parser.add_argument(
@@ -90,6 +93,9 @@ parser.add_argument(
 arguments = parser.parse_args()
 if arguments.rows == ["listing"]:
     asyncio.run(listing.main())
+    raise SystemExit
+if arguments.rows == ["pages"]:
+    asyncio.run(pages.main())
     raise SystemExit
 if unknown := set(arguments.rows) - {row.name for row in TABLE}:
     parser.error(f"there is no row {', '.join(sorted(unknown))}")

@@ -25,9 +25,9 @@ async def tell_start(payload: float) -> None:
     _write(f"{time.time() - payload}\n")
 
 
-@task("ten-steps")
-async def ten_steps(payload: int) -> int:
-    for number in range(10):
+@task("steps")
+async def steps(payload: int) -> int:
+    for number in range(payload):
         await step(f"step-{number}", _nothing)
     return payload
 
