@@ -89,7 +89,7 @@ ROUTES: dict[str, Call] = {
     "GET /api/v1/runs/{run_id}/metadata": Call(f"{RUN}/metadata"),
     "PUT /api/v1/runs/{run_id}/metadata": Call(f"{RUN}/metadata", {"metadata": {}}),
     "GET /api/outlast/v1/runs/{run_id}/result": Call(
-        "/api/outlast/v1/runs/{run}/result", query={"wait": "0"}
+        "/api/outlast/v1/runs/{run}/result", query={"seconds": "0"}
     ),
     "POST /api/v1/runs/{run_id}/replay": Call(f"{RUN}/replay"),
     "POST /api/v1/runs/{run_id}/reschedule": Call(f"{RUN}/reschedule", {"delay": "1h"}),
@@ -173,6 +173,12 @@ ROUTES: dict[str, Call] = {
     ),
     "GET /api/outlast/v1/queues/{queue:path}/keys": Call(
         "/api/outlast/v1/queues/{queue}/keys", query={"type": "task"}
+    ),
+    "POST /engine/v1/runs/{run_id}/wait/duration": Call(
+        "/engine/v1/runs/{run}/wait/duration", {"date": "2030-01-01T00:00:00Z"}
+    ),
+    "POST /engine/v1/runs/{run_id}/waitpoints/tokens/{token_id}/wait": Call(
+        "/engine/v1/runs/{run}/waitpoints/tokens/{token}/wait"
     ),
     "POST /api/v1/idempotencyKeys/{key:path}/reset": Call(
         f"/api/v1/idempotencyKeys/{SECRET}/reset", {"taskIdentifier": "hello"}

@@ -232,3 +232,43 @@ async def test_bad_json_and_unknown_filters_are_refused(api: Api) -> None:
     cursor = await api.client.get(TOKENS, params={"page[after]": "run_1"})
 
     assert [reply.status_code for reply in (bad, status, cursor)] == [400, 400, 400]
+
+
+async def test_a_wait_of_a_run_for_a_date_is_a_token_that_is_completed_then(api: Api) -> None:
+    run = await api.trigger(options={"delay": "1h"})
+    path = f"/engine/v1/runs/{run}/wait/duration"
+    wanted = {"date": "2030-01-01T01:00:00+01:00", "idempotencyKey": "nap"}
+
+    made = (await api.client.post(path, json=wanted)).json()
+    again = (await api.client.post(path, json=wanted | {"date": "2031-01-01T00:00:00Z"})).json()
+    before = await retrieve(api, made["waitpoint"]["id"])
+    past = await api.client.post(path, json={"date": "1969-07-20T20:17:00Z"})
+
+    assert made["waitUntil"] == before["timeoutAt"] == "2030-01-01T00:00:00.000Z"
+    assert (before["status"], again) == ("WAITING", made)
+    token = past.json()["waitpoint"]["id"]
+    waiting = await api.worker.claim(await api.trigger())
+    await waiting.call("token#0", "token", target=token)
+    assert (await waiting.result("token#0")).ok
+    over = await retrieve(api, token)
+    assert over["status"] == "COMPLETED"
+    assert {"output", "outputIsError"}.isdisjoint(over)
+
+
+async def test_only_a_run_that_goes_on_waits_for_a_token_that_is_there(api: Api) -> None:
+    going = await api.trigger(options={"delay": "1h"})
+    ended = await api.trigger(options={"delay": "1h"})
+    await api.client.post(f"/api/v2/runs/{ended}/cancel")
+    token = (await create(api))["id"]
+
+    async def wait(run: str, token: str) -> int:
+        path = f"/engine/v1/runs/{run}/waitpoints/tokens/{token}/wait"
+        return (await api.client.post(path)).status_code
+
+    late = await api.client.post(
+        f"/engine/v1/runs/{ended}/wait/duration", json={"date": "2030-01-01T00:00:00Z"}
+    )
+
+    assert [await wait(going, token), await wait(ended, token)] == [200, 422]
+    assert [await wait("run_none", token), await wait(going, "waitpoint_none")] == [404, 404]
+    assert (late.status_code, late.json()["code"]) == (422, "has_ended")

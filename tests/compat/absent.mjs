@@ -5,8 +5,6 @@ import { row } from "./proof.mjs";
 const ABSENT = [
   "POST /api/v1/runs/{id}/input-streams/wait",
   "POST /api/v1/runs/{id}/session-streams/wait",
-  "POST /engine/v1/runs/{id}/wait/duration",
-  "POST /engine/v1/runs/{id}/waitpoints/tokens/{token}/wait",
   "POST /api/v1/query",
   "GET /api/v1/query/schema",
   ...crossed(["GET", "POST"], "/api/v1/query/dashboards"),

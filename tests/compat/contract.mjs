@@ -65,4 +65,6 @@ GET /api/v1/runs/{id}/events
 GET /api/v1/runs/{id}/trace
 GET /api/v1/runs/{id}/spans/{span}
 POST /api/v2/tasks/batch
+POST /engine/v1/runs/{id}/wait/duration
+POST /engine/v1/runs/{id}/waitpoints/tokens/{token}/wait
 `.trim().split("\n");

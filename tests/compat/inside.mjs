@@ -23,7 +23,7 @@ async function acting({ core, workers, client, url }, run, play) {
 
 export async function prove(world) {
   const { sdk, client, ask } = world;
-  const { metadata, runs, streams, tags, tasks } = sdk;
+  const { metadata, runs, streams, tags, tasks, wait } = sdk;
   const orders = streams.input({ id: "orders" });
   const { id } = await tasks.trigger("tells", 0);
   const base = `/realtime/v1/streams/${id}`;
@@ -87,6 +87,33 @@ export async function prove(world) {
       text += decoder.decode(value);
     }
     stop.abort();
+  });
+  const going = (await tasks.trigger("mail", 1, { delay: "1h" })).id;
+  await row("POST /engine/v1/runs/{id}/wait/duration", "ApiClient.waitForDuration", async () => {
+    const date = new Date(Date.now() + 1500);
+    const wanted = { date, idempotencyKey: `d-${going}`, idempotencyKeyTTL: "1h" };
+    const { waitUntil, waitpoint } = await client.waitForDuration(going, wanted);
+    assert.deepEqual(waitUntil, date);
+    assert.equal((await wait.retrieveToken(waitpoint.id)).status, "WAITING");
+    const again = await client.waitForDuration(going, { ...wanted, date: new Date(Date.now() + 3_600_000) });
+    assert.deepEqual([again.waitpoint.id, again.waitUntil], [waitpoint.id, date]);
+    const ended = await until(async () => {
+      const found = await wait.retrieveToken(waitpoint.id);
+      return found.status !== "WAITING" && found;
+    });
+    assert.deepEqual([ended.status, ended.error, ended.output], ["COMPLETED", undefined, undefined]);
+    assert.ok(ended.completedAt >= date);
+  });
+  await row("POST /engine/v1/runs/{id}/waitpoints/tokens/{wp}/wait", "ApiClient.waitForWaitpointToken", async () => {
+    const token = await wait.createToken();
+    const named = { runFriendlyId: going, waitpointFriendlyId: token.id };
+    assert.deepEqual(await client.waitForWaitpointToken(named), { success: true });
+    const none = client.waitForWaitpointToken({ ...named, waitpointFriendlyId: "waitpoint_none" });
+    await assert.rejects(none.then((one) => one), { status: 404 });
+    const ended = await tasks.trigger("mail", 1);
+    await runs.poll(ended.id, { pollIntervalMs: 100 });
+    const late = client.waitForWaitpointToken({ ...named, runFriendlyId: ended.id });
+    await assert.rejects(late.then((one) => one), { status: 422 });
   });
   const inner = await tasks.trigger("tells", 0);
   await row("PUT /api/v1/runs/{id}/metadata", "metadata.set, .increment, .append, .flush in a task", () =>

@@ -112,6 +112,26 @@ async def test_a_token_that_nobody_completes_times_out(
     assert (late.status, late.output) == ("timed_out", None)
 
 
+async def test_a_token_whose_end_completes_it_does_not_time_out(
+    place: Platform, engine: Engine, worker: FakeWorker
+) -> None:
+    """Whoever waits goes on, as with one that somebody completed."""
+    token, _ = await engine.waitpoints.create(
+        place.environment.id, NewToken(timeout=3600), completes=True
+    )
+    run = await started(worker)
+    await called(run, "token", target=token.id)
+    assert await run.suspend("token#0")
+
+    await pass_time(place, "token")
+    engine.cycles.wake(place.environment.id)
+    outcome = entry_of(await worker.claim(run.run), "token#0")
+
+    assert outcome == Outcome(True, None)
+    ended = await engine.waitpoints.retrieve(place.environment.id, token.id)
+    assert (ended.status, ended.output) == ("completed", None)
+
+
 async def test_a_wait_for_a_token_has_a_timeout_of_its_own(
     place: Platform, engine: Engine, worker: FakeWorker
 ) -> None:

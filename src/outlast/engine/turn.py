@@ -95,7 +95,10 @@ class NewCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NewWaitpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One waitpoint token to make, with its id; ends in `timeout` seconds or at `timeout_at`."""
+    """One waitpoint token to make, with its id; ends in `timeout` seconds or at `timeout_at`.
+
+    That end is a time-out, or completes it.
+    """
 
     waitpoint: str
     request_key: str
@@ -107,6 +110,7 @@ class NewWaitpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     idempotency_ttl: float | None = None
     timeout: float | None = None
     timeout_at: float | None = None
+    completes: bool = False
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):

@@ -103,11 +103,17 @@ class Waitpoints:
         self._cycles = cycles
 
     async def create(
-        self, environment_id: str, wanted: NewToken, *, request_key: str | None = None
+        self,
+        environment_id: str,
+        wanted: NewToken,
+        *,
+        request_key: str | None = None,
+        completes: bool = False,
     ) -> tuple[Waitpoint, bool]:
         """Return a token, and whether its idempotency key had made it before.
 
-        A repeated `request_key` gets the first answer again. Raises `InvalidRequest`.
+        A repeated `request_key` gets the first answer again. `completes`: its time-out completes
+        it. Raises `InvalidRequest`.
         """
         _check(wanted)
         waitpoint = self._ids.new("waitpoint")
@@ -124,6 +130,7 @@ class Waitpoints:
                 idempotency_ttl=KEY_TTL_SECONDS if ttl is None else ttl,
                 timeout=wanted.timeout,
                 timeout_at=wanted.timeout_at,
+                completes=completes,
             )
         )
         made = await self.retrieve(environment_id, told.run or waitpoint)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue
 
 from outlast.protocol.body import Body, Moment, Pagination
 
@@ -50,6 +50,27 @@ class SuccessReply(Body):
     """It is done, now or before."""
 
     success: Literal[True] = True
+
+
+class WaitDurationBody(Body):
+    """`POST /engine/v1/runs/{id}/wait/duration`."""
+
+    date: AwareDatetime
+    idempotency_key: str | None = None
+    idempotency_key_ttl: str | None = Field(default=None, alias="idempotencyKeyTTL")
+
+
+class WaitpointId(Body):
+    """Which waitpoint it is."""
+
+    id: str
+
+
+class WaitDurationReply(Body):
+    """When it will be over, and the waitpoint that is completed then."""
+
+    wait_until: Moment
+    waitpoint: WaitpointId
 
 
 class ListedToken(Body):

@@ -21,7 +21,7 @@ from outlast.server.rates import ALLOWANCE
 MAX_BODY_BYTES = 2 * MAX_PAYLOAD_BYTES + 512 * 1024
 """Largest request body: a payload is text inside JSON, where escapes can double it."""
 
-API_PATHS = ("/api/", "/realtime/")
+API_PATHS = ("/api/", "/realtime/", "/engine/")
 """What belongs to the API; every other path is a page."""
 _OWN_API = "/api/outlast/"  # not for browsers of other origins
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

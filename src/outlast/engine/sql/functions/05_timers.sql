@@ -56,7 +56,7 @@ begin
                          'could not be replayed by any version for 7 days'));
 
   return query select * from expire_waitpoints(env, moment, floor, pins, (
-    select array_agg(t.ref) from unnest(due) t where t.kind = 'token'));
+    select array_agg(t) from unnest(due) t where t.kind = 'token'));
 
   return query select * from finish_entries(env, moment, floor, pins, (
     select array_agg(row(t.ref, t.key, case t.kind

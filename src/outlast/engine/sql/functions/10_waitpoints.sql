@@ -3,7 +3,8 @@
 
 create type new_waitpoint as (
   n int, waitpoint text, tags text[], idempotency_key text, idempotency_ttl double precision, request_key text,
-  timeout double precision, timeout_at double precision, callback_hash text, callback_sealed text
+  timeout double precision, timeout_at double precision, callback_hash text, callback_sealed text,
+  completes boolean  -- its end completes it, instead of a time-out
 );
 create type completion as (waitpoint text, output text);
 
@@ -38,7 +39,8 @@ begin
       item.waitpoint, env, coalesce(item.tags, '{}'), item.idempotency_key,
       case when item.idempotency_key is not null then moment + make_interval(secs => item.idempotency_ttl) end,
       item.request_key, decode(item.callback_hash, 'hex'), decode(item.callback_sealed, 'hex'), ends, moment);
-    insert into outlast.timer (environment_id, due_at, kind, ref) values (env, ends, 'token', item.waitpoint);
+    insert into outlast.timer (environment_id, due_at, kind, ref, key)
+    values (env, ends, 'token', item.waitpoint, case when item.completes then 'completed' else '' end);
     return next row('created', item.n, item.waitpoint, 0, null, 'false')::told;
   end loop;
 end $$;
@@ -95,17 +97,19 @@ begin
   return query select * from finish_waitpoints(env, moment, floor, pins, ended);
 end $$;
 
+-- End the tokens whose time is over; the key of such a timer says how, if not by a time-out.
 create function expire_waitpoints(
-  env text, moment timestamptz, floor double precision, pins boolean, due text[]
+  env text, moment timestamptz, floor double precision, pins boolean, due outlast.timer[]
 ) returns setof told language plpgsql as $$
 declare
   ended text[];
 begin
   if due is null then return; end if;
   with expired as (
-    update outlast.waitpoint set status = 'timed_out', completed_at = moment
-    where id = any (due) and environment_id = env and status = 'waiting'
-    returning id
+    update outlast.waitpoint w set status = coalesce(nullif(t.key, ''), 'timed_out'), completed_at = moment
+    from unnest(due) t
+    where w.id = t.ref and w.environment_id = env and w.status = 'waiting'
+    returning w.id
   )
   select array_agg(id) into ended from expired;
   return query select * from finish_waitpoints(env, moment, floor, pins, ended);
