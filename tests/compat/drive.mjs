@@ -27,6 +27,8 @@ const world = {
   url,
   key,
   additional: process.env.COMPAT_ADDITIONAL_KEY,
+  personal: process.env.COMPAT_PERSONAL_TOKEN,
+  viewer: process.env.COMPAT_VIEWER_TOKEN,
   project: "proj_fleet",
   client: new core.ApiClient(url, key),
   /** Ask without a client of theirs: the rows that only a worker or a third party calls. */

@@ -15,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 VERSIONS = ("4.8.3", "4.5.12")
 PAGES = "pages"
-PARTS = ("runs", "things", "live", "inside", "absent", "hooks", PAGES)
+PARTS = ("runs", "things", "live", "inside", "personal", "absent", "hooks", PAGES)
 DEADLINE = 240  # s per version
 sys.path.insert(0, str(HERE.parent))
 
@@ -23,7 +23,15 @@ from browsing import CHROMIUM  # noqa: E402
 from compat import pages  # noqa: E402  (a folder of tests, not a package)
 from fleet import Fleet, fleet  # noqa: E402
 from outlast.engine.database import Database, DatabaseSettings  # noqa: E402
+from outlast.engine.ids import Ids  # noqa: E402
 from outlast.engine.keys import KeyRing, Keys  # noqa: E402
+from outlast.engine.users import Users  # noqa: E402
+from outlast.protocol.roles import Role  # noqa: E402
+
+PEOPLE = (
+    ("COMPAT_PERSONAL_TOKEN", "compat@example.com", Role.OPERATOR),
+    ("COMPAT_VIEWER_TOKEN", "viewer", Role.VIEWER),
+)
 
 
 async def prove(versions: tuple[str, ...], parts: tuple[str, ...]) -> int:
@@ -38,9 +46,9 @@ async def prove(versions: tuple[str, ...], parts: tuple[str, ...]) -> int:
             if PAGES in parts:
                 await made.server()  # where things go on while the one before the pages is down
             await made.worker()
-            additional = await _additional_key(made)
+            credentials = await _credentials(made)
             for version in versions:
-                counts = [await _drive(made, version, additional, calls)] if calls else []
+                counts = [await _drive(made, version, credentials, calls)] if calls else []
                 if PAGES in parts:
                     counts.append(await pages.prove(made, version, front))
                 passed += sum(count[0] for count in counts)
@@ -51,16 +59,22 @@ async def prove(versions: tuple[str, ...], parts: tuple[str, ...]) -> int:
     return failed
 
 
-async def _additional_key(made: Fleet) -> str:
+async def _credentials(made: Fleet) -> dict[str, str]:
+    """Return what Node finds in its environment: a key, and tokens of two people."""
     settings = DatabaseSettings(url=made.url, pool_size=1)
     async with await Database.open(settings) as opened:
         keys = Keys(opened, KeyRing((made._environ["OUTLAST_ENCRYPTION_KEYS"],)))
         [row] = await made.sql("select id from outlast.environment where slug = 'dev'")
-        return (await keys.create(row["id"], "compat")).secret
+        users = Users(opened, Ids(opened))
+        found = {"COMPAT_ADDITIONAL_KEY": (await keys.create(row["id"], "compat")).secret}
+        for variable, name, role in PEOPLE:
+            await users.add(name, role)
+            found[variable] = (await users.tokens.create(name)).secret
+        return found
 
 
 async def _drive(
-    made: Fleet, version: str, additional: str, parts: tuple[str, ...]
+    made: Fleet, version: str, credentials: dict[str, str], parts: tuple[str, ...]
 ) -> tuple[int, int]:
     process = await asyncio.create_subprocess_exec(
         "node",
@@ -72,7 +86,7 @@ async def _drive(
             **os.environ,
             "TRIGGER_API_URL": made.apis[0],
             "TRIGGER_SECRET_KEY": made.key,
-            "COMPAT_ADDITIONAL_KEY": additional,
+            **credentials,
         },
         stdout=asyncio.subprocess.PIPE,
     )
