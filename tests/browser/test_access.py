@@ -77,6 +77,67 @@ async def test_what_an_operator_does_is_noted_and_a_viewer_only_looks(guarded: S
     ]
 
 
+async def test_everybody_makes_and_revokes_personal_tokens_of_their_own(guarded: Stage) -> None:
+    users, browser = guarded.api.engine.users, guarded.browser
+    await users.add("vic", Role.VIEWER, PASSWORD)
+    await users.add("ada", Role.ADMIN, PASSWORD)
+    others = (await users.tokens.create("ada", "of ada")).id
+    await logged_in(guarded, "vic")
+    await browser.sees("vic", ".person")
+
+    await browser.call("click", ".person a")
+    await browser.sees("Personal tokens", "h1")
+    await browser.call("fill", "input[name=name]", "laptop")
+    await browser.call("click", ".primary")
+    await browser.sees("TRIGGER_ACCESS_TOKEN=tr_pat_", ".made")
+    secret = (await browser.call("text", ".made code")).partition("=")[2].strip()
+    await browser.assert_clean()
+    await guarded.open("personal-tokens")
+    await browser.sees("laptop", "table")
+    await browser.sees_no(secret)
+    await browser.sees_no(others)
+
+    holder = await users.tokens.open(secret)
+    [made] = await users.tokens.list("vic")
+    assert holder is not None
+    assert (holder.account, holder.role, holder.token_id) == ("vic", Role.VIEWER, made.id)
+    assert made.expires_at is not None
+    assert round((made.expires_at - made.created_at).total_seconds() / 86_400) == 90
+
+    await browser.call("click", "button[aria-label='Revoke laptop']")
+    await browser.sees("revoked", "[role=status]")
+    assert await users.tokens.open(secret) is None
+    deeds = await users.deeds(guarded.api.platform.environment.id, limit=2)
+    assert {deed.action for deed in deeds} == {"create personal token", "revoke personal token"}
+
+
+async def test_a_personal_token_of_somebody_else_is_not_there(guarded: Stage) -> None:
+    users = guarded.api.engine.users
+    await users.add("vic", Role.VIEWER, PASSWORD)
+    await users.add("ada", Role.ADMIN, PASSWORD)
+    others = await users.tokens.create("ada")
+    secret = await users.log_in("vic", PASSWORD)
+    assert secret is not None
+    async with httpx.AsyncClient(
+        base_url=guarded.browser.base, cookies={"outlast": secret}
+    ) as client:
+        page = await client.get(f"{guarded.base}personal-tokens")
+        proof = re.search(r'name="csrf" value="(\w+)"', page.text)
+        assert proof is not None
+        own = {"sec-fetch-site": "same-origin"}
+        path, form = f"{guarded.base}personal-tokens", {"csrf": proof[1]}
+        theft = await client.post(f"{path}/{others.id}/revoke", data=form, headers=own)
+        endless = await client.post(path, data=form | {"days": "9e9"}, headers=own)
+
+    assert (theft.status_code, endless.status_code) == (404, 422)
+    assert await users.tokens.open(others.secret) is not None
+
+
+async def test_where_nobody_logs_in_there_are_no_personal_tokens(stage: Stage) -> None:
+    assert await stage.browser.open(stage.base + "personal-tokens") == 404
+    await stage.browser.sees("nobody logs in here", "main")
+
+
 async def test_ten_wrong_passwords_close_the_door(guarded: Stage) -> None:
     users = guarded.api.engine.users
     await users.add("ada", Role.ADMIN, PASSWORD)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from outlast.dashboard.access import Person, Place
+from outlast.dashboard.access import Person, PersonalToken, Place
 from outlast.dashboard.app import create_dashboard
 from outlast.dashboard.visit import NotShown
 from outlast.engine.engine import Engine
-from outlast.engine.errors import EngineError, Unavailable
+from outlast.engine.errors import EngineError, InvalidRequest, NotFound, Unavailable
 from outlast.engine.expiring import Expiring
 from outlast.engine.tenancy import Environment
 from outlast.protocol.roles import SCOPES, Role
@@ -21,6 +21,7 @@ from outlast.server.services import Services
 _TOKEN_SECONDS = 300.0
 _TOKEN_KEPT_SECONDS = 120.0
 _TOKENS_KEPT = 256
+_DAY = 86_400.0
 
 
 def is_private(host: str) -> bool:
@@ -64,7 +65,8 @@ async def _told() -> AsyncIterator[None]:
     except EngineError as error:
         away = isinstance(error, Unavailable)
         said = "the database is not available; try again in a moment" if away else str(error)
-        raise NotShown(503, said) from error
+        status = 404 if isinstance(error, NotFound) else 503
+        raise NotShown(422 if isinstance(error, InvalidRequest) else status, said) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,32 @@ class ServerDesk:
     async def log_out(self, secret: str) -> None:
         """End a sign-in."""
         await self._engine.users.log_out(secret)
+
+    @_told()
+    async def personal_tokens(self, person: Person) -> Sequence[PersonalToken]:
+        """Return the personal tokens of somebody that work now, oldest first."""
+        return [
+            PersonalToken(
+                id=one.id,
+                name=one.name,
+                created_at=one.created_at,
+                expires_at=one.expires_at,
+                last_used_at=one.last_used_at,
+            )
+            for one in await self._engine.users.tokens.list(person.name)
+        ]
+
+    @_told()
+    async def make_personal_token(self, person: Person, name: str, days: int | None) -> str:
+        """Make somebody a personal token, for ever or for so long; return its secret."""
+        seconds = None if days is None else days * _DAY
+        made = await self._engine.users.tokens.create(person.name, name, seconds=seconds)
+        return made.secret
+
+    @_told()
+    async def revoke_personal_token(self, person: Person, token: str) -> None:
+        """Let a personal token of somebody open nothing any more."""
+        await self._engine.users.tokens.revoke(person.name, token)
 
     @_told()
     async def note(

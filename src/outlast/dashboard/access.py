@@ -5,6 +5,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from urllib.parse import parse_qsl
 
@@ -48,6 +49,17 @@ class Place:
         return f"/env/{self.project}/{self.slug}/"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PersonalToken:
+    """A personal token of somebody, without its secret."""
+
+    id: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
 class Desk(Protocol):
     """What the dashboard needs besides the API; whoever composes the server brings it."""
 
@@ -80,6 +92,15 @@ class Desk(Protocol):
 
     async def log_out(self, secret: str) -> None:
         """End a sign-in."""
+
+    async def personal_tokens(self, person: Person) -> Sequence[PersonalToken]:
+        """Return the personal tokens of somebody that work now, oldest first."""
+
+    async def make_personal_token(self, person: Person, name: str, days: int | None) -> str:
+        """Make somebody a personal token, for ever or for so long; return its secret."""
+
+    async def revoke_personal_token(self, person: Person, token: str) -> None:
+        """Let a personal token of somebody open nothing any more."""
 
     async def note(
         self, person: Person, place: Place | None, action: str, target: str, outcome: str

@@ -187,6 +187,7 @@ class _Dashboard:
             places=places,
             csrf=self._access.csrf(request),
             api=Api(self._api, token),
+            desk=self._desk,
             form=form,
         )
 

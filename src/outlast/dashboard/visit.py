@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request as WebRequest
 
 from outlast.client.requests import Request
-from outlast.dashboard.access import Form, Person, Place
+from outlast.dashboard.access import Desk, Form, Person, Place
 from outlast.dashboard.api import Api
 from outlast.protocol.roles import Role
 
@@ -25,6 +25,7 @@ class Visit:
     places: tuple[Place, ...]
     csrf: str
     api: Api
+    desk: Desk
     form: Form = field(default_factory=lambda: Form(()))
 
     async def ask(self, request: Request[T]) -> T:

@@ -4,6 +4,7 @@ from outlast.dashboard.pages import (
     batches,
     errors,
     keys,
+    personal_tokens,
     queues,
     run,
     runs,
@@ -34,6 +35,7 @@ ROUTES = (
     *workers.ROUTES,
     *variables.ROUTES,
     *keys.ROUTES,
+    *personal_tokens.ROUTES,
     *settings.ROUTES,
     *search.ROUTES,
 )
