@@ -11,6 +11,7 @@ from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.server.app import create_app
+from outlast.server.rates import Rate
 from outlast.server.settings import ServerSettings
 
 
@@ -45,13 +46,14 @@ class Api:
 
 
 @asynccontextmanager
-async def running_api(url: str) -> AsyncIterator[Api]:
+async def running_api(url: str, *, batch_rate: Rate | None = None) -> AsyncIterator[Api]:
     """Give a server on a database, with a project and a connected worker."""
     async with platform(url) as stage:
         engine = await stage.server()
         [key] = await engine.keys.roots(stage.environment.id)
         worker = await FakeWorker.open(engine, stage.environment, manifest("hello", "a/b c"))
-        app = create_app(ServerSettings(database_url=url, encryption_keys=()), engine)
+        settings = ServerSettings(database_url=url, encryption_keys=(), batch_rate_limit=batch_rate)
+        app = create_app(settings, engine)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
             base_url="http://localhost",

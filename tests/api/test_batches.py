@@ -1,13 +1,15 @@
 """Batches over HTTP: two phases, repeated as often as the network wants."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from api_server import Api
+from api_server import Api, running_api
+from outlast.server.rates import Rate
 
 
 def line(index: int, task: str = "hello", **more: object) -> bytes:
@@ -74,6 +76,29 @@ async def test_an_index_that_comes_twice_in_a_stream_counts_once(api: Api) -> No
 
     assert reply.json()["itemsAccepted"] == 1
     assert reply.json()["sealed"] is False
+
+
+async def test_batches_of_an_environment_are_limited_by_their_runs(fresh_url: str) -> None:
+    """A larger batch than the burst waits for a full bucket, and leaves a debt."""
+    async with running_api(fresh_url, batch_rate=Rate(60, 4)) as api:
+        first = await api.client.post("/api/v3/batches", json={"runCount": 3})
+        late = await api.client.post("/api/v3/batches", json={"runCount": 9})
+        whole = {"items": [{"task": "hello", "payload": n} for n in range(2)]}
+        old = await api.client.post("/api/v2/tasks/batch", json=whole)
+        alone = await api.client.post("/api/v1/tasks/hello/trigger", json={})
+        last = await api.client.post("/api/v3/batches", json={"runCount": 1})
+
+    assert (first.status_code, first.headers["x-ratelimit-remaining"]) == (202, "1")
+    assert late.status_code == 429
+    assert late.headers["content-type"] == "application/problem+json"
+    assert (late.headers["x-ratelimit-limit"], late.headers["x-ratelimit-remaining"]) == ("4", "1")
+    assert 2 < int(late.headers["x-ratelimit-reset"]) / 1000 - time.time() <= 3
+    assert late.headers["retry-after"] == "3"
+    assert "x-should-retry" not in late.headers
+    body = late.json()
+    assert (body["limit"], body["remaining"], body["secondsUntilReset"]) == (4, 1, 3)
+    assert "60 runs a minute" in body["detail"]
+    assert [reply.status_code for reply in (old, alone, last)] == [429, 200, 202]
 
 
 async def test_an_item_that_cannot_run_fails_alone(api: Api) -> None:

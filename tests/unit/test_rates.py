@@ -32,6 +32,18 @@ def test_each_key_has_its_own_bucket() -> None:
     assert rates.take("a", rate).wait > 0
 
 
+def test_more_than_the_burst_waits_for_a_full_bucket_and_leaves_a_debt() -> None:
+    clock = Clock()
+    rates, rate = Rates(clock=clock), Rate(60, 3)
+    rates.take("a", rate)
+
+    assert rates.take("a", rate, 5).wait == 1.0
+    clock.now += 1.0
+    taken = rates.take("a", rate, 5)
+    assert (taken.wait, taken.remaining, taken.full_in) == (0, 0, 5.0)
+    assert rates.take("a", rate).wait == 3.0
+
+
 def test_a_refused_request_costs_nothing() -> None:
     clock = Clock()
     rates, rate = Rates(clock=clock), Rate(60, 1)

@@ -1,11 +1,13 @@
 """Batches: made in two phases, first the batch, then its items as lines."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import msgspec
 
-from outlast.client.requests import Request, model
+from outlast.client.requests import Reply, Request, model
+from outlast.client.triggers import CLAIMS
 from outlast.protocol.bodies import BatchBody, BatchCreated, BatchItemsReply, BatchPage
 from outlast.protocol.durations import iso, whole_seconds
 from outlast.protocol.triggers import Debounce, Trigger
@@ -15,16 +17,29 @@ MAX_ITEMS = 1000
 _encoder = msgspec.json.Encoder()
 
 
+@dataclass(frozen=True, slots=True)
+class CreateReply:
+    """The batch, and what a public token of this environment has to claim."""
+
+    batch: BatchCreated
+    claims: str | None
+
+
 def create(
     count: int, *, key: str | None = None, shown: str | None = None, scope: str | None = None
-) -> Request[BatchCreated]:
+) -> Request[CreateReply]:
     """Return the request that makes a batch of `count` items. `key` is hashed already."""
     body: dict[str, object] = {"runCount": count}
     if key is not None:
         body["idempotencyKey"] = key
         if shown is not None:
             body["idempotencyKeyOptions"] = {"key": shown, "scope": scope or "global"}
-    return Request("POST", "/api/v3/batches", model(BatchCreated), body=_encoder.encode(body))
+    return Request("POST", "/api/v3/batches", _created, body=_encoder.encode(body))
+
+
+def _created(reply: Reply) -> CreateReply:
+    batch = BatchCreated.model_validate_json(reply.body)
+    return CreateReply(batch, reply.headers.get(CLAIMS))
 
 
 def send_items(batch_id: str, items: Sequence[Trigger]) -> Request[BatchItemsReply]:

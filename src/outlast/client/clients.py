@@ -81,10 +81,14 @@ async def send_trigger(wanted: Trigger) -> Triggered:
 
 def send_trigger_sync(wanted: Trigger) -> Triggered:
     """Create a run and block. A refusal is in the answer."""
-    wanted_from = settings()
     reply = _blocking().send(trigger([encode(wanted)]))
-    _learn(wanted_from, reply.claims)
+    learn(reply.claims)
     return reply.answers[0]
+
+
+def learn(claims: str | None) -> None:
+    """Take in what public tokens have to claim, which the answer to a trigger says."""
+    _learn(settings(), claims)
 
 
 def refused(refusal: Refusal) -> ApiError:
@@ -95,7 +99,7 @@ def refused(refusal: Refusal) -> ApiError:
 def public_token(scopes: Sequence[str], lifetime: float) -> str:
     """Return a token for browsers, signed here with the environment's key.
 
-    Works once a run was triggered: the server told then what such a token must claim.
+    Works once a run or batch was triggered: the server told then what such a token must claim.
     """
     wanted = settings()
     if not wanted.signs:

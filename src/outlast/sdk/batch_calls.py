@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from outlast.client.batches import MAX_ITEMS
 from outlast.protocol import messages
+from outlast.protocol.bodies import BatchCreated
 from outlast.protocol.outcomes import Outcome
 from outlast.protocol.triggers import Refusal, Trigger, Triggered
 from outlast.sdk import batches, runtime
 from outlast.sdk.batches import TaskItem
 from outlast.sdk.calls import Call
 from outlast.sdk.children import Target, entry, handle_of, item_of
-from outlast.sdk.errors import BatchTriggerError, run_error
+from outlast.sdk.errors import BatchTriggerError, UsageError, run_error
 from outlast.sdk.handles import BatchHandle
 from outlast.sdk.inside import required
 from outlast.sdk.options import (
@@ -18,6 +20,7 @@ from outlast.sdk.options import (
     BatchWaitOptions,
     RunOptions,
     TriggerOptions,
+    token_expiry,
     unknown,
 )
 from outlast.sdk.results import BatchResult, result_of
@@ -31,6 +34,7 @@ Stream = AsyncIterable[TaskItem[Any]]
 class _Member(NamedTuple):
     task: Target
     trigger: Trigger
+    options: Options
 
 
 def batch_trigger(target: str, items: Items | Stream, options: Options) -> Call[BatchHandle[Any]]:
@@ -42,8 +46,10 @@ def batch_trigger(target: str, items: Items | Stream, options: Options) -> Call[
         stream, key = items, None if run is None else run.reserve("trigger", target)
 
         async def gather() -> BatchHandle[Any]:
-            gathered = [item async for item in stream]
-            return await _trigger(run, target, _members(gathered, options), options, key)
+            members: list[_Member] = []
+            async for item in stream:  # encoded as it comes; the batch begins with its size
+                members.append(_member(item, len(members), options))
+            return await _trigger(run, target, members, options, key)
 
         return Call(name, gather)
     members = _members(items, options)
@@ -52,7 +58,7 @@ def batch_trigger(target: str, items: Items | Stream, options: Options) -> Call[
     call = _call(run, "trigger", target, members)
 
     async def drive() -> BatchHandle[Any]:
-        return _handle(members, await run.trigger(call))
+        return _handle(members, await run.trigger(call), options)
 
     return Call(name, drive)
 
@@ -66,8 +72,8 @@ def batch_trigger_sync(target: str, items: Items, options: Options) -> BatchHand
     run = runtime.current()
     if run is None:
         made = batches.create_sync([one.trigger for one in members], options.get("idempotency_key"))
-        return BatchHandle(made.id, size=len(members), is_cached=made.is_cached)
-    return _handle(members, run.trigger_sync(_call(run, "trigger", target, members)))
+        return _made(made, options)
+    return _handle(members, run.trigger_sync(_call(run, "trigger", target, members)), options)
 
 
 def batch_trigger_and_wait(target: str, items: Items, options: Options) -> Call[BatchResult[Any]]:
@@ -105,13 +111,21 @@ def _check(options: Options, allowed: type, target: str) -> None:
     for name in options:
         if name not in known:
             raise unknown(name, known, f"batch of {target}")
+    token_expiry(options)
 
 
 def _members(items: Items, options: Options, allowed: type = TriggerOptions) -> list[_Member]:
-    found = batches.keyed(batches.limited(items), options.get("idempotency_key"))
-    return [
-        _Member(one.task, item_of(one.task, one.payload, one.options, allowed)) for one in found
-    ]
+    return [_member(one, index, options, allowed) for index, one in enumerate(items)]
+
+
+def _member(
+    item: TaskItem[Any], index: int, options: Options, allowed: type = TriggerOptions
+) -> _Member:
+    """Return one item, its payload as text. Raises `UsageError` for one too many."""
+    if index >= MAX_ITEMS:
+        raise UsageError(f"a batch has at most {MAX_ITEMS} items; make several")
+    own = batches.keyed(item.options, options.get("idempotency_key"), index)
+    return _Member(item.task, item_of(item.task, item.payload, own, allowed), own)
 
 
 def _call(
@@ -133,28 +147,41 @@ async def _trigger(
 ) -> BatchHandle[Any]:
     if run is None or not members:
         return await _send(members, options)
-    return _handle(members, await run.trigger(_call(run, "trigger", target, members, key=key)))
+    made = await run.trigger(_call(run, "trigger", target, members, key=key))
+    return _handle(members, made, options)
 
 
 async def _send(members: list[_Member], options: Options) -> BatchHandle[Any]:
     if not members:
         return BatchHandle(None, size=0)
     made = await batches.create([one.trigger for one in members], options.get("idempotency_key"))
-    return BatchHandle(made.id, size=len(members), is_cached=made.is_cached)
+    return _made(made, options)
+
+
+def _made(made: BatchCreated, options: Options) -> BatchHandle[Any]:
+    return BatchHandle(
+        made.id, size=made.run_count, is_cached=made.is_cached, expires=token_expiry(options)
+    )
 
 
 async def _nothing() -> BatchResult[Any]:
     return BatchResult(())
 
 
-def _handle(members: list[_Member], made: tuple[Triggered, ...]) -> BatchHandle[Any]:
+def _handle(
+    members: list[_Member], made: tuple[Triggered, ...], options: Options
+) -> BatchHandle[Any]:
     batch = made[0].batch_id or None
     refusals = [(index, one.error) for index, one in enumerate(made) if one.error is not None]
     if refusals:
         raise _refused(batch, refusals, len(made))
-    runs = tuple(handle_of(one.task, run) for one, run in zip(members, made, strict=True))
+    runs = tuple(
+        handle_of(one.task, run, one.options) for one, run in zip(members, made, strict=True)
+    )
     known = all(run.is_cached for run in made)
-    return BatchHandle(batch, size=len(runs), is_cached=known, runs=runs)
+    return BatchHandle(
+        batch, size=len(runs), is_cached=known, runs=runs, expires=token_expiry(options)
+    )
 
 
 def _result(members: list[_Member], outcome: Outcome) -> BatchResult[Any]:
@@ -171,5 +198,9 @@ def _refused(
 ) -> BatchTriggerError:
     told = tuple((index, one.code, one.message) for index, one in refusals)
     return BatchTriggerError(
-        batches.refused_text(batch, told, count), batch_id=batch, refusals=told
+        batches.refused_text(batch, told, count),
+        phase="stream",
+        item_count=count,
+        batch_id=batch,
+        refusals=told,
     )

@@ -1,14 +1,15 @@
 """Items of a batch, and how a batch is made outside a task."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Unpack
 
 from outlast.client import batches, clients
-from outlast.client.requests import Request
+from outlast.client.requests import Request, told_wait
 from outlast.protocol.bodies import BatchCreated, BatchItemsReply
 from outlast.protocol.triggers import Trigger
 from outlast.sdk import idempotency
-from outlast.sdk.errors import ApiError, BatchTriggerError, TransportError, UsageError
+from outlast.sdk.errors import ApiError, BatchTriggerError, RateLimitError, TransportError
 from outlast.sdk.options import TriggerOptions
 
 if TYPE_CHECKING:
@@ -48,28 +49,11 @@ class TaskItem(Generic[Out_co]):
         return TaskItem(task, item, {})
 
 
-def limited(items: Iterable[TaskItem[Any]]) -> list[TaskItem[Any]]:
-    """Return the items. Raises `UsageError` for too many."""
-    found = list(items)
-    if len(found) > batches.MAX_ITEMS:
-        raise UsageError(
-            f"a batch has at most {batches.MAX_ITEMS} items, not {len(found)}; make several"
-        )
-    return found
-
-
-def keyed(items: list[TaskItem[Any]], key: idempotency.Key | None) -> list[TaskItem[Any]]:
-    """Give the items of a batch with a key keys of their own, so that none is run twice."""
+def keyed(options: Mapping[str, Any], key: idempotency.Key | None, index: int) -> Mapping[str, Any]:
+    """Give an item of a batch with a key a key of its own, so that it is not run twice."""
     if key is None:
-        return items
-    return [
-        TaskItem(
-            item.task,
-            item.payload,
-            {"idempotency_key": idempotency.item_key(key, index), **item.options},
-        )
-        for index, item in enumerate(items)
-    ]
+        return options
+    return {"idempotency_key": idempotency.item_key(key, index), **options}
 
 
 def refused_text(batch_id: str | None, told: Sequence[tuple[int, str, str]], count: int) -> str:
@@ -83,39 +67,46 @@ def refused_text(batch_id: str | None, told: Sequence[tuple[int, str, str]], cou
 
 async def create(items: list[Trigger], key: idempotency.Key | None) -> BatchCreated:
     """Create a batch and hand in its items. Raises `BatchTriggerError`, also for some of them."""
+    made: BatchCreated | None = None
     try:
-        made = await clients.send(_first(items, key))
+        made = _told(await clients.send(_first(items, key)))
         if made.is_cached:
             return made
         for _ in range(_TRIES):
-            reply = await clients.send(batches.send_items(made.id, items))
-            if reply.sealed:
-                return _whole(made, reply)
+            taken = await clients.send(batches.send_items(made.id, items))
+            if taken.sealed:
+                return _whole(made, taken)
     except (ApiError, TransportError) as error:
-        raise _failed(items, error) from error
+        raise _failed(items, made, error) from error
     raise _unsealed(made, items)
 
 
 def create_sync(items: list[Trigger], key: idempotency.Key | None) -> BatchCreated:
     """Blocking `create`."""
+    made: BatchCreated | None = None
     try:
-        made = clients.send_sync(_first(items, key))
+        made = _told(clients.send_sync(_first(items, key)))
         if made.is_cached:
             return made
         for _ in range(_TRIES):
-            reply = clients.send_sync(batches.send_items(made.id, items))
-            if reply.sealed:
-                return _whole(made, reply)
+            taken = clients.send_sync(batches.send_items(made.id, items))
+            if taken.sealed:
+                return _whole(made, taken)
     except (ApiError, TransportError) as error:
-        raise _failed(items, error) from error
+        raise _failed(items, made, error) from error
     raise _unsealed(made, items)
 
 
-def _first(items: list[Trigger], key: idempotency.Key | None) -> Request[BatchCreated]:
+def _first(items: list[Trigger], key: idempotency.Key | None) -> Request[batches.CreateReply]:
     hashed = None if key is None else idempotency.resolve(key)
     if hashed is None:
         return batches.create(len(items))
     return batches.create(len(items), key=str(hashed), shown=hashed.shown, scope=hashed.scope)
+
+
+def _told(reply: batches.CreateReply) -> BatchCreated:
+    clients.learn(reply.claims)
+    return reply.batch
 
 
 def _whole(made: BatchCreated, reply: BatchItemsReply) -> BatchCreated:
@@ -123,17 +114,33 @@ def _whole(made: BatchCreated, reply: BatchItemsReply) -> BatchCreated:
         return made
     told = tuple((one.index, one.error_code or "refused", one.error) for one in reply.errors)
     raise BatchTriggerError(
-        refused_text(made.id, told, made.run_count), batch_id=made.id, refusals=told
+        refused_text(made.id, told, made.run_count),
+        phase="stream",
+        item_count=made.run_count,
+        batch_id=made.id,
+        refusals=told,
     )
 
 
-def _failed(items: list[Trigger], error: Exception) -> BatchTriggerError:
-    return BatchTriggerError(f"the batch of {len(items)} runs was not triggered: {error}")
+def _failed(
+    items: list[Trigger], made: BatchCreated | None, error: ApiError | TransportError
+) -> BatchTriggerError:
+    wait = told_wait(error.headers, time.time()) if isinstance(error, RateLimitError) else None
+    return BatchTriggerError(
+        f"the batch of {len(items)} runs was not triggered: {error}",
+        phase="create" if made is None else "stream",
+        item_count=len(items),
+        batch_id=None if made is None else made.id,
+        is_rate_limited=isinstance(error, RateLimitError),
+        retry_after=wait,
+    )
 
 
 def _unsealed(made: BatchCreated, items: list[Trigger]) -> BatchTriggerError:
     return BatchTriggerError(
         f"batch {made.id} did not take all of its {len(items)} items; trigger it again with an "
         "idempotency key",
+        phase="stream",
+        item_count=len(items),
         batch_id=made.id,
     )

@@ -12,12 +12,14 @@ from outlast.protocol.triggers import Trigger, Triggered
 from outlast.sdk import outbox, runtime, transactions
 from outlast.sdk.calls import Call
 from outlast.sdk.durations import seconds
+from outlast.sdk.errors import UsageError
 from outlast.sdk.handles import RunHandle
 from outlast.sdk.inside import preview, required
 from outlast.sdk.options import (
     TriggerOptions,
     WaitOptions,
     build,
+    token_expiry,
 )
 from outlast.sdk.outbox import Promised
 from outlast.sdk.results import Readable, Result, result_of
@@ -38,9 +40,9 @@ def trigger(task: Target, payload: object, options: Options) -> Call[RunHandle[A
     item = item_of(task, payload, options)
     run = runtime.current()
     if run is None:
-        return Call(f"{task.id}.trigger", lambda: _send(task, item))
+        return Call(f"{task.id}.trigger", lambda: _send(task, item, options))
     call = entry(run, "trigger", task.id, [item])
-    return Call(f"{task.id}.trigger", lambda: _trigger_inside(task, run, call))
+    return Call(f"{task.id}.trigger", lambda: _trigger_inside(task, run, call, options))
 
 
 def trigger_sync(task: Target, payload: object, options: Options) -> RunHandle[Any]:
@@ -48,14 +50,14 @@ def trigger_sync(task: Target, payload: object, options: Options) -> RunHandle[A
     item = item_of(task, payload, options)
     run = runtime.current()
     if run is None:
-        return handle_of(task, clients.send_trigger_sync(item))
+        return handle_of(task, clients.send_trigger_sync(item), options)
     [made] = run.trigger_sync(entry(run, "trigger", task.id, [item]))
-    return handle_of(task, made)
+    return handle_of(task, made, options)
 
 
 def trigger_on_commit(task: Target, payload: object, options: Options) -> None:
     """Create a run once Django's transaction has committed; check now what it is."""
-    item = item_of(task, payload, options)
+    item = item_of(task, payload, _without_handle(options, "on_commit=True"))
     run = runtime.current()
 
     def send() -> None:
@@ -74,7 +76,7 @@ def trigger_within(
 
     The transaction decides whether there is one, so the journal of a calling run says nothing.
     """
-    item = item_of(task, payload, options)
+    item = item_of(task, payload, _without_handle(options, "connection="))
     return Call(f"{task.id}.trigger", lambda: outbox.write(item, connection))
 
 
@@ -82,7 +84,17 @@ def trigger_within_sync(
     task: Target, payload: object, options: Options, connection: object
 ) -> Promised:
     """Make a run part of the transaction of a blocking connection."""
-    return outbox.write_sync(item_of(task, payload, options), connection)
+    item = item_of(task, payload, _without_handle(options, "connection="))
+    return outbox.write_sync(item, connection)
+
+
+def _without_handle(options: Options, where: str) -> Options:
+    if "public_token_options" in options:
+        raise UsageError(
+            f"there is no handle with {where}, so there is no token of it: leave "
+            "public_token_options out, and use auth.create_public_token()"
+        )
+    return options
 
 
 def trigger_and_wait(task: Target, payload: object, options: Options) -> Call[Result[Any]]:
@@ -159,16 +171,18 @@ def _digest(items: list[Trigger]) -> str:
     return digest.hexdigest()
 
 
-async def _send(task: Target, item: Trigger) -> RunHandle[Any]:
-    return handle_of(task, await clients.send_trigger(item))
+async def _send(task: Target, item: Trigger, options: Options) -> RunHandle[Any]:
+    return handle_of(task, await clients.send_trigger(item), options)
 
 
-async def _trigger_inside(task: Target, run: Runtime, call: messages.Call) -> RunHandle[Any]:
+async def _trigger_inside(
+    task: Target, run: Runtime, call: messages.Call, options: Options
+) -> RunHandle[Any]:
     [made] = await run.trigger(call)
-    return handle_of(task, made)
+    return handle_of(task, made, options)
 
 
-def handle_of(task: Target, made: Triggered) -> RunHandle[Any]:
+def handle_of(task: Target, made: Triggered, options: Options) -> RunHandle[Any]:
     """Return the handle of a run that was made. Raises the error of one that was refused."""
     if made.error is not None:
         raise clients.refused(made.error)
@@ -177,4 +191,5 @@ def handle_of(task: Target, made: Triggered) -> RunHandle[Any]:
         task=task.id,
         is_cached=made.is_cached,
         read=task.decode_output,
+        expires=token_expiry(options),
     )

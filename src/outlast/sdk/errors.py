@@ -34,6 +34,8 @@ Interrupt (BaseException)         `except Exception` does not catch these
 BlockingCallWarning (UserWarning) a `_sync` call on a running event loop
 """
 
+from typing import Literal
+
 from outlast.client.errors import (
     ApiError,
     AuthenticationError,
@@ -177,19 +179,29 @@ class WaitpointTimeoutError(WaitTimeoutError, EndedError):
 class BatchTriggerError(OutlastError):
     """A batch could not be created, or not all of its items.
 
-    `refusals` holds (index, code, message) of every item without a run.
+    `phase` is "create" when there is no batch (`batch_id` is None), "stream" when its `item_count`
+    items did not all become runs: `refusals` holds (index, code, message) of those that the server
+    refused. `is_rate_limited`: try again in `retry_after` seconds, where the server said when.
     """
 
     def __init__(
         self,
         message: str,
         *,
+        phase: Literal["create", "stream"],
+        item_count: int,
         batch_id: str | None = None,
         refusals: tuple[tuple[int, str, str], ...] = (),
+        retry_after: float | None = None,
+        is_rate_limited: bool = False,
     ) -> None:
         super().__init__(message)
+        self.phase: Literal["create", "stream"] = phase
+        self.item_count = item_count
         self.batch_id = batch_id
         self.refusals = refusals
+        self.retry_after = retry_after
+        self.is_rate_limited = is_rate_limited
 
 
 class PayloadError(OutlastError):

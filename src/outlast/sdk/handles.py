@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
 from outlast.client import batches, clients, runs
@@ -13,10 +14,9 @@ from outlast.sdk import runtime, subscriptions
 from outlast.sdk.blocking import check_blocking
 from outlast.sdk.durations import Duration, seconds
 from outlast.sdk.errors import UsageError, run_error
+from outlast.sdk.options import TOKEN_SECONDS
 
 Out_co = TypeVar("Out_co", covariant=True)
-
-TOKEN_SECONDS: Final = 3600.0
 
 _KINDS: Final[dict[str, ErrorKind]] = {
     "CANCELED": "canceled",
@@ -30,23 +30,30 @@ _KINDS: Final[dict[str, ErrorKind]] = {
 class RunHandle(Generic[Out_co]):
     """A run that was created, or found by its idempotency key (`is_cached`)."""
 
-    __slots__ = ("_read_output", "id", "is_cached", "task")
+    __slots__ = ("_expires", "_read_output", "id", "is_cached", "task")
 
     def __init__(
-        self, run_id: str, *, task: str, is_cached: bool, read: Callable[[str | None], Any]
+        self,
+        run_id: str,
+        *,
+        task: str,
+        is_cached: bool,
+        read: Callable[[str | None], Any],
+        expires: float | datetime = TOKEN_SECONDS,
     ) -> None:
         self.id: Final = run_id
         self.task: Final = task
         self.is_cached: Final = is_cached
         self._read_output: Final = read
+        self._expires: Final = expires
 
     def __repr__(self) -> str:
         return f"RunHandle({self.id!r}, task={self.task!r}, is_cached={self.is_cached})"
 
     @property
     def public_access_token(self) -> str:
-        """A token with which a browser may read this run, for an hour."""
-        return clients.public_token([f"read:runs:{self.id}"], TOKEN_SECONDS)
+        """A token with which a browser may read this run, for an hour unless told otherwise."""
+        return clients.public_token([f"read:runs:{self.id}"], _lifetime(self._expires))
 
     async def result(self, *, timeout: Duration | None = None) -> Out_co:  # noqa: ASYNC109
         """Wait for the end and return the output.
@@ -114,7 +121,7 @@ class BatchHandle(Generic[Out_co]):
     `runs` are its runs where they are known at once, which is inside a task.
     """
 
-    __slots__ = ("id", "is_cached", "runs", "size")
+    __slots__ = ("_expires", "id", "is_cached", "runs", "size")
 
     def __init__(
         self,
@@ -123,19 +130,21 @@ class BatchHandle(Generic[Out_co]):
         size: int,
         is_cached: bool = False,
         runs: tuple[RunHandle[Out_co], ...] = (),
+        expires: float | datetime = TOKEN_SECONDS,
     ) -> None:
         self.id: Final = batch_id
         self.size: Final = size
         self.is_cached: Final = is_cached
         self.runs: Final = runs
+        self._expires: Final = expires
 
     def __repr__(self) -> str:
         return f"BatchHandle({self.id!r}, {self.size} runs, is_cached={self.is_cached})"
 
     @property
     def public_access_token(self) -> str:
-        """A token with which a browser may read this batch, for an hour."""
-        return clients.public_token([f"read:batch:{self._known()}"], TOKEN_SECONDS)
+        """A token with which a browser may read this batch, for an hour unless told otherwise."""
+        return clients.public_token([f"read:batch:{self._known()}"], _lifetime(self._expires))
 
     async def retrieve(self) -> BatchBody:
         """Return the batch as it is now, with the ids of its runs."""
@@ -158,6 +167,10 @@ class BatchHandle(Generic[Out_co]):
         if self.id is None:
             raise UsageError("this batch has no id; its runs are in `.runs`")
         return self.id
+
+
+def _lifetime(expires: float | datetime) -> float:
+    return expires.timestamp() - time.time() if isinstance(expires, datetime) else expires
 
 
 def _poll(deadline: float | None) -> float:

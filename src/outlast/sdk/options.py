@@ -19,6 +19,8 @@ from outlast.sdk.texts import storable, storable_json
 from outlast.telemetry.traces import traceparent
 
 MAX_METADATA_BYTES = 256 * 1024
+TOKEN_SECONDS: Final = 3600.0
+MAX_TOKEN_SECONDS: Final = 30 * 86_400.0
 
 
 class Debounce(TypedDict, total=False):
@@ -56,10 +58,17 @@ class RunOptions(TypedDict, total=False):
     test: bool
 
 
+class PublicTokenOptions(TypedDict):
+    """What the handle's `public_access_token` is like: how long it lives, or until when."""
+
+    expires: Duration | datetime
+
+
 class TriggerOptions(RunOptions, total=False):
     """Options of a run that goes its own way; `version` pins the version it starts on."""
 
     version: str
+    public_token_options: PublicTokenOptions
 
 
 class WaitOptions(RunOptions, total=False):
@@ -72,11 +81,13 @@ class BatchOptions(TypedDict, total=False):
     """Options of a batch as a whole."""
 
     idempotency_key: idempotency.Key
+    public_token_options: PublicTokenOptions
 
 
-class BatchWaitOptions(BatchOptions, total=False):
+class BatchWaitOptions(TypedDict, total=False):
     """Options of a batch that its caller waits for."""
 
+    idempotency_key: idempotency.Key
     timeout: Duration
 
 
@@ -91,6 +102,7 @@ _HINTS: Final = {
     "on_commit": "only trigger_sync() waits for a transaction of Django",
     "retry": "use max_attempts=, or retry= on @task",
     "version": "a run that is waited for runs on the version of the run that waits",
+    "public_token_options": "what is waited for has no handle; use auth.create_public_token()",
     "payload": "give the payload as the first argument",
     "ctx": "the context is injected; it is not passed",
 }
@@ -206,6 +218,28 @@ def _max_attempts(value: int) -> dict[str, Any]:
     return {"max_attempts": value}
 
 
+def token_expiry(options: Mapping[str, Any]) -> float | datetime:
+    """Return how long the token of a handle lives, or until when. Raises `UsageError`."""
+    given = options.get("public_token_options")
+    if given is None:
+        return TOKEN_SECONDS
+    if not isinstance(given, Mapping) or given.keys() != PublicTokenOptions.__annotations__.keys():
+        raise UsageError('public_token_options is written public_token_options={"expires": "2h"}')
+    expires = given["expires"]
+    if isinstance(expires, datetime):
+        moment(expires, "expires of public_token_options")
+        return expires
+    life = seconds(expires, "expires of public_token_options")
+    if not 1 <= life <= MAX_TOKEN_SECONDS:
+        raise UsageError(f"a public token lives between 1 s and 30 days, not {life:g} s")
+    return life
+
+
+def _public_token(value: object) -> dict[str, Any]:
+    token_expiry({"public_token_options": value})  # of the handle: the run knows nothing of it
+    return {}
+
+
 _READERS: Final[dict[str, Any]] = {
     "delay": _delay,
     "ttl": lambda value: {"ttl": seconds(value, "ttl")},
@@ -224,6 +258,7 @@ _READERS: Final[dict[str, Any]] = {
     "max_attempts": _max_attempts,
     "max_duration": lambda value: {"max_duration": seconds(value, "max_duration")},
     "machine": lambda value: {"machine": storable(str(value), "machine")},
+    "public_token_options": _public_token,
     "version": lambda value: {"version": storable(str(value), "version")},
     "test": lambda value: {"is_test": bool(value)},
 }

@@ -99,12 +99,13 @@ def invalid(error: ValidationError | RequestValidationError, *, what: str = "bod
 def limited(
     retry_after: float,
     *,
-    limit: int | None = None,
+    limit: int = 0,
+    remaining: int = 0,
     detail: str = "the server has more waiting callers than it can serve",
 ) -> Problem:
     """Return the answer to a caller who comes too often; the official client sleeps until reset."""
     reset = int((time.time() + retry_after) * 1000)
-    shown = {"limit": limit if limit is not None else 0, "remaining": 0, "reset": reset}
+    shown = {"limit": limit, "remaining": remaining, "reset": reset}
     return Problem(
         429,
         "rate_limited",

@@ -1,7 +1,8 @@
-"""Rate limits: a token bucket per key, in the memory of each server.
+"""Rate limits: a token bucket per key, and one per environment for the runs of batches.
 
-Stored nowhere, because it would cost every request a write: behind N servers a key may do up to N
-times as much. An environment's own limit counts before the server's; without either there is none.
+In the memory of each server, because storing them would cost every request a write: behind N
+servers a key may do up to N times as much. An environment's own limit of requests counts before the
+server's; without either there is none.
 """
 
 import math
@@ -17,7 +18,7 @@ ALLOWANCE = "outlast.allowance"
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Requests per minute, and how many may come at once after a pause."""
+    """Requests (or runs) per minute, and how many may come at once after a pause."""
 
     per_minute: int
     burst: int
@@ -49,16 +50,20 @@ class Rates:
         self._clock = clock
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, key: str, rate: Rate) -> Allowance:
-        """Count a request against a bucket, which is full at the moment that is kept for it."""
+    def take(self, key: str, rate: Rate, count: int = 1) -> Allowance:
+        """Count requests against a bucket, which is full at the moment that is kept for it.
+
+        More than its burst at once wait for a full bucket, and leave a debt.
+        """
         now = self._clock()
         each = 60.0 / rate.per_minute
         missing = max(0.0, self._full_at.get(key, now) - now)
         held = rate.burst - missing / each
-        if held < 1.0:
-            return Allowance(rate.burst, 0, missing, wait=(1.0 - held) * each)
-        self._full_at[key] = now + missing + each
+        needed = min(count, rate.burst)
+        if held < needed:
+            return Allowance(rate.burst, max(0, int(held)), missing, wait=(needed - held) * each)
+        self._full_at[key] = now + missing + count * each
         self._full_at.move_to_end(key)
         while len(self._full_at) > MOST_BUCKETS:
             self._full_at.popitem(last=False)
-        return Allowance(rate.burst, int(held - 1.0), missing + each)
+        return Allowance(rate.burst, max(0, int(held - count)), missing + count * each)

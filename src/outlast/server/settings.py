@@ -54,6 +54,9 @@ class ServerSettings:
     rate_limit: Rate | None = None
     """`OUTLAST_RATE_LIMIT`: requests per minute of each key, as `1500` or `1500:750` with the burst
     after a pause; an environment's own limit counts before it. None: no limit."""
+    batch_rate_limit: Rate | None = None
+    """`OUTLAST_BATCH_RATE_LIMIT`: runs per minute that batches of an environment may hold, as `600`
+    or `600:1200` with the burst. None: no limit."""
     version_grace: float = GRACE_SECONDS
     """`OUTLAST_VERSION_GRACE`: seconds that pinned runs wait for a worker of their version."""
 
@@ -81,8 +84,9 @@ class ServerSettings:
             given["migrate"] = text.lower() not in {"0", "false", "no"}
         if text := environ.get("OUTLAST_DRAIN_SECONDS"):
             given["drain_seconds"] = _number(text, "OUTLAST_DRAIN_SECONDS")
-        if text := environ.get("OUTLAST_RATE_LIMIT"):
-            given["rate_limit"] = _rate(text)
+        for name in ("rate_limit", "batch_rate_limit"):
+            if text := environ.get(variable := f"OUTLAST_{name.upper()}"):
+                given[name] = _rate(text, variable)
         if text := environ.get("OUTLAST_VERSION_GRACE"):
             given["version_grace"] = _number(text, "OUTLAST_VERSION_GRACE")
         given["objects"] = _objects(environ)
@@ -111,17 +115,15 @@ def _objects(environ: Mapping[str, str]) -> ObjectSettings | None:
     )
 
 
-def _rate(text: str) -> Rate | None:
+def _rate(text: str, name: str) -> Rate | None:
     per_minute, _, burst = text.partition(":")
     try:
         limit = int(per_minute)
         rate = Rate(limit, int(burst) if burst else max(1, limit // 2))
     except ValueError:
-        raise SettingsError(
-            f"OUTLAST_RATE_LIMIT is no limit: {text!r}; give 1500 or 1500:750"
-        ) from None
+        raise SettingsError(f"{name} is no limit: {text!r}; give 1500 or 1500:750") from None
     if limit < 0 or rate.burst < 1:
-        raise SettingsError(f"OUTLAST_RATE_LIMIT must not be negative: {text!r}")
+        raise SettingsError(f"{name} must not be negative: {text!r}")
     return rate if limit else None
 
 

@@ -1,19 +1,25 @@
 """What an app does with a handle, against a server that answers as told."""
 
 import asyncio
+import base64
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from fake_api import Answer, Asked, FakeServer, encode
 from outlast import (
+    BadRequestError,
     BatchHandle,
     BatchItem,
     BatchTriggerError,
     BlockingCallWarning,
     NotFoundError,
+    RateLimitError,
     RunCanceled,
     RunExpired,
     RunFailed,
@@ -27,6 +33,7 @@ from outlast import (
 )
 from outlast.protocol.triggers import Triggered
 from outlast.sdk.handles import RunHandle
+from outlast.sdk.options import TriggerOptions
 
 
 class Report(BaseModel):
@@ -106,6 +113,79 @@ async def test_a_public_token_is_signed_once_the_claims_are_known(server: FakeSe
     assert handle.public_access_token.count(".") == 2
 
 
+@pytest.mark.parametrize(
+    ("expires", "life"),
+    [("2h", 7200), (90, 90), (timedelta(days=30), 2_592_000), (None, 3600)],
+)
+async def test_the_token_of_a_handle_lives_as_long_as_asked_for(
+    server: FakeServer, expires: Any, life: int
+) -> None:
+    serve(server, (202, b"{}"))
+    given: TriggerOptions = {}
+    if expires is not None:
+        given["public_token_options"] = {"expires": expires}
+    asynchronous = await REF.trigger({"a": 1}, **given)
+    blocking = await asyncio.to_thread(lambda: REF.trigger_sync({"a": 1}, **given))
+
+    for handle in (asynchronous, blocking):
+        claims = read_claims(handle.public_access_token)
+        assert claims["exp"] - claims["iat"] == life
+        assert claims["scopes"] == ["read:runs:run_1"]
+
+
+async def test_the_token_of_a_batch_lives_until_the_moment_asked_for(server: FakeServer) -> None:
+    """Also when nothing but the batch was triggered: its answer carries the claims."""
+    until = datetime.now(UTC) + timedelta(days=3)
+    headers = {"x-trigger-jwt-claims": '{"sub":"env_1","pub":true,"scopes":["read:batch:batch_1"]}'}
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("/items"):
+            content = {"id": "batch_1", "itemsAccepted": 1, "itemsDeduplicated": 0, "sealed": True}
+            return 200, {}, json.dumps(content).encode()
+        return 202, headers, b'{"id":"batch_1","runCount":1,"isCached":false}'
+
+    server.answer = answer
+    made = await REF.batch_trigger([{"a": 1}], public_token_options={"expires": until})
+
+    claims = read_claims(made.public_access_token)
+    assert abs(claims["exp"] - until.timestamp()) <= 1
+    assert (claims["sub"], claims["scopes"]) == ("env_1", ["read:batch:batch_1"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"expires": "soon"}, "expires of public_token_options is not a duration"),
+        ({"expires": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001 - that it is
+        ({"expires": "31d"}, "lives between 1 s and 30 days"),
+        ({"expires": 0}, "lives between 1 s and 30 days"),
+        ({"expires": "1h", "scopes": []}, "is written public_token_options="),
+        ("2h", "is written public_token_options="),
+    ],
+)
+def test_a_life_that_no_token_can_have_is_refused_before_anything_is_sent(
+    server: FakeServer, options: Any, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        REF.trigger_sync({"a": 1}, public_token_options=options)
+    with pytest.raises(UsageError, match=said):
+        REF.batch_trigger_sync([{"a": 1}], public_token_options=options)
+    assert server.asked == []
+
+
+def test_where_there_is_no_handle_there_is_no_token(server: FakeServer) -> None:
+    with pytest.raises(UsageError, match="there is no handle with connection="):
+        REF.trigger_sync({"a": 1}, connection=object(), public_token_options={"expires": "2h"})
+    with pytest.raises(UsageError, match="there is no handle with on_commit=True"):
+        REF.trigger_sync({"a": 1}, on_commit=True, public_token_options={"expires": "2h"})
+
+
+def read_claims(token: str) -> dict[str, Any]:
+    body = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    return claims
+
+
 async def test_a_sync_call_on_a_loop_warns_at_the_callers_line(server: FakeServer) -> None:
     serve(server, (200, ended("COMPLETED")))
     with pytest.warns(BlockingCallWarning, match=r"use `await trigger\(\)`") as warned:
@@ -152,8 +232,37 @@ async def test_a_batch_is_made_in_two_phases(server: FakeServer) -> None:
 
 async def test_a_batch_that_failed_says_so(server: FakeServer) -> None:
     server.answer = lambda asked: (400, {}, b'{"error":"too many"}')
-    with pytest.raises(BatchTriggerError, match="batch of 1 runs was not triggered: too many"):
+    with pytest.raises(
+        BatchTriggerError, match="batch of 1 runs was not triggered: too many"
+    ) as caught:
         await REF.batch_trigger([{"a": 1}])
+
+    error = caught.value
+    assert (error.phase, error.batch_id, error.item_count) == ("create", None, 1)
+    assert (error.is_rate_limited, error.retry_after) == (False, None)
+    assert isinstance(error.__cause__, BadRequestError)
+
+
+@pytest.mark.parametrize("phase", ["create", "stream"])
+async def test_a_batch_that_comes_too_soon_says_when_to_come_back(
+    server: FakeServer, phase: str
+) -> None:
+    """When that is later than the call may take; else the call itself waits."""
+
+    def answer(asked: Asked) -> Answer:
+        if phase == "create" or asked.path.endswith("/items"):
+            return 429, {"retry-after": "40"}, b'{"error":"too many requests"}'
+        return 202, {}, b'{"id":"batch_1","runCount":2,"isCached":false}'
+
+    server.answer = answer
+    with pytest.raises(BatchTriggerError, match="too many requests") as caught:
+        await REF.batch_trigger([{"a": 1}, {"a": 2}])
+
+    error = caught.value
+    assert (error.is_rate_limited, error.retry_after) == (True, 40.0)
+    assert (error.phase, error.item_count) == (phase, 2)
+    assert error.batch_id == (None if phase == "create" else "batch_1")
+    assert isinstance(error.__cause__, RateLimitError)
 
 
 async def test_items_that_are_refused_are_named_and_the_others_go_on(server: FakeServer) -> None:
@@ -172,6 +281,7 @@ async def test_items_that_are_refused_are_named_and_the_others_go_on(server: Fak
 
     assert caught.value.refusals == ((1, "unknown_queue", "no such queue"),)
     assert caught.value.batch_id == "batch_1"
+    assert (caught.value.phase, caught.value.item_count) == ("stream", 2)
 
 
 def test_an_empty_batch_asks_nobody(server: FakeServer) -> None:
@@ -187,6 +297,27 @@ async def _empty() -> BatchHandle[Report]:
 def test_a_batch_has_a_limit() -> None:
     with pytest.raises(UsageError, match="at most 1000"):
         REF.batch_trigger_sync([{"a": 1}] * 1001)
+
+
+def test_an_iterator_without_end_is_stopped_at_the_limit(server: FakeServer) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[dict[str, int]]:
+        nonlocal taken
+        while True:
+            yield {"a": (taken := taken + 1)}
+
+    with pytest.raises(UsageError, match="at most 1000"):
+        asyncio.run(_await(REF.batch_trigger(endless())))
+    with pytest.raises(UsageError, match="at most 1000"):
+        REF.batch_trigger_sync({"a": n} for n in count())
+
+    assert taken == 1001
+    assert server.asked == []
+
+
+async def _await(call: Awaitable[object]) -> None:
+    await call
 
 
 def page(*ids: str, after: str | None = None) -> Answer:

@@ -31,7 +31,8 @@ from outlast.server.contract import LINES, READ_ALL, TOKEN_HEADERS, answer, key_
 from outlast.server.gate import MAX_BODY_BYTES
 from outlast.server.intake import TaskEnvelope, decode, hashed, make_trigger, read_item
 from outlast.server.lines import read_lines
-from outlast.server.problems import Problem
+from outlast.server.problems import Problem, limited
+from outlast.server.rates import ALLOWANCE
 from outlast.server.run_bodies import result
 from outlast.server.services import services
 
@@ -78,6 +79,7 @@ async def create(request: Request, wanted: Annotated[BatchCreate, Body()]) -> Re
             param="resumeParentOnCompletion",
         )
     engine = services(request).engine
+    _count(request, caller.environment, wanted.run_count)
     batch, was_there = await engine.batches.create(
         caller.environment.id,
         wanted.run_count,
@@ -161,6 +163,7 @@ async def create_whole(request: Request) -> Response:
     if not 1 <= len(given.items) <= MAX_ITEMS:
         raise Problem(400, "too_many", f"a batch has 1 to {MAX_ITEMS} items", param="items")
     caller.require_every("batchTrigger", "tasks", tuple({item.task for item in given.items}))
+    _count(request, caller.environment, len(given.items))
     batch, _ = await engine.batches.create(
         caller.environment.id, len(given.items), spend=partial(caller.spend, request, engine)
     )
@@ -312,6 +315,23 @@ class _Filling:
             self.accepted += added.accepted
             self.deduplicated += added.deduplicated
             self.sealed = added.sealed
+
+
+def _count(request: Request, environment: Environment, runs: int) -> None:
+    """Count a batch's runs against the limit of its environment. Raises `Problem`."""
+    found = services(request)
+    rate = found.settings.batch_rate_limit
+    if rate is None:
+        return
+    allowance = found.rates.take(f"batches of {environment.id}", rate, runs)
+    request.scope[ALLOWANCE] = allowance
+    if allowance.wait:
+        raise limited(
+            allowance.wait,
+            limit=allowance.limit,
+            remaining=allowance.remaining,
+            detail=f"batches of this environment may hold {rate.per_minute} runs a minute",
+        )
 
 
 async def _errors(engine: Engine, environment: str, batch: str) -> tuple[BatchError, ...]:
