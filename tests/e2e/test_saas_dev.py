@@ -81,6 +81,18 @@ async def test_dev_brings_everything_up_and_ctrl_c_leaves_nothing(
     assert not (example / ".outlast" / "worker.pid").exists()
 
 
+async def test_a_killed_dev_takes_server_and_worker_along(example: Path, database_url: str) -> None:
+    """As a power cut would end it: it stops nobody, and its ports are free for the next one."""
+    ports = ("--port", free_port(), "--platform-port", free_port())
+    with python("dev.py", *ports, cwd=example, OUTLAST_DATABASE_URL=database_url) as dev:
+        await dev.says("a change in trigger", seconds=120)
+        assert len(processes_of(example)) > 2
+
+        dev.kill()
+
+        await until(lambda: not processes_of(example), what=dev.output)
+
+
 async def test_the_demo_survives_the_kill_and_ends(example: Path, database_url: str) -> None:
     """Without a terminal it ends after its checks, each of which it prints."""
     with python("demo.py", cwd=example, OUTLAST_DATABASE_URL=database_url, ROWS="75") as demo:

@@ -183,6 +183,24 @@ async def test_a_database_of_something_else_is_refused(databases: Databases) -> 
         await migrate(databases.owner_url, databases.app_url, fresh=True)
 
 
+async def test_a_database_from_before_the_numbers_is_refused_and_told_what_to_do(
+    databases: Databases,
+) -> None:
+    urls = databases.owner_url, databases.app_url
+    connection = await asyncpg.connect(databases.owner_url)
+    try:
+        await connection.execute(f"drop table {APPLIED}")
+    finally:
+        await connection.close()
+    before = await catalogue(databases.owner_url)
+
+    with pytest.raises(MigrateError, match="before the example numbered its migrations.*dropdb"):
+        await migrate(*urls)
+
+    assert await catalogue(databases.owner_url) == before
+    await migrate(*urls, fresh=True)
+
+
 async def test_the_app_role_must_not_bypass_row_level_security(databases: Databases) -> None:
     connection = await asyncpg.connect(databases.owner_url)
     try:

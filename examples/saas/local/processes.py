@@ -30,14 +30,17 @@ class Program:
     def start(
         cls, name: str, arguments: list[str], *, cwd: Path, env: Mapping[str, str], log: Path
     ) -> "Program":
-        """Start the process with an empty log, out of reach of Ctrl-C: its owner stops it."""
+        """Start the process with an empty log, out of reach of Ctrl-C: its owner stops it.
+
+        It reads a pipe that stays empty and ends with us, see `tethered`.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - a list of our own, no shell
                 arguments,
                 cwd=cwd,
                 env=dict(env),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -80,6 +83,8 @@ class Program:
                 await asyncio.to_thread(self.process.wait, PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
 
 def free_port(wanted: int = 0) -> int:

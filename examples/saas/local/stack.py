@@ -266,7 +266,7 @@ class Stack:
 
     def _start(self, name: str, arguments: list[str], env: dict[str, str]) -> Program:
         log = self.folder / "logs" / f"{name}-{len(self.programs)}.log"
-        command = [sys.executable, "-m", "outlast", *arguments]
+        command = [sys.executable, "-m", "local.tethered", *arguments]
         program = Program.start(name, command, cwd=ROOT, env=env, log=log)
         self.programs.append(program)
         return program

@@ -62,7 +62,7 @@ async def migrate(
     try:
         async with engine.begin() as connection:
             await connection.execute(text("select pg_advisory_xact_lock(hashtext('saas-migrate'))"))
-            await _refuse_foreign_tables(connection)
+            await _refuse_unknown_tables(connection, fresh=fresh)
             if fresh:
                 await connection.execute(text(f"drop table if exists {', '.join(_ours())} cascade"))
             driver = (await connection.get_raw_connection()).driver_connection
@@ -120,15 +120,23 @@ async def _create_database(owner_url: str) -> None:
         await connection.close()
 
 
-async def _refuse_foreign_tables(connection: AsyncConnection) -> None:
+async def _refuse_unknown_tables(connection: AsyncConnection, *, fresh: bool) -> None:
+    """Leave alone what is not ours, and ours of which nobody knows how far they were migrated."""
     rows = await connection.execute(
         text("select tablename from pg_tables where schemaname = 'public' order by tablename")
     )
-    foreign = {row.tablename for row in rows} - set(_ours())
+    present = {row.tablename for row in rows}
+    foreign = present - set(_ours())
     if foreign:
         raise MigrateError(
             f"this database holds tables of something else ({', '.join(sorted(foreign)[:3])}); "
             "name another database in DATABASE_URL and DATABASE_OWNER_URL"
+        )
+    if present and APPLIED not in present and not fresh:
+        raise MigrateError(
+            "this database was made before the example numbered its migrations, so nothing says "
+            "which of them it has seen. If it holds sample data only, drop it with dropdb and run "
+            "this again; else name another database in DATABASE_URL and DATABASE_OWNER_URL"
         )
 
 
