@@ -16,7 +16,7 @@ test: ## run every test, each with what it needs (ARGS="tests/unit -x")
 	@tools/venv all && $(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
 test-browser: ## look at the dashboard in headless Chromium; needs chromium and npm
-	@tools/venv all && $(PY) -m pytest -p no:randomly $(or $(ARGS),tests/browser)
+	@tools/venv all && $(PY) -m pytest $(or $(ARGS),tests/browser)
 
 screenshots: ## make the pictures of the docs; needs what test-browser needs
 	@tools/venv all && $(PY) tests/showroom.py docs/images && $(PY) tests/inspector_picture.py docs/images

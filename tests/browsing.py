@@ -16,7 +16,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Browser:
-    """One tab. Methods of Playwright's page are called by `call`."""
+    """One tab at a time. Methods of Playwright's page are called by `call`."""
 
     def __init__(self, process: asyncio.subprocess.Process, base: str) -> None:
         self._process = process
@@ -30,8 +30,12 @@ class Browser:
         self._count += 1
         command = {"id": self._count, "call": name, "args": args}
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
-        line = await asyncio.wait_for(self._process.stdout.readline(), 30)
-        answer = json.loads(line)
+        answer: dict[str, Any] = {}
+        async with asyncio.timeout(30):
+            while answer.get("id") != self._count:  # else of a call that nobody waits for any more
+                line = await self._process.stdout.readline()
+                assert line, f"{name}{args}: the driver has ended"
+                answer = json.loads(line)
         assert "error" not in answer, f"{name}{args}: {answer['error']}"
         return answer["value"]
 

@@ -18,14 +18,16 @@ const context = await chromium.launchPersistentContext(profile, {
 });
 context.setDefaultTimeout(10_000);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-let page = context.pages()[0] ?? (await context.newPage());
 let errors = [];
-
-page.on("console", (message) => {
-  if (["error", "warning"].includes(message.type())) errors.push(message.text());
-});
-page.on("pageerror", (error) => errors.push(String(error)));
-page.on("dialog", (dialog) => dialog.accept());
+const open = (tab) => {
+  tab.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) errors.push(message.text());
+  });
+  tab.on("pageerror", (error) => errors.push(String(error)));
+  tab.on("dialog", (dialog) => dialog.accept());
+  return tab;
+};
+let page = open(context.pages()[0] ?? (await context.newPage()));
 
 const own = {
   errors: () => errors.splice(0),
@@ -36,6 +38,15 @@ const own = {
   scripts: async (wanted) => {
     const session = await context.newCDPSession(page);
     await session.send("Emulation.setScriptExecutionDisabled", { value: !wanted });
+  },
+  // the tab of that number is the page from now on; a new one, if there is none yet
+  tab: async (number) => {
+    page = context.pages()[number] ?? open(await context.newPage());
+  },
+  closeTabs: async () => {
+    const [first, ...others] = context.pages();
+    page = first;
+    await Promise.all(others.map((tab) => tab.close()));
   },
   forget: () => context.clearCookies(),
   cookies: () => context.cookies(),

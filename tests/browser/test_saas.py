@@ -35,7 +35,7 @@ from saas import ACME, EMPTY, GLOBEX, INITECH, Saas, audit_rows, export_rows, ru
 
 pytestmark = [
     pytest.mark.processes,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),  # of the first test also for what several look at
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
@@ -360,6 +360,38 @@ async def test_11_one_organization_is_serial_and_three_run_at_once(browser: Brow
             assert before.finished_at is not None
             assert after.started_at is not None
             assert before.finished_at <= after.started_at
+
+
+async def test_many_tabs_that_follow_a_run_leave_connections_for_a_download(
+    browser: Browser,
+) -> None:
+    """A browser opens six to a server. One tab listens, the others poll, until it is theirs."""
+    await sign_in(browser, "user_ben")
+    finished = await export(browser)
+    await browser.sees("completed", "#run-status", seconds=SECONDS)
+    await browser.call("selectOption", "select[name=user_id]", "user_ada")
+    await browser.sees("Ada", "header")
+    await queues.pause("export")
+    try:
+        await export(browser)
+        await browser.sees("live", "#run-how")
+        for number in range(1, 8):
+            await browser.call("tab", number)
+            await browser.open("/inspector")
+            await browser.sees("polling", "#run-how")
+            await browser.sees("queued", "#run-status")
+
+        fetched = f"fetch('/exports/{finished}.csv').then((answer) => answer.text())"
+        assert str(await read(browser, fetched)).count("\r\n") == 1 + ACME.invoices
+        await browser.call("tab", 0)
+        await browser.open("/debug/mails")
+        await browser.call("tab", 1)
+        await browser.sees("live", "#run-how")
+    finally:
+        await browser.call("closeTabs")
+        await queues.resume("export")
+    await browser.open("/inspector")
+    await browser.sees("completed", "#run-status", seconds=SECONDS)
 
 
 async def test_12_what_is_refused_for_now_is_tried_again_and_who_is_suppressed_gets_none(

@@ -1,6 +1,8 @@
 """The export over HTTP: starting it, watching it, fetching its file."""
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -17,6 +19,8 @@ from app.tenant import tenant_db
 from app.web.session import Caller, SignedIn
 
 router = APIRouter()
+STREAM_SECONDS = 120.0
+"""Then the browser connects anew, and who looks is asked for again."""
 STATUS = {"forbidden": 403, "refused": 422, "unavailable": 503}
 
 
@@ -37,13 +41,20 @@ async def state(run_id: str, caller: Caller) -> dict[str, object]:
 
 @router.get("/api/exports/{run_id}/events")
 async def follow(run_id: str, caller: Caller) -> Response:
-    """Tell how far a run is whenever that changes, as server-sent events, until it ends."""
+    """Tell how far a run is whenever that changes, as server-sent events, until it ends.
+
+    A browser that is told no end comes back by itself.
+    """
     first = await _state(run_id, caller)
 
     async def events() -> AsyncIterator[str]:
         yield _event(first)
-        with suppress(HTTPException):  # the export has been forgotten meanwhile
-            async for _ in runs.subscribe(run_id, skip=("payload", "output")):
+        until = time.monotonic() + STREAM_SECONDS
+        changes = runs.subscribe(run_id, skip=("payload", "output"))
+        # HTTPException: the export has been forgotten meanwhile
+        with suppress(StopAsyncIteration, TimeoutError, HTTPException):
+            while True:
+                await asyncio.wait_for(anext(changes), until - time.monotonic())
                 yield _event(await _state(run_id, caller))
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

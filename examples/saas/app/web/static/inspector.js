@@ -3,8 +3,7 @@
 const POLL = 1000;
 const byId = (id) => document.getElementById(id);
 const panel = byId("run");
-let source;
-let timer;
+let following; // ends what is asked about the run that is shown
 
 /** Start today's export; returns the run, or throws what the app says. */
 async function startExport() {
@@ -14,33 +13,73 @@ async function startExport() {
   return told;
 }
 
-/** Follow a run by server-sent events; when they break off, poll. */
+/**
+ * Follow a run until it ends. Whichever tab has the lock listens to server-sent events, all others
+ * poll: a browser opens six connections to a server, and streams of many tabs would take them all.
+ */
 function follow(run) {
-  source?.close();
-  clearTimeout(timer);
+  following?.abort();
+  const ours = (following = new AbortController());
+  const { signal } = ours;
+  const told = (state) => {
+    if (show(state)) ours.abort();
+  };
   panel.dataset.run = run;
-  if (!window.EventSource || new URLSearchParams(location.search).has("poll")) return poll(run);
-  byId("run-how").textContent = "live";
-  source = new EventSource(`/api/exports/${run}/events`);
-  source.onmessage = (event) => {
-    if (show(JSON.parse(event.data))) source.close();
-  };
-  source.onerror = () => {
-    source.close();
-    poll(run);
-  };
+  const poll = polling(run, told, signal);
+  poll.start();
+  const wantsEvents = !new URLSearchParams(location.search).has("poll");
+  if (!wantsEvents || !window.EventSource || !navigator.locks) return;
+  const listened = () => listen(run, told, poll, signal);
+  navigator.locks.request("run-events", { signal }, listened).catch(() => {}); // the wait was aborted
 }
 
-async function poll(run) {
-  byId("run-how").textContent = "polling";
-  try {
-    const answer = await fetch(`/api/exports/${run}`);
-    if (answer.status === 404) return;
-    if (answer.ok && show(await answer.json())) return;
-  } catch {
-    // The app restarts; ask again.
-  }
-  timer = setTimeout(poll, POLL, run);
+/** Listen until `signal`; returns a promise of the end. While the stream is broken, poll. */
+function listen(run, told, poll, signal) {
+  return new Promise((done) => {
+    if (signal.aborted) return done();
+    poll.stop();
+    const source = new EventSource(`/api/exports/${run}/events`);
+    const end = () => {
+      source.close();
+      done();
+    };
+    signal.addEventListener("abort", end);
+    source.onmessage = (event) => {
+      poll.stop();
+      byId("run-how").textContent = "live";
+      told(JSON.parse(event.data));
+    };
+    source.onerror = () => {
+      if (signal.aborted) return;
+      poll.start();
+      if (source.readyState === EventSource.CLOSED) end(); // else the browser connects anew
+    };
+  });
+}
+
+/** Return what asks for a run again and again while it is started, and forgets late answers. */
+function polling(run, told, signal) {
+  let timer = 0;
+  let asking = null;
+  const stop = () => {
+    clearTimeout(timer);
+    asking = null;
+  };
+  const ask = async () => {
+    const mine = (asking = {});
+    byId("run-how").textContent = "polling";
+    try {
+      const answer = await fetch(`/api/exports/${run}`, { signal });
+      const state = answer.ok ? await answer.json() : null;
+      if (asking !== mine || answer.status === 404) return;
+      if (state) told(state);
+    } catch {
+      // The app restarts; ask again.
+    }
+    if (asking === mine && !signal.aborted) timer = setTimeout(ask, POLL);
+  };
+  signal.addEventListener("abort", stop);
+  return { start: () => asking ?? ask(), stop };
 }
 
 /** Show a state; returns whether it is the last one. */
@@ -129,6 +168,11 @@ document.addEventListener("click", (event) => {
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submits]")) event.target.form.submit();
 });
-if (panel.dataset.run) follow(panel.dataset.run);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) following?.abort();
+  else if (panel.dataset.run) follow(panel.dataset.run);
+});
+addEventListener("pagehide", () => following?.abort());
+if (panel.dataset.run && !document.hidden) follow(panel.dataset.run);
 refresh("[data-once]");
 keepFresh();
