@@ -31,7 +31,7 @@ class Browser:
         command = {"id": self._count, "call": name, "args": args}
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
         answer: dict[str, Any] = {}
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while answer.get("id") != self._count:  # else of a call that nobody waits for any more
                 line = await self._process.stdout.readline()
                 assert line, f"{name}{args}: the driver has ended"
