@@ -9,6 +9,7 @@ import pytest
 
 from api_server import Api
 from outlast.engine.tokens import AUDIENCE, ISSUER
+from outlast.protocol.roles import Role
 
 PATH = "/api/v1/projects/proj_test/envvars/dev"
 DONE = {"success": True}
@@ -41,6 +42,35 @@ async def test_a_variable_is_made_read_changed_and_deleted(api: Api) -> None:
     for gone in (client.get(f"{PATH}/A"), client.delete(f"{PATH}/A")):
         assert (await gone).status_code == 404
     assert (await client.put(f"{PATH}/A", json={"value": "3"})).status_code == 404
+
+
+async def test_who_wrote_it_last_is_told(api: Api) -> None:
+    """A key by its id, a person by the account's name; nobody for a token that is no person's."""
+
+    async def writer() -> str | None:
+        found: dict[str, str] = (await api.client.get(f"{PATH}/A")).json()
+        assert [found] == (await api.client.get(PATH)).json()
+        return found.get("updatedBy")
+
+    await api.client.post(PATH, json={"name": "A", "value": "1"})
+    [root] = await api.engine.keys.list(api.platform.environment.id)
+    assert await writer() == root.id
+
+    await api.engine.users.add("ada", Role.OPERATOR)
+    personal = (await api.engine.users.tokens.create("ada")).secret
+    async with api.with_bearer(personal) as ada:
+        await ada.put(f"{PATH}/A", json={"value": "2"})
+    assert await writer() == "ada"
+
+    async with api.with_bearer(token(api, "write:all")) as nobody:
+        await nobody.put(f"{PATH}/A", json={"value": "3"})
+    assert await writer() is None
+
+    made = await api.engine.keys.create(api.platform.environment.id, "web")
+    async with api.with_bearer(made.secret) as app:
+        body = {"variables": {"A": "4"}, "override": True}
+        await app.post(f"{PATH}/import", json=body)
+    assert await writer() == made.id
 
 
 async def test_a_secret_value_is_never_read_again_and_stays_secret(api: Api) -> None:

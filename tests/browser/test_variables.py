@@ -91,6 +91,23 @@ async def test_a_pasted_file_is_imported_whole_or_not(stage: Stage) -> None:
     assert "pecan" not in await html(stage)
 
 
+async def test_the_page_says_who_changed_a_variable(guarded: Stage) -> None:
+    await keep(guarded, A="1", B="1")
+    await guarded.api.engine.users.add("olga", Role.OPERATOR, PASSWORD)
+    await guarded.browser.open("/")
+    await guarded.browser.call("fill", "input[name=name]", "olga")
+    await guarded.browser.call("fill", "input[name=password]", PASSWORD)
+    await guarded.browser.call("click", ".primary")
+    await guarded.browser.sees("olga", ".person")
+
+    await guarded.open("variables/A")
+    await guarded.browser.call("fill", "textarea[name=value]", "2")
+    await guarded.browser.call("click", "button:text-is('Change')")
+
+    await guarded.browser.sees("olga", "tr[data-id=A]")
+    await guarded.browser.sees("unknown", "tr[data-id=B]")
+
+
 async def test_who_only_looks_sees_names_and_changes_nothing(guarded: Stage) -> None:
     await keep(guarded, SMTP_HOST="smtp.hazelnut.example")
     await guarded.api.engine.users.add("vera", Role.VIEWER, PASSWORD)

@@ -19,9 +19,10 @@ _API_VERSION = "2025-07-16"  # statuses and shapes of today, not of the oldest c
 class Api:
     """The API with the rights of one person in one environment."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, *, person: str = "") -> None:
         self._app = app
         self._token = token
+        self._person = person
 
     async def __call__(self, request: Request[T]) -> T:
         """Return what the API answers. Raises `ApiError`.
@@ -67,7 +68,7 @@ class Api:
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "extensions": {PAGE: {}},
+            "extensions": {PAGE: {"person": self._person}},
             "http_version": "1.1",
             "method": request.method,
             "scheme": "http",

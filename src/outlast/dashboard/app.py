@@ -186,7 +186,7 @@ class _Dashboard:
             place=place,
             places=places,
             csrf=self._access.csrf(request),
-            api=Api(self._api, token),
+            api=Api(self._api, token, person=person.name),
             desk=self._desk,
             form=form,
         )

@@ -35,6 +35,8 @@ class Variable(msgspec.Struct, frozen=True):
     is_secret: bool
     created_at: datetime
     updated_at: datetime
+    updated_by: str | None
+    """An account by name, or a key by id; None where nobody noted it."""
 
     def __repr__(self) -> str:
         return f"Variable(name={self.name!r})"
@@ -58,6 +60,7 @@ class _Stored(msgspec.Struct, frozen=True):
     is_secret: bool
     created_at: datetime
     updated_at: datetime
+    updated_by: str | None
 
 
 class _Measured(msgspec.Struct, frozen=True):
@@ -120,8 +123,9 @@ class Variables:
         *,
         mode: Literal["new", "existing", "any"],
         is_secret: bool = False,
+        by: str | None = None,
     ) -> None:
-        """Write variables, all or none: `new` ones, `existing` ones, or `any`.
+        """Write variables, all or none: `new` ones, `existing` ones, or `any`; note `by` whom.
 
         Raises `Conflict` for a name that is there although it must be new, `NotFound` for one that
         is not, and `InvalidRequest`, which names the variable but never its value.
@@ -141,6 +145,7 @@ class Variables:
                     for name in names
                 ],
                 is_secret=is_secret,
+                by=by,
             )
         self._keys.forget(environment_id)
 
@@ -207,7 +212,9 @@ class Variables:
 
     def _open(self, environment_id: str, row: _Stored) -> Variable:
         value = self._ring.decrypt(row.ciphertext, _context(environment_id, row.name))
-        return Variable(row.name, value, row.is_secret, row.created_at, row.updated_at)
+        return Variable(
+            row.name, value, row.is_secret, row.created_at, row.updated_at, row.updated_by
+        )
 
 
 def _context(environment_id: str, name: str) -> str:

@@ -10,13 +10,17 @@ VARIABLES_PATH = "/api/v1/projects/{ref}/envvars/{slug}"
 
 
 class VariableBody(Body):
-    """An environment variable; `value` is `<redacted>` for a secret one."""
+    """An environment variable; `value` is `<redacted>` for a secret one.
+
+    `updatedBy` is the account or the key that wrote it last.
+    """
 
     name: str
     value: str
     is_secret: bool
     created_at: Moment | None = None
     updated_at: Moment | None = None
+    updated_by: str | None = None
 
 
 class VariableCreate(Body):

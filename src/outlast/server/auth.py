@@ -32,6 +32,8 @@ class Caller:
     """The secret key or personal token, by its id; None with a public token."""
     role: Role | None = None
     """What the owner of a personal token may; None with anything else."""
+    account: str | None = None
+    """Who the person is, where one is known: by a personal token, or on a page."""
     is_root: bool = False
     """Whether the secret key is the environment's root key."""
 
@@ -41,6 +43,11 @@ class Caller:
         if self.token is not None:
             return self.token.scopes
         return None if self.role is None else SCOPES[self.role]
+
+    @property
+    def actor(self) -> str | None:
+        """Who it is, to be noted: an account by name or a key by id; None with other tokens."""
+        return self.account or self.key_id
 
     def require_secret(self) -> None:
         """Let nobody pass but secret keys. Raises `Problem`."""
@@ -124,7 +131,8 @@ async def authenticate(connection: HTTPConnection) -> Caller:
         )
     engine = services(connection).engine
     if credential.count(".") == 2:  # noqa: PLR2004 - the three parts of a token; keys have no dots
-        caller = await _by_token(engine, credential)
+        person = connection.scope.get("extensions", {}).get(PAGE, {}).get("person")
+        caller = await _by_token(engine, credential, person)
     else:
         opened = await engine.tenancy.open_key(credential)
         if opened is None:
@@ -166,7 +174,12 @@ async def authenticate_at(connection: HTTPConnection, project: str, slug: str | 
         environment = await services(connection).engine.tenancy.environment(project, slug)
     except NotFound:
         raise not_found("Environment") from None
-    caller = Caller(environment=environment, key_id=holder.token_id, role=holder.role)
+    caller = Caller(
+        environment=environment,
+        key_id=holder.token_id,
+        role=holder.role,
+        account=holder.account,
+    )
     _count(connection, caller)
     return caller
 
@@ -215,9 +228,9 @@ def _count(connection: HTTPConnection, caller: Caller) -> None:
         )
 
 
-async def _by_token(engine: Engine, credential: str) -> Caller:
+async def _by_token(engine: Engine, credential: str, account: str | None) -> Caller:
     try:
         token = await engine.tokens.verify(credential)
     except Unauthorized as error:
         raise unauthorized(f"Public Access Token is invalid: {error}") from None
-    return Caller(environment=token.environment, token=token)
+    return Caller(environment=token.environment, token=token, account=account)

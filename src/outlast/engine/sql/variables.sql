@@ -1,10 +1,10 @@
 -- name: list_variables
-select name, ciphertext, is_secret, created_at, updated_at from outlast.variable
+select name, ciphertext, is_secret, created_at, updated_at, updated_by from outlast.variable
 where environment_id = :environment_id::text
 order by name
 
 -- name: find_variable
-select name, ciphertext, is_secret, created_at, updated_at from outlast.variable
+select name, ciphertext, is_secret, created_at, updated_at, updated_by from outlast.variable
 where environment_id = :environment_id::text and name = :name::text
 
 -- name: read_revision
@@ -28,12 +28,13 @@ where environment_id = :environment_id::text
 
 -- name: save_variables
 -- A secret stays one whatever is written over it.
-insert into outlast.variable as v (environment_id, name, ciphertext, is_secret)
-select :environment_id::text, w.name, w.ciphertext, :is_secret::boolean
+insert into outlast.variable as v (environment_id, name, ciphertext, is_secret, updated_by)
+select :environment_id::text, w.name, w.ciphertext, :is_secret::boolean, :by::text
 from unnest(:names::text[], :ciphertexts::bytea[]) as w (name, ciphertext)
 order by w.name
 on conflict (environment_id, name) do update
-set ciphertext = excluded.ciphertext, is_secret = v.is_secret or excluded.is_secret, updated_at = clock_timestamp()
+set ciphertext = excluded.ciphertext, is_secret = v.is_secret or excluded.is_secret,
+  updated_by = excluded.updated_by, updated_at = clock_timestamp()
 
 -- name: delete_variable
 delete from outlast.variable where environment_id = :environment_id::text and name = :name::text

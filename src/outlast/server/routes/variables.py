@@ -45,6 +45,7 @@ async def create(
         {wanted.name: wanted.value},
         mode="new",
         is_secret=wanted.is_secret,
+        by=caller.actor,
     )
     return _done()
 
@@ -60,6 +61,7 @@ async def import_variables(
         wanted.variables,
         mode="any" if wanted.override else "new",
         is_secret=wanted.is_secret,
+        by=caller.actor,
     )
     return _done()
 
@@ -83,6 +85,7 @@ async def update(
         {name: wanted.value},
         mode="existing",
         is_secret=wanted.is_secret,
+        by=caller.actor,
     )
     return _done()
 
@@ -120,6 +123,7 @@ def _body(variable: Variable, caller: Caller) -> VariableBody:
         is_secret=variable.is_secret,
         created_at=variable.created_at,
         updated_at=variable.updated_at,
+        updated_by=variable.updated_by,
     )
 
 
