@@ -49,6 +49,17 @@ async def test_a_trigger_takes_what_was_uploaded_before_it(api: Api) -> None:
     assert run["payload"] == {"n": 1}
 
 
+@pytest.mark.parametrize("scope", ["trigger:tasks", "write:tasks", "write:packets", "read:all"])
+async def test_a_token_of_a_browser_uploads_nothing(api: Api, scope: str) -> None:
+    """What it may trigger has its payload in the request, where a limit holds for each."""
+    minted = await api.engine.tokens.mint(api.platform.environment, (scope,), seconds=60)
+
+    async with api.with_bearer(minted) as browser:
+        refused = await browser.put(f"/api/v2/packets/{quote(PATH, safe='')}")
+
+    assert refused.status_code == 403
+
+
 async def test_a_path_that_nothing_was_uploaded_to_is_refused(api: Api) -> None:
     body = {"payload": "nowhere", "options": {"payloadType": "application/store"}}
     reply = await api.client.post("/api/v1/tasks/hello/trigger", json=body)

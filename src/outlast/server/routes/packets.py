@@ -9,7 +9,7 @@ from outlast.engine.packets import Packet
 from outlast.engine.payloads import JSON, MAX_PAYLOAD_BYTES
 from outlast.protocol.body import Body
 from outlast.server.auth import authenticate
-from outlast.server.contract import OPEN, READ_RUN, TEXT, answer, key_or, promise
+from outlast.server.contract import OPEN, READ_RUN, TEXT, WRITE_ALL, answer, key_or, promise
 from outlast.server.problems import Problem, not_found
 from outlast.server.routes.runs import require_run
 from outlast.server.services import services
@@ -36,12 +36,12 @@ class DownloadReply(Body):
 @router.put(
     "/api/v2/packets/{path:path}",
     response_model=UploadReply,
-    **promise(key_or("trigger:tasks", "write:packets")),
+    **promise(WRITE_ALL),
 )
 async def upload(request: Request, path: str) -> Response:
-    """Return where to put a packet; nothing is stored yet."""
+    """Return where to put a packet; nothing is stored yet. No token of a browser may."""
     caller = await authenticate(request)
-    caller.require("trigger", tasks=None, packets=None)
+    caller.require_whole("write")
     packets = services(request).engine.packets
     sealed = packets.seal("put", caller.environment.id, path)
     url = packets.store.upload_url(caller.environment.id, path) or _url(request, sealed)
