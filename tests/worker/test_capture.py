@@ -358,6 +358,21 @@ async def test_lines_of_a_run_travel_together_before_what_it_says_next() -> None
     assert [(each.run, each.number) for each in sent] == [("run_2", -2)]
 
 
+async def test_a_secret_is_masked_whole_where_another_is_a_part_of_it_and_where_it_is_escaped() -> (
+    None
+):
+    gathering = Gathering(lambda _: None)
+    gathering.hide(("hazelnut", 'hazelnut "pie"', "almond\ncake"))
+    said = 'hazelnut "pie", hazelnut'
+    attributes = msgspec.json.encode({"a": said, "b": "almond\ncake"}).decode()
+    gathering.add("run_1", 1, body(LogLine(0.0, "LOG", said, "", 1, attributes=attributes)))
+
+    [made] = gathering.take("run_1", 1)
+
+    [stored] = msgspec.msgpack.decode(made.body, type=Report).logs
+    assert (stored.message, stored.attributes) == ("***, ***", '{"a":"***, ***","b":"***"}')
+
+
 async def test_secrets_of_the_worker_are_masked() -> None:
     gathering = Gathering(lambda _: None, (KEY,))
     line = LogLine(0.0, "LOG", f"key={KEY}!", "", 1, attributes=f'{{"key":"{KEY}"}}')

@@ -100,9 +100,13 @@ def _harmless(variables: Mapping[str, str], secret_key: str) -> dict[str, str]:
 
 
 def known_secrets(secret_key: str, stored: Stored) -> tuple[str, ...]:
-    """Return the secrets that this process holds or hands on: no log line may show them."""
+    """Return the secrets that this process holds or hands on: no log line may show them.
+
+    What is printed arrives line by line, so each line of a secret counts as one.
+    """
     held = {secret_key, *(os.environ.get(name, "") for name in _OURS)}
     held |= {stored.values[name] for name in stored.secrets if name in stored.values}
+    held |= {line.strip() for secret in held for line in secret.splitlines()}
     return tuple(secret for secret in held if len(secret) >= _LEAST_SECRET)
 
 

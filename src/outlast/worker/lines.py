@@ -49,6 +49,11 @@ def cut(path: str) -> str:
     return f"{path[:MAX_SCOPE]}~{hashlib.blake2b(path.encode(), digest_size=16).hexdigest()}"
 
 
+def _escaped(text: str) -> str:
+    """Return a text as it stands in JSON, which attributes are."""
+    return msgspec.json.encode(text).decode()[1:-1]
+
+
 class Gathering:
     """Lines of many runs between executors and the link: what gathers travels as one report.
 
@@ -57,14 +62,17 @@ class Gathering:
 
     def __init__(self, send: Callable[[list[Frame]], None], known: Sequence[str] = ()) -> None:
         self._send = send
-        self._known = tuple(secret.encode() for secret in known if secret)
+        self._known: tuple[bytes, ...] = ()
+        self.hide(known)
         self._lines: dict[tuple[str, int], list[msgspec.Raw]] = {}
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Store no line with one of these either."""
-        self._known = tuple({*self._known, *(secret.encode() for secret in secrets if secret)})
+        told = {form.encode() for secret in secrets if secret for form in (secret, _escaped(secret))}
+        # The longest first: one that holds another leaves nothing of itself.
+        self._known = tuple(sorted({*self._known, *told}, key=len, reverse=True))
 
     def add(self, run: str, token: int, line: msgspec.Raw) -> None:
         """Take a line of a run."""
