@@ -16,7 +16,7 @@ FIRST = "section > details:first-of-type"  # of each kind: axe takes minutes for
 async def test_the_reference_has_no_barrier_and_fits_a_phone(stage: Stage) -> None:
     browser, found = stage.browser, {}
     async with httpx.AsyncClient(base_url=browser.base, timeout=60) as client:
-        await client.get("/docs")  # written at its first use, which takes longer than a browser waits
+        await client.get("/docs")  # written at its first use: a browser has less patience
     for width, theme in ((1280, "light"), (390, "dark")):
         await browser.call("emulate", {"colorScheme": theme})
         await browser.call("resize", width, 900)

@@ -70,9 +70,11 @@ class Gathering:
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Store no line with one of these either."""
-        told = {form.encode() for secret in secrets if secret for form in (secret, _escaped(secret))}
+        forms = {form for secret in secrets if secret for form in (secret, _escaped(secret))}
         # The longest first: one that holds another leaves nothing of itself.
-        self._known = tuple(sorted({*self._known, *told}, key=len, reverse=True))
+        self._known = tuple(
+            sorted({*self._known, *(form.encode() for form in forms)}, key=len, reverse=True)
+        )
 
     def add(self, run: str, token: int, line: msgspec.Raw) -> None:
         """Take a line of a run."""
