@@ -63,6 +63,9 @@ FILTERS: dict[str, RunFilters] = {
     "tasks & old version": RunFilters(tasks=("task-1", "rare"), versions=("20260100.1",)),
     "queue & status, none": RunFilters(queues=("slow",), statuses=(Status.COMPLETED,)),
     "machine & task, none": RunFilters(machines=("micro",), tasks=("task-7",)),
+    "own queue & status": RunFilters(queues=("task/task-7",), statuses=(Status.FAILED,)),
+    "status & old version": RunFilters(statuses=(Status.FAILED,), versions=("20260100.1",)),
+    "task & queue": RunFilters(tasks=("task-7",), queues=("slow",)),
     "bulk action & task": RunFilters(bulk="bulk_1", tasks=("task-7",)),
 }
 

@@ -119,6 +119,30 @@ async def test_a_filter_reads_along_its_index(
     assert index in {node.get("Index Name") for node in nodes}
 
 
+@pytest.mark.parametrize(
+    ("indexes", "filters"),
+    [
+        (
+            {"run_state_ended_idx", "run_state_version_idx"},
+            RunFilters(statuses=(Status.FAILED,), versions=("20260100.1",)),
+        ),
+        ({"run_task_idx", "run_queue_idx"}, RunFilters(tasks=("task-7",), queues=("slow",))),
+        (
+            {"run_task_idx", "run_state_ended_idx"},
+            RunFilters(queues=OWN_QUEUE, statuses=(Status.FAILED,)),
+        ),
+    ],
+)
+async def test_of_two_filters_on_one_row_each_reads_its_own_index(
+    runs: Runs, filled: tuple[str, str], indexes: set[str], filters: RunFilters
+) -> None:
+    """And none looks into the table for what the other's index has."""
+    nodes = list(_nodes(await _plan(runs, filled[1], filters)))
+
+    read = {node["Index Name"] for node in nodes if node["Node Type"] == "Index Only Scan"}
+    assert indexes <= read
+
+
 async def _plan(
     runs: Runs, environment: str, filters: RunFilters, options: str = ""
 ) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import permutations, product
+from itertools import chain, permutations, product
 from typing import Literal
 
 import msgspec
@@ -24,24 +24,32 @@ _CLOCK_SLACK_MS = 60_000
 """An id's time is a server's idea of the database's clock; `created_at` decides."""
 
 
-_OF_VERSION = """s.version_id = (
+_OF_VERSION = """{list}.version_id = (
   select v.id from outlast.version v where v.environment_id = $1 and v.name = ?::text)"""
 """Looked up in the query: a version that is known to be common would be looked for along all runs,
 and those of an old one are not where the newest runs are."""
 _IN_OWN_QUEUE = "r.queue = 'task/' || r.task"
+_IN_OTHER_QUEUE = "{list}.queue = ${number}::text and not {list}.queue = 'task/' || {list}.task"
+_OWN_QUEUE = "task/"
 """A run in the queue of its task is found by the task's index, any other by the queue's."""
 _WITH_TAG = """exists (
   select from outlast.tag x where x.run_id = r.id and x.tag = any (?::text[]))"""
+_COLUMNS = ("task", "machine", "batch", "schedule", "original", "parent", "queue", "test")
 _LISTS = {
-    "r": ("outlast.run r", "r.id", "r.environment_id = $1"),
-    "s": ("outlast.run_state s", "s.run_id", "s.environment_id = $1"),
-    "t": ("outlast.tag t", "t.run_id", "t.environment_id = $1"),
-    "b": ("outlast.bulk_run b", "b.result_id", "b.result_id is not null"),
-    "f": ("outlast.error_run f", "f.run_id", "f.environment_id = $1"),
+    **{name: (f"outlast.run {name}", f"{name}.id") for name in ("r", *_COLUMNS)},
+    "state": ("outlast.run_state state", "state.run_id"),
+    "version": ("outlast.run_state version", "version.run_id"),
+    "tag": ("outlast.tag tag", "tag.run_id"),
+    "bulk": ("outlast.bulk_run bulk", "bulk.result_id"),
+    "error": ("outlast.error_run error", "error.run_id"),
 }
-"""The tables that can list runs along an index, in the order of the ids: table, id and scope."""
+"""What can list runs along an index, in the order of the ids: a table by another name, and the id.
+
+Each filter has a list of its own, so that nothing but its index is read: of two conditions on one
+row an index would tell one only, and the row the other.
+"""
 _OF_KIND = {
-    has_ended: "(s.status in ("
+    has_ended: "({list}.status in ("
     + ", ".join(f"'{status.value}'" for status in Status if (status in FINAL) is has_ended)
     + ")) is true"
     for has_ended in (True, False)
@@ -96,67 +104,68 @@ class _Composer:
     """Collects conditions; `?` in a fragment becomes the next parameter, `$1` the environment.
 
     What is one of several values becomes one branch of a union for each: an index gives the order
-    of the ids within one value only.
+    of the ids within one value only. `plain`: nothing is asked of the run beside its lists, so that
+    one of them can be the beginning of the query.
     """
 
-    def __init__(self, environment_id: str) -> None:
+    def __init__(self, environment_id: str, *, plain: bool) -> None:
         self.sources: list[str] = []
         self.lists: list[str] = []
         """Of `_LISTS`: what lists the runs that are wanted along an index."""
         self.others: list[str] = []
         """Conditions that no index is for."""
         self.values: list[object] = [environment_id]
-        self._joined = ["r"]
-        self._choices: list[list[str]] = []
+        self._plain = plain
+        self._choices: list[Sequence[tuple[str, ...]]] = []
         self._bounds: list[str] = []
 
     def branches(self, order: Literal["asc", "desc"]) -> list[list[str]]:
         """Return the conditions of every branch."""
         return [
             [*chosen, *self.others, *self._bounds, *self._leaps(chosen, order)]
-            for chosen in product(*self._choices)
+            for chosen in map(list, map(chain.from_iterable, product(*self._choices)))
         ]
 
     def _leaps(self, chosen: Sequence[str], order: Literal["asc", "desc"]) -> Iterator[str]:
         """Let no list be walked where another one has nothing yet."""
         operator = "<=" if order == "desc" else ">="
         for one, other in permutations(self.lists, 2):
-            table, run_id, scope = _LISTS[one]
+            table, run_id = _LISTS[one]
             own = [each for each in (*chosen, *self._bounds) if each.startswith(f"{one}.")]
             yield (
                 f"{_LISTS[other][1]} {operator} (select {run_id} from {table} "  # noqa: S608 - ours
-                f"where {' and '.join((scope, *own))} order by {run_id} {order} limit 1)"
+                f"where {_all_of((_scope(one), *own))} order by {run_id} {order} limit 1)"
             )
 
-    def choose(self, fragments: list[str]) -> None:
-        """Add conditions of which one has to hold."""
-        branches = math.prod(map(len, self._choices)) * len(fragments)
+    def choose(self, options: Sequence[tuple[str, ...]]) -> None:
+        """Add options of which one has to hold, with all of its conditions."""
+        branches = math.prod(map(len, self._choices)) * len(options)
         if branches <= _MOST_BRANCHES:
-            self._choices.append(fragments)
+            self._choices.append(options)
         else:
-            self.others.append(f"({' or '.join(fragments)})")
+            self.others.append(f"({' or '.join(f'({_all_of(one)})' for one in options)})")
 
     def add_one_of(self, fragment: str, values: Sequence[str]) -> None:
         """Add a condition that holds for one of the values."""
-        fragments = []
-        for value in dict.fromkeys(values):
-            self.values.append(value)
-            fragments.append(fragment.replace("?", f"${len(self.values)}"))
-        self.choose(fragments)
+        self.choose([(self._filled(fragment, value),) for value in dict.fromkeys(values)])
 
     def add(self, fragment: str, value: object) -> None:
         """Add a condition that no index is for."""
-        self.values.append(value)
-        self.others.append(fragment.replace("?", f"${len(self.values)}"))
+        self.others.append(self._filled(fragment, value))
 
-    def list_by(self, name: str) -> None:
-        """Take one of `_LISTS` in: the conditions on it that are chosen from have an index."""
-        if name not in self._joined:
-            table, run_id, scope = _LISTS[name]
-            self.sources.append(f"join {table} on {run_id} = r.id and {scope}")
-            self._joined.append(name)
-        if name not in self.lists:
-            self.lists.append(name)
+    def _filled(self, fragment: str, value: object) -> str:
+        self.values.append(value)
+        return fragment.replace("?", f"${len(self.values)}")
+
+    def list_by(self, name: str) -> str:
+        """Take one of `_LISTS` in, for conditions that it has an index for; return its name."""
+        if self._plain and name in _COLUMNS and "r" not in self.lists:
+            name = "r"
+        else:
+            table, run_id = _LISTS[name]
+            self.sources.append(f"join {table} on {run_id} = r.id and {_scope(name)}")
+        self.lists.append(name)
+        return name
 
     def bound(self, operator: str, run_id: str) -> None:
         """Bound the ids of all tables, because the planner concludes none from another.
@@ -165,8 +174,17 @@ class _Composer:
         """
         self.values.append(run_id)
         self._bounds += [
-            f"{_LISTS[name][1]} {operator} ${len(self.values)}::text" for name in self._joined
+            f"{_LISTS[name][1]} {operator} ${len(self.values)}::text"
+            for name in dict.fromkeys(["r", *self.lists])
         ]
+
+
+def _all_of(conditions: Sequence[str]) -> str:
+    return " and ".join(conditions)
+
+
+def _scope(name: str) -> str:
+    return "bulk.result_id is not null" if name == "bulk" else f"{name}.environment_id = $1"
 
 
 def statuses_named(names: Iterable[str]) -> tuple[Status, ...]:
@@ -187,7 +205,7 @@ def statuses_named(names: Iterable[str]) -> tuple[Status, ...]:
 
 def compose(base: Statement, environment_id: str, filters: RunFilters, page: Page) -> Choice:
     """Return the query for the ids of a page of checked filters. `base` begins it."""
-    composer = _Composer(environment_id)
+    composer = _Composer(environment_id, plain=_is_plain(filters))
     _add_choices(composer, filters)
     _add_facts(composer, filters)
     _add_range(composer, filters)
@@ -220,48 +238,63 @@ def _add_choices(composer: _Composer, filters: RunFilters) -> None:
     if len(filters.tags) > _MOST_BRANCHES:
         composer.add(_WITH_TAG, list(filters.tags))
     elif filters.tags:
-        composer.list_by("t")
-        composer.add_one_of("t.tag = ?::text", filters.tags)
+        composer.list_by("tag")
+        composer.add_one_of("tag.tag = ?::text", filters.tags)
     if filters.statuses or filters.versions:
-        composer.list_by("s")
-    if filters.statuses:
-        composer.choose([_of_status(status) for status in filters.statuses])
-    elif filters.versions:
-        # Of ended runs an index has the versions; the others are few, or have none yet.
-        going = [_of_status(status) for status in Status if status not in FINAL]
-        composer.choose([f"s.environment_id = $1 and {_OF_KIND[True]}", *going])
-    if filters.versions:
-        composer.add_one_of(_OF_VERSION, filters.versions)
-    for column, values in (
-        ("task", filters.tasks),
-        ("machine", filters.machines),
-        ("batch_id", _one(filters.batch)),
-        ("schedule_id", _one(filters.schedule)),
-        ("replayed_from", _one(filters.replay_of)),
-        ("parent_id", _one(filters.parent)),
+        _add_state(composer, filters)
+    for name, column, values in (
+        ("task", "task", filters.tasks),
+        ("machine", "machine", filters.machines),
+        ("batch", "batch_id", _one(filters.batch)),
+        ("schedule", "schedule_id", _one(filters.schedule)),
+        ("original", "replayed_from", _one(filters.replay_of)),
+        ("parent", "parent_id", _one(filters.parent)),
     ):
         if values:
-            composer.list_by("r")
-            composer.add_one_of(f"r.{column} = ?::text", values)
+            composer.add_one_of(f"{composer.list_by(name)}.{column} = ?::text", values)
     if filters.queues:
-        composer.list_by("r")
         _add_queues(composer, filters.queues)
+
+
+def _add_state(composer: _Composer, filters: RunFilters) -> None:
+    composer.list_by("state")
+    ended = f"state.environment_id = $1 and {_OF_KIND[True].format(list='state')}"
+    going = [status for status in Status if status not in FINAL]
+    options = [(_of_status(status),) for status in filters.statuses]
+    # Of ended runs an index has the versions; the others are few, or have none yet.
+    composer.choose(options or [(ended,), *((_of_status(status),) for status in going)])
+    if not filters.versions:
+        return
+    name, more = "state", ""
+    if filters.statuses and FINAL.issuperset(filters.statuses):
+        name = composer.list_by("version")
+        more = f" and {_OF_KIND[True].format(list=name)}"
+    composer.add_one_of(_OF_VERSION.format(list=name) + more, filters.versions)
 
 
 def _add_facts(composer: _Composer, filters: RunFilters) -> None:
     if filters.bulk is not None:
-        composer.list_by("b")
-        composer.add_one_of("b.bulk_id = ?::text", _one(filters.bulk))
+        composer.list_by("bulk")
+        composer.add_one_of("bulk.bulk_id = ?::text", _one(filters.bulk))
     if filters.error is not None:
-        composer.list_by("f")
-        composer.add_one_of("f.fingerprint = ?::text", _one(filters.error))
+        composer.list_by("error")
+        composer.add_one_of("error.fingerprint = ?::text", _one(filters.error))
     if filters.is_test:
-        composer.list_by("r")
-        composer.choose(["r.is_test"])
+        composer.choose([(f"{composer.list_by('test')}.is_test",)])
     elif filters.is_test is not None:
         composer.others.append("not r.is_test")
     if filters.root_only:
         composer.others.append("r.parent_id is null")
+
+
+def _is_plain(filters: RunFilters) -> bool:
+    """Return whether an index has all there is to ask of the run itself."""
+    return (
+        filters.is_test is not False
+        and not filters.root_only
+        and (filters.created_from, filters.created_to) == (None, None)
+        and not any(queue.startswith(_OWN_QUEUE) for queue in filters.queues)
+    )
 
 
 def _one(value: str | None) -> tuple[str, ...]:
@@ -270,19 +303,20 @@ def _one(value: str | None) -> tuple[str, ...]:
 
 def _of_status(status: Status) -> str:
     """Return the condition with the word itself, so that the planner sees which index fits."""
-    kind = _OF_KIND[status in FINAL]
-    return f"s.environment_id = $1 and s.status = '{Status(status).value}' and {kind}"
+    kind = _OF_KIND[status in FINAL].format(list="state")
+    return f"state.environment_id = $1 and state.status = '{Status(status).value}' and {kind}"
 
 
 def _add_queues(composer: _Composer, queues: tuple[str, ...]) -> None:
-    fragments = []
+    name = composer.list_by("queue")
+    options: list[tuple[str, ...]] = []
     for queue in dict.fromkeys(queues):
         composer.values.append(queue)
-        fragments.append(f"r.queue = ${len(composer.values)}::text and not {_IN_OWN_QUEUE}")
-        if queue.startswith("task/"):
-            composer.values.append(queue.removeprefix("task/"))
-            fragments.append(f"r.task = ${len(composer.values)}::text and {_IN_OWN_QUEUE}")
-    composer.choose(fragments)
+        options.append((_IN_OTHER_QUEUE.format(list=name, number=len(composer.values)),))
+        if queue.startswith(_OWN_QUEUE):
+            composer.values.append(queue.removeprefix(_OWN_QUEUE))
+            options.append((f"{name}.task = ${len(composer.values)}::text", _IN_OWN_QUEUE))
+    composer.choose(options)
 
 
 def _add_range(composer: _Composer, filters: RunFilters) -> None:
