@@ -1,6 +1,7 @@
 """Executor processes: started as the supervisor starts them, running tasks of a project."""
 
 import functools
+import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from outlast.protocol.frames import Kind, frame
+from outlast.protocol.manifests import ExecutorKind
 from outlast.protocol.messages import Goodbye
+from outlast.worker.executor import NICENESS
 from polling import until
 from remotes import Boot, Remote, booting, remote
 
@@ -169,6 +172,36 @@ async def test_replay_always_leaves_at_every_wait(boot: Boot) -> None:
     await server.suspended()
     await until(lambda: remote(server).code is not None)
     assert remote(server).code == 0
+
+
+async def test_replay_always_also_retires_an_executor_that_many_runs_share(
+    boot: Boot, tmp_path: Path
+) -> None:
+    """The supervisor answers its goodbye with one; what waited goes on in another process."""
+    server = boot("shared", replay_always=True)
+    server.claim("sleeps")
+    (key,) = await server.suspended()
+    await server.until(lambda: Kind.GOODBYE in server.kinds())
+    server.executor.receive([frame(Kind.GOODBYE, Goodbye("retired"))])
+    await until(functools.partial(_has_left, remote(server)))
+    server.parked.pop("run_1")
+    server.finish_cold(key, None)
+    boot("shared", server, replay_always=True)
+    server.claim("sleeps", resume="cold")
+    assert await server.end() == "woke"
+    assert (tmp_path / "notes").read_text().split() == ["step", "finally"]
+
+
+@pytest.mark.parametrize("kind", ["shared", "dedicated"])
+async def test_an_executor_gives_its_supervisor_the_first_turn(
+    boot: Boot, kind: ExecutorKind
+) -> None:
+    """However much it computes: on a busy machine the supervisor's heartbeats come first."""
+    process = remote(boot(kind))
+    await process.ready.wait()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+
+    assert os.getpriority(os.PRIO_PROCESS, process.process.pid) == min(19, own + NICENESS)
 
 
 async def test_an_async_task_goes_cold_in_a_dedicated_executor(boot: Boot, tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ WENT_COLD = 0
 PARKED_THREADS = 256
 """Threads that only wait, after which a shared executor is replaced: the system has not many."""
 
+NICENESS = 5
+"""What executors stand back by: tasks that compute must not starve the supervisor's heartbeats."""
+
 _NEW_OBJECTS = 5_000
 """Objects between two looks of the garbage collector: a few hundred runs make as many."""
 
@@ -153,6 +156,8 @@ class Executor:
         if self._config.kind == "dedicated":
             wait = 0.0 if self._config.replay_always else self._config.sync_warm_wait
             self._cold[run.id] = self.loop.call_later(wait, self._go_cold)
+        elif self._config.replay_always:
+            self.retire("every wait goes cold")
         elif isinstance(run, SyncRun):
             stuck = sum(isinstance(each, SyncRun) and each.is_stuck for each in self.runs.values())
             if stuck > PARKED_THREADS:
@@ -296,6 +301,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--config", required=True)
     arguments = parser.parse_args()
+    os.nice(NICENESS)
     config = msgspec.json.decode(arguments.config, type=Config)
     sock = socket.socket(fileno=arguments.fd)
     os.set_inheritable(arguments.fd, False)
