@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 from fake_api import Answer, Asked, FakeServer, running_fake
 from outlast import runs, schedules
 from outlast.cli.main import app
+from outlast.protocol.bulk import BulkFilter
+from outlast.sdk.filters import RunFilters, in_body, in_query
+from outlast.server.queries import RUN_FILTERS
 
 RUN = "/api/v1/runs/run_1"
 BULK = "/api/v1/bulk-actions"
@@ -89,6 +92,18 @@ def schedules_reply(asked: Asked, path: str, query: str) -> dict[str, Any]:
         name = "sched_2" if "page=2" in query else "sched_1"
         return {"data": [{**body, "id": name}], "pagination": pages}
     return body
+
+
+def test_the_sdk_has_every_filter_that_a_list_can_be_asked_for() -> None:
+    """But the region, which is always the same."""
+    given = cast("RunFilters", dict.fromkeys(RunFilters.__annotations__, "x"))
+
+    asked = {f"filter{name}" for name in in_query(given, "runs.list")}
+
+    assert asked == RUN_FILTERS.keys() - {"filter[region]"}
+    assert in_body(given, "runs.bulk").keys() == {
+        field.alias or name for name, field in BulkFilter.model_fields.items() if name != "region"
+    }
 
 
 Given = tuple[tuple[object, ...], dict[str, Any]]

@@ -22,6 +22,8 @@ class RunFilters(TypedDict, total=False):
     batch: str
     bulk_action: str
     schedule: str
+    error: str
+    replay_of: str
     parent: str
     root_only: bool
     is_test: bool
@@ -40,6 +42,8 @@ _NAMES: Final = {
     "batch": "batch",
     "bulk_action": "bulkAction",
     "schedule": "schedule",
+    "error": "error",
+    "replay_of": "replayOf",
     "parent": "parent",
     "root_only": "rootOnly",
     "is_test": "isTest",
