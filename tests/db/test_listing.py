@@ -50,6 +50,7 @@ LISTS = [
     RunFilters(statuses=(Status.COMPLETED,)),
     RunFilters(statuses=(Status.FAILED, Status.CANCELED)),
     RunFilters(statuses=(Status.QUEUED,)),
+    RunFilters(statuses=(Status.QUEUED, Status.FAILED)),
     RunFilters(tasks=("task-7",)),
     RunFilters(tasks=("task-1", "rare")),
     RunFilters(versions=("20260101.1",)),

@@ -132,6 +132,8 @@ class _Composer:
         for one, other in permutations(self.lists, 2):
             table, run_id = _LISTS[one]
             own = [each for each in (*chosen, *self._bounds) if each.startswith(f"{one}.")]
+            if not any(each in chosen for each in own):
+                continue  # nothing of this branch is listed by it
             yield (
                 f"{_LISTS[other][1]} {operator} (select {run_id} from {table} "  # noqa: S608 - ours
                 f"where {_all_of((_scope(one), *own))} order by {run_id} {order} limit 1)"
@@ -147,13 +149,14 @@ class _Composer:
 
     def add_one_of(self, fragment: str, values: Sequence[str]) -> None:
         """Add a condition that holds for one of the values."""
-        self.choose([(self._filled(fragment, value),) for value in dict.fromkeys(values)])
+        self.choose([(self.filled(fragment, value),) for value in dict.fromkeys(values)])
 
     def add(self, fragment: str, value: object) -> None:
         """Add a condition that no index is for."""
-        self.others.append(self._filled(fragment, value))
+        self.others.append(self.filled(fragment, value))
 
-    def _filled(self, fragment: str, value: object) -> str:
+    def filled(self, fragment: str, value: object) -> str:
+        """Return a condition with its value."""
         self.values.append(value)
         return fragment.replace("?", f"${len(self.values)}")
 
@@ -258,18 +261,23 @@ def _add_choices(composer: _Composer, filters: RunFilters) -> None:
 
 def _add_state(composer: _Composer, filters: RunFilters) -> None:
     composer.list_by("state")
-    ended = f"state.environment_id = $1 and {_OF_KIND[True].format(list='state')}"
-    going = [status for status in Status if status not in FINAL]
-    options = [(_of_status(status),) for status in filters.statuses]
-    # Of ended runs an index has the versions; the others are few, or have none yet.
-    composer.choose(options or [(ended,), *((_of_status(status),) for status in going)])
     if not filters.versions:
+        composer.choose([(_of_status(status),) for status in filters.statuses])
         return
-    name, more = "state", ""
-    if filters.statuses and FINAL.issuperset(filters.statuses):
-        name = composer.list_by("version")
-        more = f" and {_OF_KIND[True].format(list=name)}"
-    composer.add_one_of(_OF_VERSION.format(list=name) + more, filters.versions)
+    named = [composer.filled(_OF_VERSION, version) for version in dict.fromkeys(filters.versions)]
+    # Of ended runs an index has the versions; the others are few, or have none yet.
+    going = [status for status in filters.statuses or Status if status not in FINAL]
+    options: list[tuple[str, ...]] = [
+        (_of_status(one), each.format(list="state")) for one in going for each in named
+    ]
+    ended: list[tuple[str, ...]] = [
+        (_of_status(status),) for status in filters.statuses if status in FINAL
+    ]
+    name = composer.list_by("version") if ended else "state"
+    kind = f"{name}.environment_id = $1 and {_OF_KIND[True].format(list=name)}"
+    for one in ended or ([] if filters.statuses else [()]):
+        options += [(*one, f"{kind} and {each.format(list=name)}") for each in named]
+    composer.choose(options)
 
 
 def _add_facts(composer: _Composer, filters: RunFilters) -> None:
