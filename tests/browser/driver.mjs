@@ -31,6 +31,7 @@ let page = open(context.pages()[0] ?? (await context.newPage()));
 
 const own = {
   errors: () => errors.splice(0),
+  wheel: (x, y) => page.mouse.wheel(x, y),
   press: (key) => page.keyboard.press(key),
   emulate: (media) => page.emulateMedia(media),
   resize: (width, height) => page.setViewportSize({ width, height }),

@@ -146,6 +146,18 @@ async def test_thousands_of_spans_are_one_page(stage: Stage) -> None:
 
     rows = "document.querySelectorAll('#live_timeline li').length"
     assert await stage.browser.call("evaluate", rows) == 5002
+    # only what is in view is laid out and painted, so that scrolling is smooth
+    painted = (
+        "[...document.querySelectorAll('#live_timeline li')].filter((row) =>"
+        " row.firstElementChild.checkVisibility({contentVisibilityAuto: true})).length"
+    )
+    assert await stage.browser.call("evaluate", painted) < 300
+    await stage.browser.call("hover", "#live_timeline")
+    await stage.browser.call("wheel", 0, 100_000)
+    await stage.browser.call(
+        "waitForFunction", "document.querySelector('#live_timeline').scrollTop > 90000"
+    )
+    assert await stage.browser.call("evaluate", painted) < 300
     await stage.browser.call("fill", "[data-scrub]", "0")
     dim = "document.querySelectorAll('#live_timeline li.later').length > 0"
     assert await stage.browser.call("evaluate", dim) is True

@@ -44,7 +44,7 @@ async def invite_member(user_id: str, organization_id: UUID, email: str) -> Resu
     letter = Letter(
         subject=f"{inviter.name} invites you to {organization.name}",
         greeting="Hello",
-        paragraphs=(f"{inviter.name} asks you to join {organization.name}.",),
+        paragraphs=(f"{inviter.name} invites you to {organization.name} on {settings().app_name}.",),
         button="Join",
         url=f"{settings().app_url}/invitations/{sign(invitation_id)}",
         why="You get this mail because somebody entered your address.",

@@ -24,6 +24,8 @@ STREAM_SECONDS = 120.0
 LAST = ""
 """Stands among the parts when nothing will change any more."""
 
+_IDLE_SHARE = 10
+"""A look is followed by so many times what it took: thousands of spans keep no server busy."""
 _TICK = 0.1
 _RELATIVE = re.compile(r"(<time\b[^>]*>)[^<]*")  # browsers count those themselves
 
@@ -51,7 +53,9 @@ async def _events(look: Look, is_stopping: Callable[[], bool]) -> AsyncIterator[
     until = time.monotonic() + STREAM_SECONDS
     yield "retry: 1000\n\n"
     while time.monotonic() < until:
+        began = time.monotonic()
         parts = await look()
+        took = time.monotonic() - began
         is_last = parts is None or parts.pop(LAST, None) is not None
         parts = parts or {}
         changed = {name: text for name, text in parts.items() if seen.get(name) != _digest(text)}
@@ -64,7 +68,7 @@ async def _events(look: Look, is_stopping: Callable[[], bool]) -> AsyncIterator[
         if not changed:
             yield ": still\n\n"  # finds out that nobody listens
         pause = QUICK if changed else min(SLOW, pause * 1.3)
-        wake = time.monotonic() + pause
+        wake = time.monotonic() + max(pause, _IDLE_SHARE * took)
         while time.monotonic() < wake:
             if is_stopping():
                 return

@@ -25,6 +25,8 @@ _LEVELS = {"ERROR": "bad", "CRITICAL": "bad", "WARNING": "wait", "WARN": "wait"}
 _TICKS = 5
 _LEAST = 0.15  # percent: what took no time is still to be seen
 _DEEPEST = 8
+_CHUNK = 50
+"""Rows that browsers leave out together while they are out of view; each by itself is costlier."""
 _SHOWN_RUNS = 3
 _SHOWN_NOTE = 200
 
@@ -89,8 +91,13 @@ class Waterfall:
     seconds: float
 
     def rows(self, all_runs: str) -> Markup:
-        """Return the rows as HTML; `all_runs` is where all runs of an entry are."""
-        return Markup("\n".join(bar.row(all_runs) for bar in self.bars))  # noqa: S704 - escaped
+        """Return the rows as lists in HTML; `all_runs` is where all runs of an entry are."""
+        html = []
+        for first in range(0, len(self.bars), _CHUNK):
+            chunk = self.bars[first : first + _CHUNK]
+            name = ' class="chunk"' if len(chunk) == _CHUNK else ""  # of one height, that is
+            html.append(f"<ol{name}>{''.join(bar.row(all_runs) for bar in chunk)}</ol>")
+        return Markup("".join(html))  # noqa: S704 - escaped
 
 
 def waterfall(

@@ -30,7 +30,7 @@ async def send_mail(
         paragraphs=(text,),
         button="Open",
         url=f"{settings().app_url}/inspector",
-        why=f"You get this mail as a member of {recipient.organization}.",
+        why=f"As a member of {recipient.organization} you get this mail.",
     )
     await asyncio.to_thread(send_email, letter, to=recipient.address, key=key)
     return True

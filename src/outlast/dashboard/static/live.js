@@ -73,9 +73,12 @@ export const weaveChildren = (old, next) => {
 
 const held = new Map(); // parts that wait until nobody works in them
 
+let scrolling = 0; // weaving thousands of rows takes longer than a frame: not while they move
+
 const busy = (element) =>
-  element.hasAttribute("data-hold") &&
-  (element.matches(":hover") || element.querySelector("input:checked") !== null);
+  scrolling ||
+  (element.hasAttribute("data-hold") &&
+    (element.matches(":hover") || element.querySelector("input:checked") !== null));
 
 const renew = (id, html) => {
   const element = document.getElementById(id);
@@ -127,6 +130,15 @@ if (document.body.hasAttribute("data-live")) {
     if (document.hidden) close(false);
     else if (!over) open();
   });
+  const rest = () => {
+    scrolling = 0;
+    release();
+  };
+  const scrolled = () => {
+    clearTimeout(scrolling);
+    scrolling = setTimeout(rest, 200);
+  };
+  document.addEventListener("scroll", scrolled, { capture: true, passive: true });
   document.addEventListener("pointerout", () => requestAnimationFrame(release));
   document.addEventListener("change", () => requestAnimationFrame(release));
   addEventListener("pagehide", () => close(false));

@@ -13,13 +13,13 @@ if (box) {
 
   const show = () => {
     const share = scrub.value / 1000;
-    const list = box.querySelector("ol");
-    const track = box.querySelector(".axis .track");
+    const axis = box.querySelector(".axis");
+    const track = axis.querySelector(".track");
     const all = share >= 1;
     box.classList.toggle("scrubbing", !all);
     box.classList.toggle("errors-only", errors.checked);
-    scrub.nextElementSibling.textContent = all ? "" : `${(share * Number(list.dataset.seconds)).toFixed(2)} s`;
-    for (const row of list.children) row.classList.toggle("later", Number(row.dataset.at) > share * 100);
+    scrub.nextElementSibling.textContent = all ? "all" : `${(share * Number(axis.dataset.seconds)).toFixed(2)} s`;
+    for (const row of box.querySelectorAll("li")) row.classList.toggle("later", Number(row.dataset.at) > share * 100);
     if (all) cursor.remove();
     else {
       box.append(cursor);
