@@ -41,10 +41,11 @@ async def invite_member(user_id: str, organization_id: UUID, email: str) -> Resu
             Invitation.organization_id == organization_id, Invitation.email == address
         )
         invitation_id = (await session.scalars(found)).one()
+    invites = f"{inviter.name} invites you to {organization.name}"
     letter = Letter(
-        subject=f"{inviter.name} invites you to {organization.name}",
+        subject=invites,
         greeting="Hello",
-        paragraphs=(f"{inviter.name} invites you to {organization.name} on {settings().app_name}.",),
+        paragraphs=(f"{invites} on {settings().app_name}.",),
         button="Join",
         url=f"{settings().app_url}/invitations/{sign(invitation_id)}",
         why="You get this mail because somebody entered your address.",
