@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypedDict, Unpack
 
 import msgspec
 from markupsafe import Markup, escape
-from msgspec.structs import replace
 
 from outlast.dashboard.words import clock, span
 from outlast.protocol.bodies import RunDetail
@@ -37,12 +37,12 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     kind: str
     name: str
-    depth: int
-    tone: str
     start: float
     width: float
     at: str
     took: str
+    depth: int = 1
+    tone: str = "idle"
     note: str = ""
     runs: tuple[str, ...] = ()
     token: str | None = None
@@ -111,10 +111,7 @@ def waterfall(
     rows = [
         *_entries(axis, entries),
         *_lines(axis, lines),
-        *(
-            (event.at, axis.moment(f"event {event.number}", "event", event.kind, event.at, event))
-            for event in events
-        ),
+        *((event.at, _event(axis, event)) for event in events),
     ]
     above = _attempts(axis, run, [moment for moment, _ in rows])
     if run.started_at is not None or not run.is_completed:
@@ -125,6 +122,17 @@ def waterfall(
 
 
 _Row = tuple[datetime, Bar]
+
+
+class _More(TypedDict, total=False):
+    """What a bar may have beside its place."""
+
+    depth: int
+    tone: str
+    note: str
+    runs: tuple[str, ...]
+    token: str | None
+    is_open: bool
 
 
 class _Axis:
@@ -140,7 +148,13 @@ class _Axis:
         return round(100 * min(1.0, max(0.0, share)), 3)
 
     def bar(
-        self, identifier: str, kind: str, name: str, start: datetime, end: datetime | None
+        self,
+        identifier: str,
+        kind: str,
+        name: str,
+        start: datetime,
+        end: datetime | None,
+        **more: Unpack[_More],
     ) -> Bar:
         """Return a bar of depth 1; without an end it lasts until now."""
         left = self.place(start)
@@ -149,30 +163,26 @@ class _Axis:
             id=identifier,
             kind=kind,
             name=name,
-            depth=1,
-            tone="idle",
             start=min(left, 100 - _LEAST),
             width=max(_LEAST, round(width, 3)),
             at=clock(start),
             took=span(((end or self.end) - start).total_seconds()),
-            is_open=end is None,
+            **more,
         )
 
     def moment(
-        self, identifier: str, kind: str, name: str, at: datetime, event: EventBody | None = None
+        self, identifier: str, kind: str, name: str, at: datetime, **more: Unpack[_More]
     ) -> Bar:
         """Return something that took no time."""
         return Bar(
             id=identifier,
             kind=kind,
-            name=name.replace("_", " ") if event else name,
-            depth=1,
-            tone="wait" if event else "idle",
+            name=name,
             start=self.place(at),
             width=0,
             at=clock(at),
             took="",
-            note=event.detail if event else "",
+            **more,
         )
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
@@ -183,9 +193,18 @@ class _Axis:
         )
 
 
+def _event(axis: _Axis, event: EventBody) -> Bar:
+    name = event.kind.replace("_", " ")
+    return axis.moment(
+        f"event {event.number}", "event", name, event.at, tone="wait", note=event.detail
+    )
+
+
 def _queued(axis: _Axis, run: RunDetail) -> Bar:
-    made = axis.bar("queued", "queued", "queued", run.created_at, run.started_at)
-    return replace(made, depth=0, note=run.queue or "")
+    start, end, queue = run.created_at, run.started_at, run.queue or ""
+    return axis.bar(
+        "queued", "queued", "queued", start, end, depth=0, note=queue, is_open=end is None
+    )
 
 
 def _attempts(axis: _Axis, run: RunDetail, moments: Sequence[datetime]) -> list[_Row]:
@@ -196,18 +215,22 @@ def _attempts(axis: _Axis, run: RunDetail, moments: Sequence[datetime]) -> list[
     begin = run.started_at
     for failed in run.failed_attempts or ():
         end = failed.failed_at
+        name = f"attempt {failed.number}"
         made = axis.bar(
-            f"attempt {failed.number}", "attempt", f"attempt {failed.number}", begin, end
+            name, "attempt", name, begin, end, depth=0, tone="bad", note=failed.error.message
         )
-        rows.append((begin, replace(made, depth=0, tone="bad", note=failed.error.message)))
+        rows.append((begin, made))
         begin = min((moment for moment in moments if moment > end), default=end)
     number = run.attempt_count or 1
     if len(rows) < number:
         tone = "good" if run.is_success else "bad" if run.is_failed else "idle"
         tone = tone if run.is_completed else "wait" if run.is_waiting else "busy"
         name = f"attempt {number}"
-        made = axis.bar(name, "attempt", name, begin, run.finished_at)
-        rows.append((begin, replace(made, depth=0, tone=tone)))
+        lasts = run.finished_at is None
+        made = axis.bar(
+            name, "attempt", name, begin, run.finished_at, depth=0, tone=tone, is_open=lasts
+        )
+        rows.append((begin, made))
     return rows
 
 
@@ -215,27 +238,21 @@ def _entries(axis: _Axis, entries: Iterable[JournalEntryBody]) -> Iterable[_Row]
     """Return the journal: a step is written when it is done, so how long it took is not known."""
     for entry in entries:
         start, end = entry.created_at, entry.finished_at
-        made = (
-            axis.moment(entry.key, entry.kind, entry.name, start)
-            if end == start
-            else axis.bar(entry.key, entry.kind, entry.name, start, end)
-        )
         is_open = entry.status == "OPEN"
         found = _TOKEN.search(entry.key) if is_open and entry.kind == "token" else None
         waits = entry.kind in _WAITS
-        tone = "wait" if waits and entry.status != "FAILED" else _ENTRY_TONES[entry.status]
         note = entry.error.message if entry.error else entry.preview or ""
-        yield (
-            start,
-            replace(
-                made,
-                tone=tone,
-                note=note if entry.status != "ABANDONED" else "abandoned",
-                runs=entry.runs or (),
-                token=found[0] if found else None,
-                is_open=is_open,
-            ),
-        )
+        more: _More = {
+            "tone": "wait" if waits and entry.status != "FAILED" else _ENTRY_TONES[entry.status],
+            "note": note if entry.status != "ABANDONED" else "abandoned",
+            "runs": entry.runs or (),
+            "token": found[0] if found else None,
+            "is_open": is_open,
+        }
+        if end == start:
+            yield start, axis.moment(entry.key, entry.kind, entry.name, start, **more)
+        else:
+            yield start, axis.bar(entry.key, entry.kind, entry.name, start, end, **more)
 
 
 def _lines(axis: _Axis, lines: Sequence[LogLineBody]) -> Iterable[_Row]:
@@ -250,9 +267,20 @@ def _lines(axis: _Axis, lines: Sequence[LogLineBody]) -> Iterable[_Row]:
         if line.kind == "start" and line.span:
             depths[line.span] = depth
             end = ends.get(line.span)
-            made = axis.bar(line.span, "span", line.message, line.at, end.at if end else None)
             tone = "busy" if end is None else "bad" if end.level == "ERROR" else "good"
+            ended_at = end.at if end else None
+            made = axis.bar(
+                line.span,
+                "span",
+                line.message,
+                line.at,
+                ended_at,
+                depth=depth,
+                tone=tone,
+                is_open=end is None,
+            )
         else:
-            made = axis.moment(f"line {line.number}", "log", line.message, line.at)
             tone = _LEVELS.get(line.level, "idle")
-        yield line.at, replace(made, depth=depth, tone=tone)
+            name = f"line {line.number}"
+            made = axis.moment(name, "log", line.message, line.at, depth=depth, tone=tone)
+        yield line.at, made
