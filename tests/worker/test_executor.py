@@ -1,7 +1,6 @@
 """Executor processes: started as the supervisor starts them, running tasks of a project."""
 
 import functools
-import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from outlast.protocol.frames import Kind, frame
-from outlast.protocol.manifests import ExecutorKind
 from outlast.protocol.messages import Goodbye
-from outlast.worker.executor import NICENESS
 from polling import until
 from remotes import Boot, Remote, booting, remote
 
@@ -190,18 +187,6 @@ async def test_replay_always_also_retires_an_executor_that_many_runs_share(
     server.claim("sleeps", resume="cold")
     assert await server.end() == "woke"
     assert (tmp_path / "notes").read_text().split() == ["step", "finally"]
-
-
-@pytest.mark.parametrize("kind", ["shared", "dedicated"])
-async def test_an_executor_gives_its_supervisor_the_first_turn(
-    boot: Boot, kind: ExecutorKind
-) -> None:
-    """However much it computes: on a busy machine the supervisor's heartbeats come first."""
-    process = remote(boot(kind))
-    await process.ready.wait()
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-
-    assert os.getpriority(os.PRIO_PROCESS, process.process.pid) == min(19, own + NICENESS)
 
 
 async def test_an_async_task_goes_cold_in_a_dedicated_executor(boot: Boot, tmp_path: Path) -> None:

@@ -65,9 +65,6 @@ WENT_COLD = 0
 PARKED_THREADS = 256
 """Threads that only wait, after which a shared executor is replaced: the system has not many."""
 
-NICENESS = 5
-"""What executors stand back by: tasks that compute must not starve the supervisor's heartbeats."""
-
 _NEW_OBJECTS = 5_000
 """Objects between two looks of the garbage collector: a few hundred runs make as many."""
 
@@ -301,7 +298,6 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--config", required=True)
     arguments = parser.parse_args()
-    os.nice(NICENESS)
     config = msgspec.json.decode(arguments.config, type=Config)
     sock = socket.socket(fileno=arguments.fd)
     os.set_inheritable(arguments.fd, False)
