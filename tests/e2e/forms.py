@@ -92,13 +92,16 @@ async def all_async(ctx: Context) -> dict[str, object]:
             group.create_task(double_def.trigger_and_wait(Number(n=n)).unwrap()) for n in (11, 12)
         ]
     await nothing.trigger_and_wait()
+    called = await double.call(Number(n=13))
+    mapped = await double.map((Number(n=n) for n in range(20, 25)), window=2)
     metadata.set("phase", "ended")
     tags.add("from-async")
     return {
         "chance": chance,
         "context": [ctx.attempt.number, ctx.task.id, ctx.queue.name, ctx.environment.slug],
         "handles": len({handle.id, by_id.id, *(run.id for run in batch.runs)}),
-        "waited": [first.output.n, by_id_waited.n, *(one.result().n for one in grouped)],
+        "waited": [first.output.n, by_id_waited.n, *(one.result().n for one in grouped), called.n],
+        "mapped": [one.n for one in mapped],
         "failed": [failed.ok, str(failed.error), raised, step_error],
         "batch": [end.ok for end in ends],
         "gathered": gathered,
@@ -113,6 +116,7 @@ def all_def(ctx: Context) -> dict[str, object]:
     waited = double.trigger_and_wait_sync(Number(n=2)).unwrap()
     batch = double.batch_trigger_sync([Number(n=3), Number(n=4)])
     ends = double.batch_trigger_and_wait_sync([Number(n=5), Number(n=6, aborts=True)])
+    mapped = double.map_sync([Number(n=n) for n in range(20, 25)], window=2)
     by_id = tasks.trigger_sync("double", {"n": 7})
     by_id_waited = tasks.trigger_and_wait_sync("double", {"n": 8}).unwrap()
     made = step_sync("make", lambda: [1, 2])
@@ -125,6 +129,7 @@ def all_def(ctx: Context) -> dict[str, object]:
         "handles": len({handle.id, by_id.id, *(run.id for run in batch.runs)}),
         "waited": [waited.n, by_id_waited.n],
         "batch": [end.ok for end in ends],
+        "mapped": [one.n for one in mapped],
         "made": made,
     }
 

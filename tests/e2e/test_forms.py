@@ -42,8 +42,9 @@ async def test_every_form_gives_on_replay_what_it_gave_live(app: Program) -> Non
 
     found = await in_async.result(timeout=60)
     assert found["context"] == [1, "all-async", "task/all-async", "dev"]
-    assert (found["handles"], found["waited"]) == (4, [4, 20, 22, 24])
+    assert (found["handles"], found["waited"]) == (4, [4, 20, 22, 24, 26])
     assert (found["batch"], found["gathered"]) == ([True, False], [0, 1, 2])
+    assert found["mapped"] == [40, 42, 44, 46, 48]
     assert found["failed"][0] is False
     assert found["failed"][3] == "ZeroDivisionError"
     assert all("AbortTaskRunError: asked to at" in text for text in found["failed"][1:3])
@@ -54,7 +55,7 @@ async def test_every_form_gives_on_replay_what_it_gave_live(app: Program) -> Non
 
     found = await in_def.result(timeout=60)
     assert (found["handles"], found["waited"], found["made"]) == (4, [4, 16], [1, 2])
-    assert found["batch"] == [True, False]
+    assert (found["batch"], found["mapped"]) == ([True, False], [40, 42, 44, 46, 48])
     assert (await runs.retrieve(in_def.id)).tags == ("from-def",)
 
     first, second = await keyed.result(timeout=60)

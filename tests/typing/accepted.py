@@ -131,6 +131,8 @@ async def waiting() -> None:
     assert_type(both.trigger_and_wait(order), Call[Result[Receipt]])
     assert_type(await both.trigger_and_wait(order, timeout="1h"), Result[Receipt])
     assert_type(await both.trigger_and_wait(order).unwrap(), Receipt)
+    assert_type(both.call(order, timeout="1h"), Call[Receipt])
+    assert_type(await context_only.call(), str)
     assert_type(await context_only.trigger_and_wait().unwrap(), str)
     result = await payload_only.trigger_and_wait(order)
     if result.ok:
@@ -169,6 +171,8 @@ async def batches() -> None:
     )
     assert_type(await both.batch_trigger_and_wait(orders), BatchResult[Receipt])
     assert_type(await both.batch_trigger_and_wait(orders).unwrap(), list[Receipt])
+    assert_type(await both.map(orders, window=2), list[Receipt])
+    assert_type(both.map_sync(orders), list[Receipt])
     for result in await payload_only.batch_trigger_and_wait(orders):
         assert_type(result, Result[int])
 

@@ -1,8 +1,10 @@
 """What can be triggered: a task at hand, or one known by its id only."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from itertools import islice
 from typing import Any, Generic, Literal, TypeVar, Unpack, cast, overload
 
+from outlast.client.batches import MAX_ITEMS
 from outlast.client.subscriptions import RunUpdate
 from outlast.sdk import batch_calls, children
 from outlast.sdk.batches import BatchItem, TaskItem
@@ -17,6 +19,7 @@ from outlast.sdk.serde import Codec
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+T = TypeVar("T")
 
 
 class Triggerable(Generic[In, Out]):
@@ -166,6 +169,16 @@ class Triggerable(Generic[In, Out]):
         check_blocking(f"{self.id}.trigger_and_wait_sync()", "trigger_and_wait()")
         return cast("Result[Out]", children.trigger_and_wait_sync(self, payload, options))
 
+    @overload
+    def call(self: "Triggerable[None, Out]", /, **options: Unpack[WaitOptions]) -> Call[Out]: ...
+    @overload
+    def call(self, payload: In, /, **options: Unpack[WaitOptions]) -> Call[Out]: ...
+    def call(
+        self: "Triggerable[Any, Out]", payload: object = None, /, **options: Unpack[WaitOptions]
+    ) -> Call[Out]:
+        """Run a child and return its output: `trigger_and_wait(...).unwrap()`."""
+        return self.trigger_and_wait(payload, **options).unwrap()
+
     def batch_trigger(
         self,
         items: Iterable[In | BatchItem[In]] | AsyncIterable[In | BatchItem[In]],
@@ -213,6 +226,32 @@ class Triggerable(Generic[In, Out]):
             batch_calls.batch_trigger_and_wait_sync(self.id, _own(self, items), options),
         )
 
+    async def map(
+        self, items: Iterable[In | BatchItem[In]], /, *, window: int = MAX_ITEMS
+    ) -> list[Out]:
+        """Run a child for each item and return their outputs in order, inside a task only.
+
+        At most `window` of them are there at once, 1 to 1,000: a batch each, which is one entry
+        of the journal. The first failure is raised when its batch has ended; later ones do not
+        start.
+        """
+        return [
+            output
+            for portion in _windows(items, window)
+            for output in await self.batch_trigger_and_wait(portion).unwrap()
+        ]
+
+    def map_sync(
+        self, items: Iterable[In | BatchItem[In]], /, *, window: int = MAX_ITEMS
+    ) -> list[Out]:
+        """Blocking `map`, for `def` tasks."""
+        check_blocking(f"{self.id}.map_sync()", "map()")
+        return [
+            output
+            for portion in _windows(items, window)
+            for output in self.batch_trigger_and_wait_sync(portion).unwrap()
+        ]
+
     @overload
     def item(
         self: "Triggerable[None, Out]", /, **options: Unpack[TriggerOptions]
@@ -245,6 +284,14 @@ class Triggerable(Generic[In, Out]):
     def decode_output(self, text: str | None) -> Out:
         """Return what a run of the task gave. Raises `OutputError` when it is something else."""
         return cast("Out", None if text is None else self._output.decode(text))
+
+
+def _windows(items: Iterable[T], window: int) -> Iterator[list[T]]:
+    if not 1 <= window <= MAX_ITEMS:
+        raise UsageError(f"window= is 1 to {MAX_ITEMS:,} items at once, not {window}")
+    rest = iter(items)
+    while portion := list(islice(rest, window)):
+        yield portion
 
 
 def _own(task: Triggerable[Any, Any], items: Iterable[Any]) -> Iterator[TaskItem[Any]]:

@@ -25,8 +25,8 @@ MAX_ENTRIES = 10_000
 """Entries of one run; a cold resume loads them all."""
 _MANY_ENTRIES = 8_000
 _WAYS_OUT = (
-    "wait for many children in one entry with batch_trigger_and_wait, or trigger a run that goes "
-    "on with the rest"
+    "wait for many children in one entry with task.map(items, window=...) or "
+    "batch_trigger_and_wait, or trigger a run that goes on with the rest"
 )
 _NUMBERS_OF_AN_ATTEMPT = 1 << 20
 

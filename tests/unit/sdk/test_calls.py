@@ -169,6 +169,26 @@ async def test_a_batch_resolves_to_all_of_its_ends(double: Task[int, list[int]])
     assert len(run.calls) == 2
 
 
+async def test_a_map_has_a_batch_per_window_and_stops_at_the_first_that_fails(
+    double: Task[int, list[int]],
+) -> None:
+    run = FakeRuntime()
+    ends = [Outcome(ok=True, value=f"[{n}]", run_id=f"run_{n}") for n in (1, 2)]
+    run.answers["double"] = Outcome(ok=True, members=tuple(ends))
+    with runtime.entered(run):
+        assert await double.map(iter([1, 2, 3, 4]), window=2) == [[1], [2], [1], [2]]
+        assert await double.map([]) == []
+        assert [len(call.items) for call in run.calls] == [2, 2]
+
+        run.answers["double"] = Outcome(ok=True, members=(ends[0], failed("raised")))
+        with pytest.raises(RunFailed):
+            await double.map([1, 2, 3, 4], window=2)
+        assert len(run.calls) == 3
+        for window in (0, 1_001):
+            with pytest.raises(UsageError, match="1 to 1,000"):
+                await double.map([1], window=window)
+
+
 async def test_a_batch_with_refused_items_names_them(double: Task[int, list[int]]) -> None:
     run = FakeRuntime()
     run.made = lambda call: (
