@@ -77,6 +77,7 @@ async def platform(
                     server_id=f"server-{count}",
                     encryption_keys=(KEY,),
                     migrate=False,
+                    pool_size=8,  # three servers in each of two tests leave room for a hundred
                     clock=clock,
                 )
             )

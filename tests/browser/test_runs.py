@@ -58,6 +58,7 @@ async def test_keys_lead_everywhere(stage: Stage) -> None:
     await stage.browser.assert_clean()
     await stage.browser.press("Escape", "g", "r")
     await stage.browser.sees("More filters")
+    await stage.browser.call("waitForLoadState", "load")  # its script hears keys by then
     await stage.browser.press("j", "Enter")
     await stage.browser.sees("Timeline")
     await stage.browser.press("/")

@@ -73,6 +73,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     server_id: str
     encryption_keys: tuple[str, ...]
     migrate: bool = True
+    pool_size: int = 16
+    """Connections to the database, beside the one that listens."""
     pooler: bool = False
     version_grace: float | None = GRACE_SECONDS
     """Seconds that runs wait for a worker of their version; None: for ever."""
@@ -221,7 +223,9 @@ class Engine:
     async def open(cls, settings: EngineSettings) -> Self:
         """Return an engine whose agents run. Raises `Unavailable`, `SchemaMismatch`."""
         database = await Database.open(
-            DatabaseSettings(url=settings.database_url, pooler=settings.pooler)
+            DatabaseSettings(
+                url=settings.database_url, pool_size=settings.pool_size, pooler=settings.pooler
+            )
         )
         try:
             await (migrate(database) if settings.migrate else check(database))

@@ -99,9 +99,14 @@ class Ticks:
         self._triggers = triggers
         self._clock = clock
         self._hold_seconds = hold_seconds
+        self._passes = asyncio.Lock()  # when one returns, what another took has been fired too
 
     async def run_once(self) -> int:
         """Declare and fire until nothing is due; return how many ticks were taken."""
+        async with self._passes:
+            return await self._pass()
+
+    async def _pass(self) -> int:
         await self.declare()
         taken = 0
         while due := await self._take():
