@@ -13,13 +13,14 @@ begin
     set running = l.running - f.freed, open = true,
         vtime = case when l.open then l.vtime else greatest(l.vtime, floor) end
     from freed f
-    where l.id = f.lane_id
+    where l.id = any (array[f.lane_id])
     returning l.id, l.queue, l.key, f.freed, case when l.fairness_group is not null and l.vtime <= floor then l.id end as back
   ), reopened as (  -- the same key waiting on other routes
     update outlast.lane s
     set open = true, vtime = greatest(s.vtime, floor)
-    from (select distinct queue, key from released) r
-    where s.environment_id = env and s.queue = r.queue and s.key = r.key and not s.open
+    from (select distinct env as place, queue, key from released) r
+    where s.environment_id = any (array[r.place]) and s.queue = r.queue and s.key = r.key
+      and not s.open
       and s.id not in (select id from released)
     returning case when s.fairness_group is not null and s.vtime <= floor then s.id end as back
   ), lightened as (
@@ -56,7 +57,7 @@ begin
   ), emptied as (
     update outlast.lane l set queued = l.queued - g.count
     from (select lane_id, count(*)::int as count from gone group by lane_id) g
-    where l.id = g.lane_id
+    where l.id = any (array[g.lane_id])
     returning l.queue, g.count
   )
   update outlast.queue q set queued = q.queued - e.count
@@ -84,7 +85,7 @@ declare
 begin
   if coalesce(cardinality(items), 0) = 0 then return; end if;
   if pins or exists (
-    select from unnest(items) i join outlast.run_state s on s.run_id = i.run where s.suspect is not null or s.machine is not null
+    select from unnest(items) i join outlast.run_state s on s.run_id = any (array[i.run]) where s.suspect is not null or s.machine is not null
   ) then
     perform change_lanes(env, pins, array(select run from unnest(items)));
   end if;
@@ -93,7 +94,7 @@ begin
     set status = 'queued', ready_rank = i.rank, ready_at = i.at, awaiting = null, updated_at = moment,
         session_id = i.home, reason = null
     from unnest(items) i
-    where s.run_id = i.run
+    where s.run_id = any (array[i.run])
     returning s.run_id, s.lane_id, i.rank, i.at, i.fresh, i.home, i.home_until
   ), made as (
     insert into outlast.ready (lane_id, rank, at, run_id, fresh, home, home_until)
@@ -104,7 +105,7 @@ begin
         vtime = case when l.queued = 0 then greatest(l.vtime, floor) else l.vtime end,
         open = l.open or e.goes_on  -- closed for its rate, perhaps, which does not count what goes on
     from (select lane_id, count(*)::int as count, bool_or(rank = 0) as goes_on from entered group by lane_id) e
-    where l.id = e.lane_id
+    where l.id = any (array[e.lane_id])
     returning l.queue, e.count,
       case when l.fairness_group is not null and l.queued = e.count and l.vtime <= floor then l.id end as back
   ), deepened as (
@@ -125,11 +126,12 @@ begin
     select l.id, l.queue, l.fairness_group as name, greatest(g.tail + 1, floor)
       + row_number() over (partition by l.queue, l.fairness_group order by l.vtime, l.id) - 1 as place
     from unnest(lanes) i
-    join outlast.lane l on l.id = i
-    left join outlast.fairness_group g
-      on g.environment_id = env and g.queue = l.queue and g.name = l.fairness_group
+    join outlast.lane l on l.id = any (array[i])
+    left join lateral (
+      select tail from outlast.fairness_group g
+      where g.environment_id = env and g.queue = l.queue and g.name = l.fairness_group limit 1) g on true
   ), moved as (
-    update outlast.lane l set vtime = p.place from placed p where l.id = p.id
+    update outlast.lane l set vtime = p.place from placed p where l.id = any (array[p.id])
   )
   insert into outlast.fairness_group as g (environment_id, queue, name, tail)
   select env, queue, name, max(place) from placed group by queue, name
@@ -140,23 +142,24 @@ create function change_lanes(env text, pins boolean, runs text[]) returns void l
 begin
   insert into outlast.lane (environment_id, queue, key, route, fairness_group)
   select distinct env, l.queue, l.key, route_of(env, s, l.route, pins), l.fairness_group
-  from outlast.run_state s join outlast.lane l on l.id = s.lane_id
+  from outlast.run_state s join outlast.lane l on l.id = any (array[s.lane_id])
   where s.run_id = any (runs) and route_of(env, s, l.route, pins) <> l.route
   on conflict do nothing;
   update outlast.run_state s
   set lane_id = (select t.id from outlast.lane t where t.environment_id = env and t.queue = l.queue
                  and t.key = l.key and t.route = route_of(env, s, l.route, pins))
   from outlast.lane l
-  where s.run_id = any (runs) and l.id = s.lane_id and route_of(env, s, l.route, pins) <> l.route;
+  where s.run_id = any (runs) and l.id = any (array[s.lane_id]) and route_of(env, s, l.route, pins) <> l.route;
 end $$;
 
 -- A key belongs to the group that its latest trigger names.
 create function regroup(env text, items new_run[]) returns void language plpgsql as $$
 begin
   update outlast.lane l set fairness_group = i.name
-  from (select distinct on (queue, coalesce(concurrency_key, '')) queue, coalesce(concurrency_key, '') as key,
-          fairness_group as name
+  from (select distinct on (queue, coalesce(concurrency_key, '')) env as place, queue,
+          coalesce(concurrency_key, '') as key, fairness_group as name
         from unnest(items) where fairness_group is not null
         order by queue, coalesce(concurrency_key, ''), n desc) i
-  where l.environment_id = env and l.queue = i.queue and l.key = i.key and l.fairness_group is distinct from i.name;
+  where l.environment_id = any (array[i.place]) and l.queue = i.queue and l.key = i.key
+    and l.fairness_group is distinct from i.name;
 end $$;

@@ -17,14 +17,15 @@ begin
     update outlast.entry e
     set outcome = i.outcome, finished_at = moment
     from unnest(items) i
-    where e.run_id = i.run and e.key = i.key and e.outcome is null
+    where e.run_id = any (array[i.run]) and e.key = i.key and e.outcome is null
     returning e.run_id, e.key, e.outcome
   )
   select array_agg(row(run_id, key, outcome)::finish) into done from finished;
   select array_agg(row(w.run_id, 0, moment, false, w.session_id, moment + interval '2 seconds')::entering)
   into woken
   from (select distinct s.run_id, s.session_id
-        from unnest(done) d join outlast.run_state s on s.run_id = d.run
+        from unnest(done) d
+        cross join lateral (select * from outlast.run_state where run_id = d.run limit 1) s
         where s.status = 'waiting' and d.key = any (s.awaiting)) w;
   if woken is not null then
     perform enter(env, moment, floor, pins, woken);
@@ -33,8 +34,8 @@ begin
     select (say(s.session_id, 'result', s.run_id, s.token,
                 json_build_object('key', d.key, 'outcome', d.outcome::json)::text)).*
     from unnest(done) d
-    join outlast.run_state s on s.run_id = d.run
-    where s.status in ('dequeued', 'executing') and s.session_id is not null;
+    join outlast.run_state s on s.run_id = any (array[d.run])
+    where s.status in ('dequeued', 'executing') and coalesce(s.session_id, '') <> '';
 end $$;
 
 -- The outcome of an ended run, as its waiters receive it.
@@ -53,7 +54,7 @@ create function outcome_of_batch(batch text) returns text language sql stable as
         'kind', 'raised', 'type', 'TriggerRefused', 'message', i.error::json ->> 'message'))
       else outcome_of(i.run_id, i.task, e.status, e.output, e.error)::json
     end order by i.index), '[]'::json))::text
-  from outlast.batch_item i left join outlast.run_end e on e.run_id = i.run_id
+  from outlast.batch_item i left join outlast.run_end e on e.run_id = any (array[i.run_id])
   where i.batch_id = batch $$;
 
 -- Who waits for ended runs: child entries directly, batches by counting their ended items.
@@ -69,12 +70,12 @@ begin
     update outlast.batch b set ended = b.ended + c.count, updated_at = moment
     from (select batch_id, count(*)::int as count from outlast.batch_item
           where run_id = any (runs) group by batch_id) c
-    where b.id = c.batch_id
+    where b.id = any (array[c.batch_id])
     returning b.id, b.sealed and b.ended >= b.size as is_full
   )
   select array_agg(id) into full_batches from counted where is_full;
   with gone as (
-    delete from outlast.waiter w where w.target = any (runs) or w.target = any (full_batches)
+    delete from outlast.waiter w where w.target = any (runs || full_batches)
     returning w.target, w.run_id, w.key
   )
   select array_agg(row(g.run_id, g.key,
@@ -82,7 +83,7 @@ begin
          else outcome_of(e.run_id, r.task, e.status, e.output, e.error) end)::finish)
   into done
   from gone g
-  left join outlast.run_end e on e.run_id = g.target
+  left join outlast.run_end e on e.run_id = any (array[g.target])
   left join lateral (  -- by order: `run_task_idx` would fit an equality too, and be read from end to end
     select id, task from outlast.run where (environment_id, id) >= (env, g.target)
     order by environment_id, id limit 1) r on r.id = g.target;

@@ -17,7 +17,7 @@ begin
   return query
     select (say(s.session_id, 'drop', s.run_id, s.token, how || ': ' || (error::json ->> 'message'))).*
     from outlast.run_state s
-    where s.run_id = any (runs) and s.session_id is not null
+    where s.run_id = any (runs) and coalesce(s.session_id, '') <> ''
       and s.status in ('dequeued', 'executing', 'waiting', 'queued');
   with before as (
     select run_id, lane_id, status from outlast.run_state
@@ -30,7 +30,7 @@ begin
         active_seconds = s.active_seconds + case when b.status in ('dequeued', 'executing')
           then extract(epoch from moment - coalesce(s.entered_at, moment)) else 0 end
     from before b
-    where s.run_id = b.run_id
+    where s.run_id = any (array[b.run_id])
     returning s.run_id, s.lane_id, s.attempt, b.status in ('dequeued', 'executing') as was_busy
   ), written as (
     insert into outlast.run_end (run_id, status, error, attempt, finished_at)
@@ -65,7 +65,7 @@ begin
         reason = case when i.status = 'waiting' then i.error::json ->> 'message' end,
         active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
     from unnest(items) i
-    where s.run_id = i.run and s.token = i.token and s.status in ('dequeued', 'executing')
+    where s.run_id = any (array[i.run]) and s.token = i.token and s.status in ('dequeued', 'executing')
     returning s.run_id, s.lane_id, s.status, s.attempt, s.watched, s.suspect, i.output, i.error, i.retry_in, i.forget, i.n
   ), written as (
     insert into outlast.run_end (run_id, status, output, error, attempt, finished_at)
@@ -85,7 +85,7 @@ begin
     from ended where status in ('retrying', 'waiting')
   ), forgotten as (  -- the next attempt tries these again: their failure ended this one
     delete from outlast.entry e using ended d
-    where d.status = 'retrying' and e.run_id = d.run_id and e.key = any (d.forget)
+    where d.status = 'retrying' and e.run_id = any (array[d.run_id]) and e.key = any (d.forget)
   )
   select array_agg(lane_id), array_agg(run_id) filter (where status not in ('retrying', 'waiting')),
          array_agg(status) filter (where status not in ('retrying', 'waiting')),
@@ -96,7 +96,7 @@ begin
   perform release(env, lanes, floor);
   if crashes is not null then  -- the guilty one is known, and stays alone
     update outlast.run_state s set suspect = s.run_id
-    from unnest(items) i where s.run_id = i.run and s.suspect is not null;
+    from unnest(items) i where s.run_id = any (array[i.run]) and s.suspect is not null;
     perform clear_suspects(env, moment, floor, crashes);
   end if;
   return query
@@ -118,10 +118,10 @@ begin
     set status = 'waiting', awaiting = i.keys, updated_at = moment,
         active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
     from unnest(items) i
-    where s.run_id = i.run and s.token = i.token and s.status in ('dequeued', 'executing')
+    where s.run_id = any (array[i.run]) and s.token = i.token and s.status in ('dequeued', 'executing')
       and s.cancel_at is null
       and not exists (select from outlast.entry e
-                      where e.run_id = i.run and e.key = any (i.keys) and e.outcome is not null)
+                      where e.run_id = any (array[i.run]) and e.key = any (i.keys) and e.outcome is not null)
     returning s.lane_id
   )
   select array_agg(lane_id) into lanes from held;
@@ -131,7 +131,7 @@ begin
   return query
     select 'held', i.n, i.run, i.token, null::text,
            (s.token = i.token and s.status = 'waiting')::text
-    from unnest(items) i left join outlast.run_state s on s.run_id = i.run;
+    from unnest(items) i left join outlast.run_state s on s.run_id = any (array[i.run]);
 end $$;
 
 -- Parked runs that go on by themselves want their slot back, at home.
@@ -141,7 +141,7 @@ create function turn_wakes(
 begin
   perform enter(env, moment, floor, pins, (
     select array_agg(row(s.run_id, 0, moment, false, s.session_id, moment + interval '2 seconds')::entering)
-    from unnest(items) i join outlast.run_state s on s.run_id = i.run
+    from unnest(items) i join outlast.run_state s on s.run_id = any (array[i.run])
     where s.token = i.token and s.status = 'waiting' and s.reason is null));
 end $$;
 
@@ -220,7 +220,7 @@ create function rescue(
 ) returns setof told language plpgsql as $$
 declare
   runs text[] := array(
-    select s.run_id from unnest(items) i join outlast.run_state s on s.run_id = i.run where s.token = i.token);
+    select s.run_id from unnest(items) i join outlast.run_state s on s.run_id = any (array[i.run]) where s.token = i.token);
   lanes bigint[];
   again text[];
   hooked text[];  -- canceled, and somewhere else the hooks of that can still run
@@ -254,7 +254,7 @@ begin
         suspect = coalesce(s.suspect, i.suspect, case when s.rescues + counts::int >= 3 then s.run_id end),
         active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
     from unnest(items) i
-    where s.run_id = i.run and s.token = i.token and s.status in ('dequeued', 'executing')
+    where s.run_id = any (array[i.run]) and s.token = i.token and s.status in ('dequeued', 'executing')
     returning s.run_id, s.lane_id
   ), noted as (
     insert into outlast.event (run_id, at, kind, detail) select run_id, moment, 'rescued', why from lost
@@ -292,13 +292,13 @@ begin
   insert into outlast.queue (environment_id, name) values (env, cancel_queue()) on conflict do nothing;
   insert into outlast.lane (environment_id, queue, key, route)
   select distinct env, cancel_queue(), '', l.route
-  from outlast.run_state s join outlast.lane l on l.id = s.lane_id where s.run_id = any (runs)
+  from outlast.run_state s join outlast.lane l on l.id = any (array[s.lane_id]) where s.run_id = any (runs)
   on conflict do nothing;
   update outlast.run_state s
   set lane_id = (select t.id from outlast.lane t where t.environment_id = env and t.queue = cancel_queue()
                  and t.key = '' and t.route = l.route)
   from outlast.lane l
-  where s.run_id = any (runs) and l.id = s.lane_id;
+  where s.run_id = any (runs) and l.id = any (array[s.lane_id]);
 end $$;
 
 -- Cancels with all runs they triggered, whatever the depth: queued and waiting ones end at once, executing

@@ -125,7 +125,7 @@ begin
     set queued = l.queued + s.count,
         vtime = case when l.queued = 0 then greatest(l.vtime, floor) else l.vtime end
     from (select lane_id, count(*)::int as count from stated where status = 'queued' group by lane_id) s
-    where l.id = s.lane_id
+    where l.id = any (array[s.lane_id])
     returning l.queue, s.count,
       case when l.fairness_group is not null and l.queued = s.count and l.vtime <= floor then l.id end as back
   ), deepened as (
@@ -190,9 +190,10 @@ begin
   -- A call holds while its caller owns the run; one that has its entry already only hears of it again.
   if cardinality(calls) > 0 then
     select array_agg(c) into good
-    from unnest(calls) c join outlast.run_state s on s.run_id = c.run
+    from unnest(calls) c join outlast.run_state s on s.run_id = any (array[c.run])
     where s.token = c.token and s.status in ('dequeued', 'executing', 'waiting')
-      and not exists (select from outlast.entry e where e.run_id = c.run and e.key = c.key);
+      and not exists (
+        select from outlast.entry e where e.run_id = any (array[c.run]) and e.key = c.key);
     select array_agg(r order by r.n) into asked from unnest(runs) r
     where r.call is null or r.call = any (select n from unnest(good));
   else
@@ -235,8 +236,8 @@ begin
     select case when s.token = c.token then 'called' else 'stale' end, c.n, c.run, c.token, null::text,
            coalesce(e.runs, '[]')
     from unnest(calls) c
-    left join outlast.run_state s on s.run_id = c.run
-    left join outlast.entry e on e.run_id = c.run and e.key = c.key;
+    left join outlast.run_state s on s.run_id = any (array[c.run])
+    left join outlast.entry e on e.run_id = any (array[c.run]) and e.key = c.key;
   return query select * from finish_entries(env, moment, floor, pins, finished_at_once(env, good, made, moment));
   if exists (select from unnest(good) c where c.kind = 'stream') then
     return query select * from deliver_messages(env, moment, floor, pins, array(
@@ -246,8 +247,8 @@ begin
     select (say(s.session_id, 'result', s.run_id, s.token,
                 json_build_object('key', e.key, 'outcome', e.outcome::json)::text)).*
     from unnest(calls) c
-    join outlast.run_state s on s.run_id = c.run and s.token = c.token
-    join outlast.entry e on e.run_id = c.run and e.key = c.key
+    join outlast.run_state s on s.run_id = any (array[c.run]) and s.token = c.token
+    join outlast.entry e on e.run_id = any (array[c.run]) and e.key = c.key
     where e.outcome is not null and e.kind not in ('trigger', 'waitpoint') and c.n not in (select n from unnest(good));
 end $$;
 
@@ -319,22 +320,22 @@ begin
     on conflict do nothing
   )
   update outlast.run_state s set rescues = 0
-  from unnest(calls) c where s.run_id = c.run and s.rescues > 0;
+  from unnest(calls) c where s.run_id = any (array[c.run]) and s.rescues > 0;
 
   insert into outlast.waiter (target, run_id, key)
   select m.run, c.run, c.key from unnest(calls) c join unnest(made) m on m.call = c.n where c.kind = 'child'
   union all
   select c.batch, c.run, c.key from unnest(calls) c where c.kind = 'batch'
   union all
-  select w.id, c.run, c.key from unnest(calls) c join outlast.waitpoint w on w.id = c.target
-  where c.kind = 'token' and w.environment_id = env and w.status = 'waiting'
+  select w.id, c.run, c.key from unnest(calls) c join outlast.waitpoint w on w.id = any (array[c.target])
+  where c.kind = 'token' and (w.environment_id = env) is true and w.status = 'waiting'
   union all
   select c.run || '/' || c.target, c.run, c.key from unnest(calls) c where c.kind = 'stream'
   on conflict do nothing;
 
   update outlast.run_state s set watched = true
   from unnest(made) m join unnest(calls) c on c.n = m.call
-  where s.run_id = m.run and not m.fresh and c.kind in ('child', 'batch') and not s.watched;
+  where s.run_id = any (array[m.run]) and not m.fresh and c.kind in ('child', 'batch') and not s.watched;
 
   with item as (
     insert into outlast.batch_item (batch_id, index, run_id, task, error)
@@ -347,7 +348,7 @@ begin
   )
   insert into outlast.batch (id, environment_id, size, ended, sealed, parent_id, created_at, updated_at)
   select c.batch, env, c.size, (
-      select count(*) from item i left join outlast.run_end e on e.run_id = i.run_id
+      select count(*) from item i left join outlast.run_end e on e.run_id = any (array[i.run_id])
       where i.batch_id = c.batch and (i.run_id is null or e.run_id is not null)),
     true, c.run, moment, moment
   from unnest(calls) c where c.batch is not null;
@@ -365,7 +366,7 @@ language plpgsql as $$ begin return (
         where coalesce(to_timestamp(c.until), moment + make_interval(secs => c.seconds)) <= moment)
       when 'child' then (
         select outcome_of(m.run, c.name, e.status, e.output, e.error)
-        from unnest(made) m join outlast.run_end e on e.run_id = m.run where m.call = c.n)
+        from unnest(made) m join outlast.run_end e on e.run_id = any (array[m.run]) where m.call = c.n)
       when 'batch' then (
         select outcome_of_batch(b.id) from outlast.batch b where b.id = c.batch and b.ended >= b.size)
       when 'token' then answer_of_waitpoint(env, c.target)

@@ -17,7 +17,7 @@ begin
         attempt_at = case when p.fresh then moment else s.attempt_at end,
         version_id = (select version_id from outlast.session where id = p.session)
     from unnest(picks) p
-    where s.run_id = p.run
+    where s.run_id = any (array[p.run])
     returning s.run_id, s.token, s.session_id, p.fresh, p.home, p.lane
   ), paid as (
     update outlast.lane l
@@ -25,7 +25,7 @@ begin
         open = q.concurrency_limit is null or l.running + p.count < q.concurrency_limit
     from (select lane, count(*)::int as count, max(tag) as tag, max(place) as place from unnest(picks) group by lane) p,
          outlast.queue q
-    where l.id = p.lane and q.environment_id = env and q.name = l.queue
+    where l.id = any (array[p.lane]) and q.environment_id = env and q.name = any (array[l.queue])
     returning l.queue, p.count, p.tag
   ), served as (
     update outlast.queue q
@@ -62,7 +62,9 @@ begin
       row_number() over (partition by l.queue, l.key order by r.at, r.run_id) as k,
       row_number() over (partition by l.queue order by r.at, r.run_id) as queue_k
     from warm r
-    join outlast.lane l on l.id = r.lane_id and l.environment_id = env and (only_queue is null or l.queue = only_queue)
+    cross join lateral (
+      select * from outlast.lane where id = r.lane_id and environment_id = env and (only_queue is null or queue = only_queue)
+      limit 1) l
     cross join lateral (
       select * from outlast.queue q where q.environment_id = env and q.name = l.queue and not q.paused limit 1) q
     cross join lateral (
@@ -214,7 +216,7 @@ begin
     select env, q.name, case when q.rate_per_key then l.key else '' end,
       moment + make_interval(secs => q.rate_interval * count(*))
     from unnest(picks) i
-    join outlast.lane l on l.id = i.lane
+    join outlast.lane l on l.id = any (array[i.lane])
     join outlast.queue q on q.environment_id = env and q.name = l.queue
     where i.fresh and q.rate_interval is not null
     group by q.name, q.rate_interval, case when q.rate_per_key then l.key else '' end
@@ -222,7 +224,7 @@ begin
       do update set arrival = greatest(p.arrival, moment) + (excluded.arrival - moment)
     returning queue, key, arrival
   ), blocked as (
-    select p.queue, p.key, q.rate_per_key,
+    select env as place, p.queue, p.key, q.rate_per_key,
       p.arrival - make_interval(secs => q.rate_interval * (q.rate_burst - 1)) as until
     from paced p join outlast.queue q on q.environment_id = env and q.name = p.queue
     where rate_room(moment, q.rate_interval, q.rate_burst, p.arrival) = 0
@@ -232,7 +234,8 @@ begin
   ), closed as (
     update outlast.lane l set open = false
     from blocked b
-    where l.environment_id = env and l.queue = b.queue and l.key = b.key and b.rate_per_key
+    where b.rate_per_key and l.environment_id = any (array[b.place]) and l.queue = b.queue
+      and l.key = b.key
   )
   insert into outlast.timer (environment_id, due_at, kind, ref, key)
   select env, until, 'rate', queue, key from blocked
@@ -242,7 +245,7 @@ end $$;
 create function keep_tails(env text, picks pick[]) returns void language sql as $$
   insert into outlast.fairness_group as g (environment_id, queue, name, tail)
   select env, l.queue, l.fairness_group, max(i.place)
-  from unnest(picks) i join outlast.lane l on l.id = i.lane
+  from unnest(picks) i join outlast.lane l on l.id = any (array[i.lane])
   where l.fairness_group is not null group by l.queue, l.fairness_group
   on conflict (environment_id, queue, name) do update set tail = greatest(g.tail, excluded.tail)
 $$;

@@ -33,7 +33,7 @@ begin
   if starts is not null then
     update outlast.run_state s set status = 'executing'
     from json_populate_recordset(null::holding, starts) i
-    where s.run_id = i.run and s.token = i.token and s.status = 'dequeued';
+    where s.run_id = any (array[i.run]) and s.token = i.token and s.status = 'dequeued';
   end if;
   if ends is not null then
     return query select * from turn_ends(env, moment, floor, place.pins_versions,
@@ -87,7 +87,7 @@ begin
   if overtimes is not null then
     return query select * from force_end(env, moment, floor, place.pins_versions, (
       select array_agg(s.run_id) from json_populate_recordset(null::holding, overtimes) i
-      join outlast.run_state s on s.run_id = i.run
+      join outlast.run_state s on s.run_id = any (array[i.run])
       where s.token = i.token and s.status in ('dequeued', 'executing')),
       'timed_out', error_text('timed_out', 'MaxDurationExceeded',
                               'worked longer than its max_duration; waits do not count'));
@@ -174,7 +174,10 @@ begin
 end $$;
 
 -- What workers on other servers must hear goes to their mail in the same commit.
--- The plan settings make plans independent of the statistics of the moment they were made at.
+-- The plan settings and one idiom make plans independent of the statistics of the moment they were made at:
+-- `x = any (array[y])` on the first column of an index is an equality that can only be looked up. A plain one can also
+-- be merged or hashed, so a plan made while a table was small would read all of it later, in every turn; so would
+-- another index that fits a condition, which `(...) is true` keeps from it.
 create function turn(
   env text,
   clock timestamptz,  -- null: the database's; tests own it

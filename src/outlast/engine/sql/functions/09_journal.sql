@@ -41,7 +41,7 @@ begin
       returning run_id
     )
     update outlast.run_state s set rescues = 0
-    from (select distinct run_id from kept) k where s.run_id = k.run_id and s.rescues > 0;
+    from (select distinct run_id from kept) k where s.run_id = any (array[k.run_id]) and s.rescues > 0;
     return query
       select i.n, i.run, i.token, e.outcome
       from unnest(wanted) i

@@ -73,7 +73,7 @@ begin
     delete from outlast.waiter where target = any (ended) returning target, run_id, key
   )
   select array_agg(row(g.run_id, g.key, outcome_of_waitpoint(w))::finish) into done
-  from gone g join outlast.waitpoint w on w.id = g.target;
+  from gone g join outlast.waitpoint w on w.id = any (array[g.target]);
   return query select * from finish_entries(env, moment, floor, pins, done);
 end $$;
 
@@ -87,11 +87,13 @@ begin
     update outlast.waitpoint w set status = 'completed', output = i.output, completed_at = moment
     from (select distinct on (waitpoint) waitpoint, output
           from unnest(items) with ordinality as u (waitpoint, output, place) order by waitpoint, place) i
-    where w.id = i.waitpoint and w.environment_id = env and w.status = 'waiting'
+    where w.id = any (array[i.waitpoint]) and (w.environment_id = env) is true and w.status = 'waiting'
     returning w.id, w.timeout_at
   ), stopped as (
-    delete from outlast.timer t using completed c
-    where t.environment_id = env and t.due_at = c.timeout_at and t.kind = 'token' and t.ref = c.id
+    delete from outlast.timer where ctid = any (array(
+      select t.ctid from completed c cross join lateral (
+        select ctid from outlast.timer
+        where environment_id = env and due_at = c.timeout_at and kind = 'token' and ref = c.id limit 1) t))
   )
   select array_agg(id) into ended from completed;
   return query select * from finish_waitpoints(env, moment, floor, pins, ended);
@@ -108,7 +110,7 @@ begin
   with expired as (
     update outlast.waitpoint w set status = coalesce(nullif(t.key, ''), 'timed_out'), completed_at = moment
     from unnest(due) t
-    where w.id = t.ref and w.environment_id = env and w.status = 'waiting'
+    where w.id = any (array[t.ref]) and (w.environment_id = env) is true and w.status = 'waiting'
     returning w.id
   )
   select array_agg(id) into ended from expired;

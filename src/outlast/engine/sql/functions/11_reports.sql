@@ -89,6 +89,9 @@ end $$;
 create function operate(items json) returns void
 language plpgsql
 set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
   due due_operation[];
@@ -98,22 +101,24 @@ begin
       coalesce(case i.target when 'parent' then r.parent_id when 'root' then r.root_id end, r.id),
       i.type, i.path, i.value)::due_operation
     from json_populate_recordset(null::new_operation, items) i
-    join outlast.run_state s on s.run_id = i.run and s.token = i.token
-    join outlast.run r on r.environment_id = s.environment_id and r.id = i.run);
+    join outlast.run_state s on s.run_id = any (array[i.run]) and s.token = i.token
+    cross join lateral (
+      select id, parent_id, root_id from outlast.run where environment_id = s.environment_id and id = i.run limit 1) r);
   insert into outlast.position (run_id, attempt, scope, ordinal)
   select distinct d.run, d.attempt, d.scope, 0::bigint from unnest(due) d order by 1, 2, 3
   on conflict do nothing;
   perform from outlast.position p
-  where (p.run_id, p.attempt, p.scope) in (select d.run, d.attempt, d.scope from unnest(due) d)
+  where p.run_id = any (array(select d.run from unnest(due) d))
+    and (p.run_id, p.attempt, p.scope) in (select d.run, d.attempt, d.scope from unnest(due) d)
   order by p.run_id, p.attempt, p.scope
   for update;
   due := array(
     select d from unnest(due) d
-    join outlast.position p on p.run_id = d.run and p.attempt = d.attempt and p.scope = d.scope
+    join outlast.position p on p.run_id = any (array[d.run]) and p.attempt = d.attempt and p.scope = d.scope
     where d.ordinal > p.ordinal);
   update outlast.position p set ordinal = top.ordinal
   from (select d.run, d.attempt, d.scope, max(d.ordinal) as ordinal from unnest(due) d group by 1, 2, 3) top
-  where p.run_id = top.run and p.attempt = top.attempt and p.scope = top.scope;
+  where p.run_id = any (array[top.run]) and p.attempt = top.attempt and p.scope = top.scope;
   perform amend(g.goal, due) from (select distinct d.goal from unnest(due) d order by 1) g;
 end $$;
 

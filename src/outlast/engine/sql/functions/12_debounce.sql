@@ -61,10 +61,14 @@ end $$;
 create function take_over(env text, pushed pushing[]) returns void language plpgsql as $$
 begin
   if pushed is null then return; end if;
-  delete from outlast.blob b using unnest(pushed) p, outlast.run r
-  where r.environment_id = env and r.id = p.target and b.id = r.payload_blob;
-  delete from outlast.tag t using unnest(pushed) p, outlast.run r  -- not those that came later
-  where r.environment_id = env and r.id = p.target and t.run_id = r.id and t.tag = any (r.tags);
+  delete from outlast.blob where id = any (array(
+    select r.payload_blob from unnest(pushed) p
+    cross join lateral (
+      select payload_blob from outlast.run where environment_id = env and id = p.target limit 1) r));
+  delete from outlast.tag t  -- not those that came later
+  using unnest(pushed) p cross join lateral (
+    select id, tags from outlast.run where environment_id = env and id = p.target limit 1) r
+  where t.run_id = any (array[r.id]) and t.tag = any (r.tags);
   insert into outlast.tag (run_id, tag, environment_id)
   select p.target, t.tag, env from unnest(pushed) p cross join unnest((p.item).tags) as t (tag) order by 1, 2
   on conflict do nothing;
@@ -72,11 +76,11 @@ begin
   set payload = (p.item).payload, payload_type = (p.item).payload_type, payload_blob = (p.item).payload_blob,
       metadata = (p.item).metadata, tags = coalesce((p.item).tags, '{}'), retry = (p.item).retry,
       max_duration = (p.item).max_duration, machine = (p.item).machine, executor = (p.item).executor
-  from unnest(pushed) p where r.environment_id = env and r.id = p.target;
+  from unnest(pushed) p where (r.environment_id, r.id) between (env, p.target) and (env, p.target);
   perform move_lanes(env, array(
     select row(p.target, split_part(l.route, '/', 1) || '/' || (p.item).executor, l.queue)::moving
     from unnest(pushed) p
-    join outlast.run_state s on s.run_id = p.target
-    join outlast.lane l on l.id = s.lane_id
+    join outlast.run_state s on s.run_id = any (array[p.target])
+    join outlast.lane l on l.id = any (array[s.lane_id])
     where split_part(l.route, '/', 2) <> (p.item).executor));
 end $$;

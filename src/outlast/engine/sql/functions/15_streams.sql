@@ -15,6 +15,9 @@ create type giving_up as (n int, run text, token bigint, keys text[]);
 create function append_chunks(items json) returns table (n int, goal text, key text, problem text)
 language plpgsql
 set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -28,35 +31,37 @@ begin
         when e.run_id is not null then 'the run has ended'
         when octet_length(i.data) > largest then 'the chunk is larger than 512 KB' end)::due_chunk
     from json_populate_recordset(null::new_chunk, items) i
-    join outlast.run_state s on s.run_id = i.run and (i.token is null or s.token = i.token)
+    join outlast.run_state s on s.run_id = any (array[i.run]) and (i.token is null or s.token = i.token)
     cross join lateral (
       select x.parent_id, x.root_id from outlast.run x where (x.environment_id, x.id) >= (s.environment_id, i.run)
       order by x.environment_id, x.id limit 1) r
     cross join lateral (
       select coalesce(case i.target when 'self' then i.run when 'parent' then r.parent_id when 'root' then r.root_id
         else i.target end, i.run) as goal) g
-    left join outlast.run_state t on t.run_id = g.goal and t.environment_id = s.environment_id
-    left join outlast.run_end e on e.run_id = g.goal
+    left join outlast.run_state t on t.run_id = any (array[g.goal]) and t.environment_id = s.environment_id
+    left join outlast.run_end e on e.run_id = any (array[g.goal])
     order by i.n);
   insert into outlast.position (run_id, attempt, scope, ordinal)
   select distinct d.run, d.attempt, d.scope, 0::bigint from unnest(due) d order by 1, 2, 3
   on conflict do nothing;
   perform from outlast.position p
-  where (p.run_id, p.attempt, p.scope) in (select d.run, d.attempt, d.scope from unnest(due) d)
+  where p.run_id = any (array(select d.run from unnest(due) d))
+    and (p.run_id, p.attempt, p.scope) in (select d.run, d.attempt, d.scope from unnest(due) d)
   order by p.run_id, p.attempt, p.scope
   for update;
   due := array(
     select d from unnest(due) d
-    join outlast.position p on p.run_id = d.run and p.attempt = d.attempt and p.scope = d.scope
+    join outlast.position p on p.run_id = any (array[d.run]) and p.attempt = d.attempt and p.scope = d.scope
     where d.ordinal > p.chunks order by d.n);
   update outlast.position p set chunks = top.ordinal
   from (select d.run, d.attempt, d.scope, max(d.ordinal) as ordinal from unnest(due) d group by 1, 2, 3) top
-  where p.run_id = top.run and p.attempt = top.attempt and p.scope = top.scope;
+  where p.run_id = any (array[top.run]) and p.attempt = top.attempt and p.scope = top.scope;
   insert into outlast.stream (run_id, key)
   select distinct d.goal, d.key from unnest(due) d where d.problem is null order by 1, 2
   on conflict do nothing;
   perform from outlast.stream s
-  where (s.run_id, s.key) in (select d.goal, d.key from unnest(due) d where d.problem is null)
+  where s.run_id = any (array(select d.goal from unnest(due) d)) and (s.run_id, s.key) in (
+    select d.goal, d.key from unnest(due) d where d.problem is null)
   order by s.run_id, s.key
   for update;
   return query
@@ -64,7 +69,7 @@ begin
       select d.n, d.goal, d.key, d.data,
         s.bytes + sum(octet_length(d.data)) over same_stream <= most as fits,
         s.chunks + row_number() over same_stream - 1 as index
-      from unnest(due) d join outlast.stream s on s.run_id = d.goal and s.key = d.key
+      from unnest(due) d join outlast.stream s on s.run_id = any (array[d.goal]) and s.key = d.key
       where d.problem is null
       window same_stream as (partition by d.goal, d.key order by d.n)
     ), written as (
@@ -75,7 +80,7 @@ begin
       set chunks = s.chunks + g.count, bytes = s.bytes + g.size, updated_at = clock_timestamp()
       from (select goal, key, count(*) as count, sum(octet_length(data)) as size
             from placed where fits group by goal, key) g
-      where s.run_id = g.goal and s.key = g.key
+      where s.run_id = any (array[g.goal]) and s.key = g.key
       returning s.run_id, s.key
     )
     select null::int, run_id, key, null::text from grown
@@ -145,12 +150,12 @@ begin
     where s.run_id = run and e.run_id = run and e.attempt = s.attempt
       and d.run_id = run and d.key = e.key and d.abandoned and m.run_id = run and m.entry = e.key;
     delete from outlast.waiter w using outlast.entry e
-    where w.target = goal and e.run_id = w.run_id and e.key = w.key and e.outcome is not null;
+    where w.target = goal and e.run_id = any (array[w.run_id]) and e.key = w.key and e.outcome is not null;
     for waiting in
       select e.key from outlast.waiter w
-      join outlast.entry e on e.run_id = w.run_id and e.key = w.key
-      join outlast.run_state s on s.run_id = e.run_id
-      left join outlast.delivery d on d.run_id = e.run_id and d.key = e.key
+      join outlast.entry e on e.run_id = any (array[w.run_id]) and e.key = w.key
+      join outlast.run_state s on s.run_id = any (array[e.run_id])
+      left join outlast.delivery d on d.run_id = any (array[e.run_id]) and d.key = e.key
       where w.target = goal and (d.abandoned is not true or e.attempt <> s.attempt)
       order by e.created_at, e.position, e.key
     loop
@@ -175,8 +180,8 @@ create function turn_given_up(
   select * from deliver_messages(env, moment, floor, pins, array(
     select distinct m.run_id || '/' || m.key
     from unnest(items) i
-    join outlast.run_state s on s.run_id = i.run and s.token = i.token and s.environment_id = env
-    join outlast.input_message m on m.run_id = i.run and m.entry = any (i.keys))) $$;
+    join outlast.run_state s on s.run_id = any (array[i.run]) and s.token = i.token and s.environment_id = env
+    join outlast.input_message m on m.run_id = any (array[i.run]) and m.entry = any (i.keys))) $$;
 
 -- What a look into the buffer sees: the next message, which stays there, or nothing.
 create function peek_message(run text, stream text) returns text language sql stable as $$
