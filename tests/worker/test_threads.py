@@ -61,3 +61,17 @@ async def test_a_call_that_is_canceled_before_its_turn_is_not_made() -> None:
     assert await first
     await threads.run(lambda: None)
     assert made == []
+
+
+def test_an_answer_that_comes_after_its_loop_is_nobodys() -> None:
+    """The thread goes on; no traceback of it stands at the end of a worker's log."""
+    opened, went_on = threading.Event(), threading.Event()
+
+    async def leave() -> None:
+        threads = Threads(asyncio.get_running_loop(), most=1)
+        threads.run(opened.wait)
+        threads.run(went_on.set)
+
+    asyncio.run(leave())
+    opened.set()
+    assert went_on.wait(10)

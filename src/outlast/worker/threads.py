@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final
 
@@ -100,7 +101,8 @@ class Threads:
         self._answers.append(answer)
         if not self._told:
             self._told = True
-            self._loop.call_soon_threadsafe(self._deliver, context=Context())
+            with suppress(RuntimeError):  # the loop has closed: nobody waits for the answer
+                self._loop.call_soon_threadsafe(self._deliver, context=Context())
 
     def _deliver(self) -> None:
         self._told = False  # before taking: what comes from now on tells again
