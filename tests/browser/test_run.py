@@ -162,3 +162,36 @@ async def test_thousands_of_spans_are_one_page(stage: Stage) -> None:
     dim = "document.querySelectorAll('#live_timeline li.later').length > 0"
     assert await stage.browser.call("evaluate", dim) is True
     assert await stage.browser.call("errors") == []
+
+
+async def test_only_the_part_of_a_long_timeline_changes_where_something_happened(
+    stage: Stage,
+) -> None:
+    run = await stage.api.trigger()
+    claim = await stage.api.worker.claim(run)
+    sql = stage.api.platform.sql
+    began = "clock_timestamp() - interval '90 s'"  # its axis grows at 87 and 108 s
+    await sql(f"update outlast.run set created_at = {began} where id = $1", run)
+    await sql(
+        f"""insert into outlast.entry
+             (run_id, key, kind, name, attempt, number, outcome, created_at, finished_at)
+           select $1, '/step:page#' || n, 'step', 'page ' || n, 1, n, '{{"ok":true,"value":"1"}}',
+             {began} + n * interval '10 ms', {began} + n * interval '10 ms'
+           from generate_series(1, 500) n""",
+        run,
+    )
+    await stage.open(f"runs/{run}")
+    await stage.browser.call(
+        "evaluate",
+        """globalThis.touched = new Set(); new MutationObserver((seen) => {
+             for (const { target } of seen) touched.add(target.closest("ol, div").id);
+           }).observe(document.querySelector("#live_timeline"),
+             { subtree: true, childList: true, attributes: true }); 0""",
+    )
+
+    await claim.step("last", "1")
+    await stage.browser.sees("last", "#live_timeline")
+
+    touched = await stage.browser.call("evaluate", "[...touched]")
+    assert set(touched) <= {"live_timeline", "live_rows_450", "live_rows_500"}, touched
+    assert "live_rows_500" in touched

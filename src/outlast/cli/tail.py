@@ -2,6 +2,9 @@
 
 import json
 import time
+from datetime import datetime
+
+from msgspec import UNSET
 
 from outlast.cli.calls import call
 from outlast.cli.connection import Connection
@@ -48,11 +51,11 @@ def _show_lines(found: Connection, run_id: str, after: int) -> int:
         for line in page.lines:
             if line.kind == "end" and line.level != "ERROR":
                 continue
-            moment = line.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+            moment = datetime.fromisoformat(line.at).astimezone().strftime("%H:%M:%S.%f")[:-3]
             extra = json.dumps(line.attributes, ensure_ascii=False) if line.attributes else ""
             say(f"{moment}  {line.level:<5}  {line.message}  {extra}".rstrip(), style=_style(line))
         after = max((line.number for line in page.lines), default=after)
-        if page.next is None:
+        if page.next is UNSET:
             return after
 
 

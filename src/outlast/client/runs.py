@@ -38,6 +38,8 @@ class End(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _ends = msgspec.json.Decoder(End)
+_logs = msgspec.json.Decoder(LogsBody)
+_journals = msgspec.json.Decoder(JournalBody)
 
 
 def retrieve(run_id: str) -> Request[RunDetail]:
@@ -90,12 +92,14 @@ def add_tags(run_id: str, tags: Sequence[str]) -> Request[TagsReply]:
 def logs(run_id: str, after: int) -> Request[LogsBody]:
     """Return the request for what a run said after the line of this number."""
     path = f"/api/outlast/v1/runs/{_part(run_id)}/logs"
-    return Request("GET", path, model(LogsBody), query=(("after", str(after)),))
+    query = (("after", str(after)),)
+    return Request("GET", path, lambda reply: _logs.decode(reply.body), query=query)
 
 
 def journal(run_id: str) -> Request[JournalBody]:
     """Return the request for what a run called, in order."""
-    return Request("GET", f"/api/outlast/v1/runs/{_part(run_id)}/journal", model(JournalBody))
+    path = f"/api/outlast/v1/runs/{_part(run_id)}/journal"
+    return Request("GET", path, lambda reply: _journals.decode(reply.body))
 
 
 def events(run_id: str) -> Request[EventsBody]:

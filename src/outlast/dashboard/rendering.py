@@ -1,5 +1,6 @@
 """Templates: whole pages, and the parts of them that are sent again when they change."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import quote
@@ -13,6 +14,8 @@ from outlast.dashboard.visit import Page, link
 LAYOUT = "base.html"
 LIVE = "live_"
 """How the names of the blocks begin that are sent again; each fills the element of its name."""
+_INNER = re.compile(r'(<(\w+) id="(live_\w+)" data-part[^>]*>)(.*?)(</\2>)', re.DOTALL)
+"""An element inside a block that is sent again by itself, of what holds no other of its kind."""
 
 
 def whole(page: Page, around: Mapping[str, object]) -> str:
@@ -28,11 +31,23 @@ def fragments(page: Page, around: Mapping[str, object]) -> dict[str, str]:
         layout = templates().get_template(LAYOUT)
         for name, block in layout.blocks.items():
             context.blocks.setdefault(name, [block])
-    return {
-        name: "".join(blocks[0](context))
-        for name, blocks in context.blocks.items()
-        if name.startswith(LIVE)
-    }
+    parts: dict[str, str] = {}
+
+    def take(inner: re.Match[str]) -> str:
+        parts[inner[3]] = inner[4]
+        return inner[1] + inner[5]
+
+    for name, blocks in context.blocks.items():
+        if name.startswith(LIVE):
+            parts[name] = ""  # before those inside: it makes their elements
+            parts[name] = _INNER.sub(take, "".join(blocks[0](context)))
+    return parts
+
+
+def warm() -> None:
+    """Compile every template; without it the first who sees one waits for that."""
+    for name in templates().list_templates():
+        templates().get_template(name)
 
 
 @lru_cache(maxsize=1)

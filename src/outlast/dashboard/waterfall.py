@@ -1,16 +1,19 @@
 """The waterfall of a run: everything that took time in it, as bars over one axis."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from typing import TypedDict, Unpack
 
 import msgspec
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from outlast.dashboard.words import clock, span
 from outlast.protocol.bodies import RunDetail
+from outlast.protocol.body import iso
 from outlast.protocol.timeline import EventBody, JournalEntryBody, LogLineBody
 
 _TOKEN = re.compile(r"\bwaitpoint_[0-9a-z]+")
@@ -20,13 +23,24 @@ _ENTRY_TONES = {
     "FAILED": "bad",
     "ABANDONED": "idle",
 }
+_NOTHING = re.compile(r"\.0(?= )| 0 \w+$")
 _WAITS = frozenset({"wait", "token", "stream"})
 _LEVELS = {"ERROR": "bad", "CRITICAL": "bad", "WARNING": "wait", "WARN": "wait"}
 _TICKS = 5
+_DAY = 86_400
+_ROUND: tuple[float, ...] = (
+    *(number * unit for unit in (0.001, 0.01, 0.1, 1) for number in (1, 2, 5)),
+    *(10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, _DAY),
+)
+"""Seconds between two ticks; beyond, whole days."""
+_LAST_TICK = 0.95  # of the axis: its text needs some room
 _LEAST = 0.15  # percent: what took no time is still to be seen
 _DEEPEST = 8
 _CHUNK = 50
-"""Rows that browsers leave out together while they are out of view; each by itself is costlier."""
+"""Rows that browsers leave out together while they are out of view, and that are sent again
+together when one of them changed; each by itself is costlier."""
+_GROWTH = 1.25
+"""The axis of a run that goes on grows in steps of this factor: bars stay where they are."""
 _SHOWN_RUNS = 3
 _SHOWN_NOTE = 200
 
@@ -39,8 +53,8 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     start: float
     width: float
-    at: str
-    took: str
+    time: str
+    """How long it took; of a moment, when it was."""
     depth: int = 1
     tone: str = "idle"
     note: str = ""
@@ -59,16 +73,14 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
             if self.width
             else f'<circle cx="{self.start}%" cy="50%" r="3.5"/>'
         )
-        note = self.note and (
-            f' <small title="{escape(self.note)}">{escape(self.note[:_SHOWN_NOTE])}</small>'
-        )
+        note = self.note and f" {_small(self.note)}"
         return (
             f'<li class="row {self.tone}{" open" if self.is_open else ""}"'
             f' data-id="{escape(self.id)}" data-at="{self.start}">'
             f'<span class="what depth-{self.depth}"><b>{escape(self.kind)}</b> {escape(self.name)}'
             f"{self._links(all_runs) if self.runs else ''}{note}</span>"
             f'<span class="track"><svg aria-hidden="true">{drawn}</svg></span>'
-            f'<span class="number">{self.took or self.at}</span></li>'
+            f'<span class="number">{self.time}</span></li>'
         )
 
     def _links(self, all_runs: str) -> str:
@@ -82,6 +94,12 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def _small(note: str) -> str:
+    whole = escape(note)
+    shown = whole if len(note) <= _SHOWN_NOTE else escape(note[:_SHOWN_NOTE])
+    return f'<small title="{whole}">{shown}</small>'
+
+
 @dataclass(frozen=True, kw_only=True)
 class Waterfall:
     """The rows in order, and the axis above them."""
@@ -91,12 +109,16 @@ class Waterfall:
     seconds: float
 
     def rows(self, all_runs: str) -> Markup:
-        """Return the rows as lists in HTML; `all_runs` is where all runs of an entry are."""
+        """Return the rows in HTML, as lists that are live parts of their own.
+
+        `all_runs` is where all runs of an entry are.
+        """
         html = []
         for first in range(0, len(self.bars), _CHUNK):
             chunk = self.bars[first : first + _CHUNK]
             name = ' class="chunk"' if len(chunk) == _CHUNK else ""  # of one height, that is
-            html.append(f"<ol{name}>{''.join(bar.row(all_runs) for bar in chunk)}</ol>")
+            rows = "".join([bar.row(all_runs) for bar in chunk])
+            html.append(f'<ol id="live_rows_{first}" data-part{name}>{rows}</ol>')
         return Markup("".join(html))  # noqa: S704 - escaped
 
 
@@ -107,21 +129,21 @@ def waterfall(
     events: Sequence[EventBody],
 ) -> Waterfall:
     """Return what a run did. Attempts stand above what began in them, spans above their lines."""
-    axis = _Axis(run.created_at, run.finished_at or datetime.now(UTC))
+    axis = _Axis(run.created_at, run.finished_at)
     rows = [
         *_entries(axis, entries),
         *_lines(axis, lines),
-        *((event.at, _event(axis, event)) for event in events),
+        *((event.at.timestamp(), _event(axis, event)) for event in events),
     ]
     above = _attempts(axis, run, [moment for moment, _ in rows])
     if run.started_at is not None or not run.is_completed:
-        above.insert(0, (run.created_at, _queued(axis, run)))
+        above.insert(0, (run.created_at.timestamp(), _queued(axis, run)))
     rows = above + rows
     rows.sort(key=lambda row: row[0])  # stable: what contains others stays before them
     return Waterfall(bars=tuple(bar for _, bar in rows), ticks=axis.ticks(), seconds=axis.seconds)
 
 
-_Row = tuple[datetime, Bar]
+_Row = tuple[float, Bar]
 
 
 class _More(TypedDict, total=False):
@@ -136,15 +158,17 @@ class _More(TypedDict, total=False):
 
 
 class _Axis:
-    """From moments to percent."""
+    """From moments, in seconds since the epoch, to percent."""
 
-    def __init__(self, start: datetime, end: datetime) -> None:
-        self.start = start
-        self.end = end
-        self.seconds = max(0.001, (end - start).total_seconds())
+    def __init__(self, start: datetime, end: datetime | None) -> None:
+        self.start = start.timestamp()
+        self.now = (end or datetime.now(UTC)).timestamp()
+        self.seconds = max(0.001, self.now - self.start)
+        if end is None:
+            self.seconds = _GROWTH ** math.ceil(math.log(self.seconds, _GROWTH))
 
-    def place(self, moment: datetime) -> float:
-        share = (moment - self.start).total_seconds() / self.seconds
+    def place(self, moment: float) -> float:
+        share = (moment - self.start) / self.seconds
         return round(100 * min(1.0, max(0.0, share)), 3)
 
     def bar(
@@ -152,69 +176,76 @@ class _Axis:
         identifier: str,
         kind: str,
         name: str,
-        start: datetime,
-        end: datetime | None,
+        start: float,
+        end: float | None,
         **more: Unpack[_More],
     ) -> Bar:
         """Return a bar of depth 1; without an end it lasts until now."""
         left = self.place(start)
-        width = self.place(end or self.end) - left
+        last = self.now if end is None else end
+        width = self.place(last) - left
         return Bar(
             id=identifier,
             kind=kind,
             name=name,
             start=min(left, 100 - _LEAST),
             width=max(_LEAST, round(width, 3)),
-            at=clock(start),
-            took=span(((end or self.end) - start).total_seconds()),
+            time=span(last - start),
             **more,
         )
 
-    def moment(
-        self, identifier: str, kind: str, name: str, at: datetime, **more: Unpack[_More]
-    ) -> Bar:
-        """Return something that took no time."""
+    def moment(self, identifier: str, kind: str, name: str, at: str, **more: Unpack[_More]) -> Bar:
+        """Return something that took no time; `at` is when, as the API writes it."""
         return Bar(
             id=identifier,
             kind=kind,
             name=name,
-            start=self.place(at),
+            start=self.place(_seconds(at)),
             width=0,
-            at=clock(at),
-            took="",
+            time=clock(at),
             **more,
         )
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        """Return places on the axis and how far from the beginning they are."""
+        """Return places on the axis and how far from the beginning they are, at round times."""
+        least = self.seconds / _TICKS
+        step = next((step for step in _ROUND if step >= least), math.ceil(least / _DAY) * _DAY)
+        last = math.ceil(self.seconds * _LAST_TICK / step)
         return tuple(
-            (100 * part / _TICKS, span(self.seconds * part / _TICKS) if part else "0")
-            for part in range(_TICKS)
+            (round(100 * part * step / self.seconds, 3), _round(part * step) if part else "0")
+            for part in range(last)
         )
 
 
+def _round(seconds: float) -> str:
+    return _NOTHING.sub("", span(seconds))
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
 def _event(axis: _Axis, event: EventBody) -> Bar:
-    name = event.kind.replace("_", " ")
-    return axis.moment(
-        f"event {event.number}", "event", name, event.at, tone="wait", note=event.detail
-    )
+    name, at = event.kind.replace("_", " "), iso(event.at)
+    return axis.moment(f"event {event.number}", "event", name, at, tone="wait", note=event.detail)
 
 
 def _queued(axis: _Axis, run: RunDetail) -> Bar:
-    start, end, queue = run.created_at, run.started_at, run.queue or ""
+    start, queue = run.created_at.timestamp(), run.queue or ""
+    end = None if run.started_at is None else run.started_at.timestamp()
     return axis.bar(
         "queued", "queued", "queued", start, end, depth=0, note=queue, is_open=end is None
     )
 
 
-def _attempts(axis: _Axis, run: RunDetail, moments: Sequence[datetime]) -> list[_Row]:
+def _attempts(axis: _Axis, run: RunDetail, moments: Sequence[float]) -> list[_Row]:
     """Return a bar per attempt; a later one begins with the first that is known of it."""
     if run.started_at is None:
         return []
     rows: list[_Row] = []
-    begin = run.started_at
+    begin = run.started_at.timestamp()
     for failed in run.failed_attempts or ():
-        end = failed.failed_at
+        end = failed.failed_at.timestamp()
         name = f"attempt {failed.number}"
         made = axis.bar(
             name, "attempt", name, begin, end, depth=0, tone="bad", note=failed.error.message
@@ -226,9 +257,9 @@ def _attempts(axis: _Axis, run: RunDetail, moments: Sequence[datetime]) -> list[
         tone = "good" if run.is_success else "bad" if run.is_failed else "idle"
         tone = tone if run.is_completed else "wait" if run.is_waiting else "busy"
         name = f"attempt {number}"
-        lasts = run.finished_at is None
+        last = None if run.finished_at is None else run.finished_at.timestamp()
         made = axis.bar(
-            name, "attempt", name, begin, run.finished_at, depth=0, tone=tone, is_open=lasts
+            name, "attempt", name, begin, last, depth=0, tone=tone, is_open=last is None
         )
         rows.append((begin, made))
     return rows
@@ -237,7 +268,7 @@ def _attempts(axis: _Axis, run: RunDetail, moments: Sequence[datetime]) -> list[
 def _entries(axis: _Axis, entries: Iterable[JournalEntryBody]) -> Iterable[_Row]:
     """Return the journal: a step is written when it is done, so how long it took is not known."""
     for entry in entries:
-        start, end = entry.created_at, entry.finished_at
+        start = _seconds(entry.created_at)
         is_open = entry.status == "OPEN"
         found = _TOKEN.search(entry.key) if is_open and entry.kind == "token" else None
         waits = entry.kind in _WAITS
@@ -249,9 +280,10 @@ def _entries(axis: _Axis, entries: Iterable[JournalEntryBody]) -> Iterable[_Row]
             "token": found[0] if found else None,
             "is_open": is_open,
         }
-        if end == start:
-            yield start, axis.moment(entry.key, entry.kind, entry.name, start, **more)
+        if entry.finished_at == entry.created_at:
+            yield start, axis.moment(entry.key, entry.kind, entry.name, entry.created_at, **more)
         else:
+            end = _seconds(entry.finished_at) if entry.finished_at else None
             yield start, axis.bar(entry.key, entry.kind, entry.name, start, end, **more)
 
 
@@ -262,18 +294,19 @@ def _lines(axis: _Axis, lines: Sequence[LogLineBody]) -> Iterable[_Row]:
     for line in lines:
         if line.kind == "end":
             continue
+        at = _seconds(line.at)
         inside = line.parent if line.kind == "start" else line.span
         depth = min(_DEEPEST, depths.get(inside or "", 0) + 1)
         if line.kind == "start" and line.span:
             depths[line.span] = depth
             end = ends.get(line.span)
             tone = "busy" if end is None else "bad" if end.level == "ERROR" else "good"
-            ended_at = end.at if end else None
+            ended_at = _seconds(end.at) if end else None
             made = axis.bar(
                 line.span,
                 "span",
                 line.message,
-                line.at,
+                at,
                 ended_at,
                 depth=depth,
                 tone=tone,
@@ -283,4 +316,4 @@ def _lines(axis: _Axis, lines: Sequence[LogLineBody]) -> Iterable[_Row]:
             tone = _LEVELS.get(line.level, "idle")
             name = f"line {line.number}"
             made = axis.moment(name, "log", line.message, line.at, depth=depth, tone=tone)
-        yield line.at, made
+        yield at, made

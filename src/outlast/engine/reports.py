@@ -51,9 +51,10 @@ class Reports:
     ) -> list[Line]:
         """Return what a run said after a number, in the order it arrived. Raises `NotFound`."""
         await self._runs.has_ended(environment_id, run_id)
-        return await self._database.fetch(
-            Line, REPORTS.list_lines, run_id=run_id, after=after, limit=limit
-        )
+        async with self._database.acquire() as executor:
+            return await executor.fetch_exact(
+                Line, REPORTS.list_lines, run_id=run_id, after=after, limit=limit
+            )
 
     async def revise(
         self, environment_id: str, run_id: str, operations: Sequence[MetadataOperation]

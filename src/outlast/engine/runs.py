@@ -116,7 +116,7 @@ class RunPage(msgspec.Struct, frozen=True):
     previous: str | None
 
 
-class JournalLine(msgspec.Struct, frozen=True, kw_only=True):
+class JournalLine(msgspec.Struct, frozen=True):
     """One journal entry as a person reads it. `outcome` is an Outcome as JSON text."""
 
     key: str
@@ -293,9 +293,10 @@ class Runs:
     ) -> list[JournalLine]:
         """Return a run's journal in the order of its calls. Raises `NotFound`."""
         await self.has_ended(environment_id, run_id)
-        return await self._database.fetch(
-            JournalLine, RUNS.list_entries, run_id=run_id, limit=limit
-        )
+        async with self._database.acquire() as executor:
+            return await executor.fetch_exact(
+                JournalLine, RUNS.list_entries, run_id=run_id, limit=limit
+            )
 
     async def events(
         self, environment_id: str, run_id: str, *, after: int = 0, limit: int = 1_000

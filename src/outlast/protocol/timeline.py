@@ -1,14 +1,29 @@
-"""Bodies of what a run did: its journal, its log lines, what happened to it."""
+"""Bodies of what a run did: its journal, its log lines, what happened to it.
+
+Journals and lines are structs: thousands of them are one answer.
+"""
 
 from typing import Literal
 
-from pydantic import JsonValue
+import msgspec
+from msgspec import UNSET, UnsetType
 
-from outlast.protocol.bodies import RunErrorBody
-from outlast.protocol.body import Body, Moment
+from outlast.protocol.body import Body, Moment, MomentText
 
 
-class JournalEntryBody(Body):
+class JournalErrorBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Why an entry failed."""
+
+    message: str
+    name: str | UnsetType = UNSET
+    stack_trace: str | UnsetType = UNSET
+    causes: tuple[str, ...] | UnsetType = UNSET
+    kind: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    line: str | UnsetType = UNSET
+
+
+class JournalEntryBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One entry of a run's journal: a step, child, batch, trigger, wait or hook."""
 
     key: str
@@ -16,41 +31,41 @@ class JournalEntryBody(Body):
     name: str
     attempt: int
     status: Literal["OPEN", "FINISHED", "FAILED", "ABANDONED"]
-    preview: str | None = None
-    runs: tuple[str, ...] | None = None
-    error: RunErrorBody | None = None
-    created_at: Moment
-    finished_at: Moment | None = None
+    preview: str | UnsetType = UNSET
+    runs: tuple[str, ...] | UnsetType = UNSET
+    error: JournalErrorBody | UnsetType = UNSET
+    created_at: MomentText
+    finished_at: MomentText | UnsetType = UNSET
 
 
-class JournalBody(Body):
+class JournalBody(msgspec.Struct, frozen=True):
     """`GET /api/outlast/v1/runs/{id}/journal`, in the order of the calls."""
 
     entries: tuple[JournalEntryBody, ...]
 
 
-class LogLineBody(Body):
+class LogLineBody(msgspec.Struct, frozen=True, kw_only=True):
     """One line that a run printed or logged, or the start or end of a span.
 
     `span` is the span that begins or ends here, of a line the one around it.
     """
 
     number: int
-    at: Moment
+    at: MomentText
     level: str
     message: str
     kind: Literal["line", "start", "end"] = "line"
-    attempt: int | None = None
-    span: str | None = None
-    parent: str | None = None
-    attributes: dict[str, JsonValue] | None = None
+    attempt: int | UnsetType = UNSET
+    span: str | UnsetType = UNSET
+    parent: str | UnsetType = UNSET
+    attributes: dict[str, object] | UnsetType = UNSET
 
 
-class LogsBody(Body):
+class LogsBody(msgspec.Struct, frozen=True):
     """`GET /api/outlast/v1/runs/{id}/logs?after=`, oldest first; `next` is the next `after`."""
 
     lines: tuple[LogLineBody, ...]
-    next: int | None = None
+    next: int | UnsetType = UNSET
 
 
 class EventBody(Body):

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import UNSET, UnsetType
 from pydantic import JsonValue
 
 from outlast.client import queues, replays, runs, waitpoints
@@ -189,12 +190,12 @@ def _changes(run: RunDetail, typed: dict[str, str]) -> Trigger:
 async def _lines(visit: Visit, run_id: str) -> tuple[list[LogLineBody], bool]:
     """Return the lines of a run, and whether there are more than fit on a page."""
     found: list[LogLineBody] = []
-    after: int | None = 0
-    while after is not None and len(found) < MOST_LINES:
+    after: int | UnsetType = 0
+    while after is not UNSET and len(found) < MOST_LINES:
         page = await visit.ask(runs.logs(run_id, after))
         found += page.lines
         after = page.next
-    return found, after is not None
+    return found, after is not UNSET
 
 
 def _context(run: RunDetail, place: Place) -> JsonValue:

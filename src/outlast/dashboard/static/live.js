@@ -1,5 +1,6 @@
 // Live pages: the server sends the parts that changed; each is woven into the element of its id,
 // so that focus, selection, scroll, open <details> and what was typed stay where they are.
+// What is inside an element with `data-part` comes as a part of its own.
 
 const watchers = [];
 
@@ -33,7 +34,7 @@ const weave = (old, next) => {
     if (old.nodeValue !== next.nodeValue) old.nodeValue = next.nodeValue;
   } else {
     attributes(old, next);
-    if (old.nodeName !== "TEXTAREA") weaveChildren(old, next);
+    if (old.nodeName !== "TEXTAREA" && !next.hasAttribute("data-part")) weaveChildren(old, next);
   }
 };
 
@@ -82,10 +83,13 @@ const busy = (element) =>
 
 const renew = (id, html) => {
   const element = document.getElementById(id);
-  if (!element) return;
+  if (!element) {
+    if (held.size) held.set(id, html); // what makes its element may be among them
+    return;
+  }
   if (busy(element)) {
     held.set(id, html);
-    element.dataset.held = "";
+    element.toggleAttribute("data-held", element.hasAttribute("data-hold"));
     return;
   }
   held.delete(id);
@@ -98,11 +102,19 @@ const renew = (id, html) => {
   weaveChildren(element, template.content);
   logs.forEach((box) => (box.scrollTop = box.scrollHeight));
   fresh(element);
-  tick();
+  tick(element);
 };
 
+/** Renew what was held, as much as fits into a frame at a time. */
 const release = () => {
-  for (const [id, html] of [...held]) renew(id, html);
+  const end = performance.now() + 8;
+  for (const [id, html] of [...held]) {
+    if (performance.now() > end) {
+      requestAnimationFrame(release);
+      return;
+    }
+    renew(id, html);
+  }
 };
 
 let source = null;
@@ -166,16 +178,16 @@ const write = (element, text) => {
   if (element.textContent !== text) element.textContent = text;
 };
 
-function tick() {
+function tick(root) {
   const now = Date.now();
-  for (const element of document.querySelectorAll("time[data-ago]")) {
+  for (const element of root.querySelectorAll("time[data-ago]")) {
     const seconds = (now - Date.parse(element.dateTime)) / 1000;
     const text = coarse(Math.abs(seconds));
     write(element, text === "0 s" ? "now" : seconds > 0 ? `${text} ago` : `in ${text}`);
   }
-  for (const element of document.querySelectorAll("time[data-since]")) {
+  for (const element of root.querySelectorAll("time[data-since]")) {
     write(element, span((now - Date.parse(element.dateTime)) / 1000));
   }
 }
 
-setInterval(tick, 1000);
+setInterval(() => tick(document), 1000);

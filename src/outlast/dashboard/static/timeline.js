@@ -11,6 +11,11 @@ if (box) {
   cursor.className = "cursor";
   document.querySelectorAll("[data-scripted]").forEach((control) => (control.hidden = false));
 
+  const mark = (root) => {
+    const shown = scrub.value / 10;
+    for (const row of root.querySelectorAll("li")) row.classList.toggle("later", Number(row.dataset.at) > shown);
+  };
+
   const show = () => {
     const share = scrub.value / 1000;
     const axis = box.querySelector(".axis");
@@ -19,7 +24,7 @@ if (box) {
     box.classList.toggle("scrubbing", !all);
     box.classList.toggle("errors-only", errors.checked);
     scrub.nextElementSibling.textContent = all ? "all" : `${(share * Number(axis.dataset.seconds)).toFixed(2)} s`;
-    for (const row of box.querySelectorAll("li")) row.classList.toggle("later", Number(row.dataset.at) > share * 100);
+    mark(box);
     if (all) cursor.remove();
     else {
       box.append(cursor);
@@ -37,5 +42,8 @@ if (box) {
     scrub.value = String(Math.round(((event.clientX - left) / width) * 1000));
     show();
   });
-  onFresh((root) => root === box && show());
+  onFresh((root) => {
+    if (root === box) show();
+    else if (box.contains(root)) mark(root);
+  });
 }

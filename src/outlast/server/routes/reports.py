@@ -4,10 +4,12 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
+from msgspec import UNSET
 from pydantic import JsonValue, ValidationError
 
 from outlast.engine.reports import Line
 from outlast.protocol.bodies import MetadataReply
+from outlast.protocol.body import iso
 from outlast.protocol.messages import MetadataOperation
 from outlast.protocol.metadata import path_of
 from outlast.protocol.nesting import MAX_DEPTH, is_too_deep
@@ -31,7 +33,10 @@ _encoder = msgspec.json.Encoder()
 _TRACE = {"type": "object", "properties": {"trace": structs(Trace)}, "required": ["trace"]}
 
 
-@router.get("/api/outlast/v1/runs/{run_id}/logs", response_model=LogsBody, **promise(READ_RUN))
+@router.get(
+    "/api/outlast/v1/runs/{run_id}/logs",
+    **promise(READ_RUN, answers={200: answer("The lines", structs(LogsBody))}),
+)
 async def logs(
     request: Request,
     run_id: str,
@@ -46,10 +51,10 @@ async def logs(
     require_run(caller, "read", await engine.runs.retrieve(caller.environment.id, run_id))
     found = await engine.reports.lines(caller.environment.id, run_id, after=after, limit=limit)
     body = LogsBody(
-        lines=tuple(map(_line, sorted(found, key=lambda line: (line.at, line.number)))),
-        next=found[-1].number if len(found) == limit else None,
+        tuple(map(_line, sorted(found, key=lambda line: (line.at, line.number)))),
+        found[-1].number if len(found) == limit else UNSET,
     )
-    return Response(body.to_json(), media_type=_JSON)
+    return Response(_encoder.encode(body), media_type=_JSON)
 
 
 @router.get(
@@ -130,17 +135,16 @@ async def add_tags(request: Request, run_id: str) -> Response:
 
 
 def _line(line: Line) -> LogLineBody:
-    attributes = None if line.attributes is None else msgspec.json.decode(line.attributes)
     return LogLineBody(
         number=line.number,
-        at=line.at,
+        at=iso(line.at),
         level=line.level,
         message=line.message,
         kind=line.kind,
-        attempt=line.attempt,
-        span=line.span,
-        parent=line.parent,
-        attributes=attributes,
+        attempt=UNSET if line.attempt is None else line.attempt,
+        span=line.span or UNSET,
+        parent=line.parent or UNSET,
+        attributes=UNSET if line.attributes is None else msgspec.json.decode(line.attributes),
     )
 
 
