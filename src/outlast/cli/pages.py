@@ -1,6 +1,7 @@
 """The dashboard beside the API: two siblings that only the command line may join."""
 
 import ipaddress
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from outlast.dashboard import rendering
 from outlast.dashboard.access import Person, PersonalToken, Place
 from outlast.dashboard.app import create_dashboard
 from outlast.dashboard.visit import NotShown
@@ -16,6 +18,7 @@ from outlast.engine.errors import EngineError, InvalidRequest, NotFound, Unavail
 from outlast.engine.expiring import Expiring
 from outlast.engine.tenancy import Environment
 from outlast.protocol.roles import SCOPES, Role
+from outlast.server.app import warm
 from outlast.server.services import Services
 
 _TOKEN_SECONDS = 300.0
@@ -52,9 +55,16 @@ def dashboard(
             environment_id=environment_id,
             tokens=Expiring(_TOKEN_KEPT_SECONDS, _TOKENS_KEPT),
         )
+        threading.Thread(target=_warm, args=(app,), name="warming", daemon=True).start()
         return create_dashboard(app, desk)
 
     return build
+
+
+def _warm(app: FastAPI) -> None:
+    """Do beside the start what the first requests would wait for."""
+    warm(app)
+    rendering.warm()
 
 
 @asynccontextmanager
