@@ -12,6 +12,9 @@ PAGES = (
     "audit",
 )  # fmt: skip
 WIDER = "document.documentElement.scrollWidth - innerWidth"
+SIDEWAYS = """[...document.querySelectorAll(".scroll, .tabs")]
+  .filter((box) => box.checkVisibility() && box.scrollWidth > box.clientWidth + 1)
+  .map((box) => box.ariaLabel ?? box.className)"""
 
 
 async def test_every_page_is_clean_in_light_and_dark_and_fits_a_phone(fresh_url: str) -> None:
@@ -28,8 +31,10 @@ async def test_every_page_is_clean_in_light_and_dark_and_fits_a_phone(fresh_url:
             found[f"{page}, 1280 px, wider by"] = max(
                 0, await stage.browser.call("evaluate", WIDER)
             )
+            found[f"{page}, 1280 px, sideways"] = await stage.browser.call("evaluate", SIDEWAYS)
             await stage.browser.call("resize", 390, 844)
             found[f"{page}, phone, wider by"] = max(0, await stage.browser.call("evaluate", WIDER))
+            found[f"{page}, phone, sideways"] = await stage.browser.call("evaluate", SIDEWAYS)
             found[f"{page}, console"] = await stage.browser.call("errors")
 
         faults = {name: what for name, what in found.items() if what}

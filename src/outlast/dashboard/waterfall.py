@@ -33,7 +33,7 @@ _ROUND: tuple[float, ...] = (
     *(10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, _DAY),
 )
 """Seconds between two ticks; beyond, whole days."""
-_LAST_TICK = 0.95  # of the axis: its text needs some room
+_LAST_TICK = 0.85  # of the axis: its text needs some room
 _LEAST = 0.15  # percent: what took no time is still to be seen
 _DEEPEST = 8
 _CHUNK = 50

@@ -15,6 +15,14 @@ onFresh((root) => {
   }
 });
 
+// What a column is called, for phones: there a row of a table is a paragraph.
+onFresh((root) => {
+  for (const table of root.querySelectorAll(".scroll > table")) {
+    const names = [...table.querySelectorAll("thead th")].map((head) => (head.querySelector(".hidden") ? "" : head.textContent));
+    for (const cell of table.querySelectorAll("tbody > tr > *")) cell.dataset.label = names[cell.cellIndex] ?? "";
+  }
+});
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest(".copy");
   if (button) {
