@@ -73,6 +73,10 @@ class Claimed:
         error = RunError(kind="raised", type="ValueError", message=message)
         self.send(Kind.FAIL, messages.Fail(error, retry_in))
 
+    def restart(self, payload: str | None = None) -> None:
+        self.worker.forget(self)
+        self.send(Kind.RESTART, messages.Restart(payload))
+
     async def step(self, key: str, value: str = "1", number: int = 1) -> Outcome:
         """Record a step and return what the journal holds."""
         body = messages.Step(key, "step", key, number, Outcome(True, value))

@@ -222,7 +222,9 @@ class Fleet:
             for path in sorted(self.root.glob("*.log"))
         )
 
-    async def trigger(self, task: str, count: int = 1, payload: str | None = None) -> list[str]:
+    async def trigger(
+        self, task: str, count: int = 1, payload: str | int | None = None
+    ) -> list[str]:
         """Trigger runs through any server that answers; return their ids once acknowledged.
 
         Without a payload each gets its number.

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from outlast import (
     Context,
+    Restart,
     Retry,
     ScheduledPayload,
     Task,
@@ -126,10 +127,22 @@ async def flaky() -> int:
     return len(written)
 
 
+@task("kit-follow")
+async def follow(payload: int, ctx: Context) -> str:
+    """Look at one page a day, each in a generation of its own."""
+    await step("look", written.append, f"page {payload}")
+    await wait.for_(days=1)
+    if payload < 3:
+        raise Restart(payload + 1)
+    return f"{ctx.run.generation} generations"
+
+
 @schedules.task("kit-nightly", cron="0 3 * * *")
 async def nightly(payload: ScheduledPayload) -> str:
     written.append(payload.timestamp.isoformat())
     return "done"
 
 
-TASKS: list[Task[Any, Any]] = [attentive, mail, publish, plain, fails, endless, timely, busy, flaky]
+TASKS: list[Task[Any, Any]] = [
+    attentive, mail, publish, plain, fails, endless, timely, busy, flaky, follow,
+]  # fmt: skip

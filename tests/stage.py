@@ -24,6 +24,7 @@ from outlast.protocol.messages import (
     Fail,
     LogLine,
     Report,
+    Restart,
     Result,
     Step,
     Stepped,
@@ -50,6 +51,7 @@ BODIES: dict[int, type[msgspec.Struct]] = {
     Kind.SUSPEND: Suspend,
     Kind.COMPLETE: Complete,
     Kind.FAIL: Fail,
+    Kind.RESTART: Restart,
     Kind.REPORT: Report,
     Kind.APPEND: Append,
     Kind.LINE: LogLine,
@@ -73,6 +75,9 @@ class StubTask:
 
     def decode_payload(self, text: str | None, payload_type: str) -> object:
         return None if text is None else json.loads(text)
+
+    def encode_payload(self, payload: object) -> str | None:
+        return None if payload is None else json.dumps(payload, separators=(",", ":"))
 
     def arguments(
         self, payload: object, context: object
@@ -333,7 +338,7 @@ class Server:
                 return Suspended(held)
             case Kind.WAKE:
                 asyncio.get_running_loop().call_soon(self.claim, self.task_of[run], run, "warm")
-            case Kind.COMPLETE | Kind.FAIL:
+            case Kind.COMPLETE | Kind.FAIL | Kind.RESTART:
                 self.ended[run] = body
             case Kind.LINE:
                 assert body.scope is not None

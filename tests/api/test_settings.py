@@ -26,6 +26,7 @@ def test_every_setting_can_be_said() -> None:
             "OUTLAST_HOSTS": "a.example, b.example",
             "OUTLAST_API_URL": "https://Tasks.example:8443/x",
             "OUTLAST_MIGRATE": "no",
+            "OUTLAST_DATABASE_POOLER": "true",
             "OUTLAST_SERVER_ID": "one",
             "OUTLAST_DRAIN_SECONDS": "2.5",
             "OUTLAST_VERSION_GRACE": "5",
@@ -33,6 +34,7 @@ def test_every_setting_can_be_said() -> None:
     )
 
     assert (settings.port, settings.migrate, settings.server_id) == (99, False, "one")
+    assert settings.database_pooler
     assert (settings.drain_seconds, settings.version_grace) == (2.5, 5.0)
     assert settings.allowed_hosts() == {
         "localhost", "127.0.0.1", "[::1]", "a.example", "b.example", "tasks.example",

@@ -128,7 +128,7 @@ def test_runs_queues_and_keys_behave_like_their_model(stage: Stage) -> None:
 
 
 class Model(RuleBasedStateMachine):
-    """Triggers, pushes, claims, steps, ends, cancels, expiries, pauses, limits, rates, rescues."""
+    """Triggers, pushes, claims, ends, restarts, cancels, expiries, pauses, limits, rescues."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
@@ -233,7 +233,7 @@ class Model(RuleBasedStateMachine):
         assert recorded.value == "1"
 
     @precondition(lambda self: self.hands)
-    @rule(how=st.sampled_from(["complete", "fail", "retry"]), data=st.data())
+    @rule(how=st.sampled_from(["complete", "fail", "retry", "restart"]), data=st.data())
     def end(self, *, how: str, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(sorted(self.hands)))
         claimed, known = self.hands.pop(run), self.runs[run]
@@ -241,6 +241,10 @@ class Model(RuleBasedStateMachine):
         if how == "retry":
             claimed.fail(retry_in=RETRY)
             known.status, known.due = "retrying", CLOCK.now + STEP
+        elif how == "restart":
+            payload = str(next(self.stage.numbers))
+            claimed.restart(payload)
+            known.status, known.payload, known.attempt, known.rescues = "queued", payload, 0, 0
         elif how == "fail":
             claimed.fail()
             known.status = "failed"

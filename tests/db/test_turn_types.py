@@ -18,6 +18,7 @@ from outlast.engine.turn import (
     NewWaitpoint,
     Rescheduling,
     Rescue,
+    Restarting,
     Suspension,
     Telling,
 )
@@ -32,6 +33,7 @@ PAIRS: dict[str, tuple[type[msgspec.Struct], set[str]]] = {
     "cancellation": (Cancellation, {"n"}),
     "rescuing": (Rescue, set()),
     "rescheduling": (Rescheduling, {"n"}),
+    "restarting": (Restarting, {"n"}),
     "arrival": (Arrival, {"n"}),
     "new_waitpoint": (NewWaitpoint, set()),
     "completion": (Completion, set()),

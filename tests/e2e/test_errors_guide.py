@@ -47,6 +47,10 @@ async def test_the_guide_about_errors_works(app: Program, project: Path) -> None
 
     search = await tasks.trigger("search", "key")
     assert await search.result(timeout=30) == {"found": "key"}
+    follow = await tasks.trigger("follow", 0)
+    assert await follow.result(timeout=30) == 4
+    assert (await runs.retrieve(follow.id)).generation == 3
+    await app.says("begins again")
     crawl = await tasks.trigger("crawl", "home")
     assert await crawl.result(timeout=30) == "home after 3 tries"
 

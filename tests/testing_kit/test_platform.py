@@ -18,6 +18,7 @@ from kit_tasks import (
     endless,
     fails,
     flaky,
+    follow,
     mail,
     nightly,
     orders,
@@ -29,7 +30,7 @@ from kit_tasks import (
 )
 from outlast import RunFailed, runs, schedules, wait
 from outlast.protocol.statuses import Status
-from outlast.testing import NeverEndsError, NeverStillError, Platform, stillness
+from outlast.testing import NeverEndsError, NeverStillError, Platform, replay, stillness
 from polling import until
 
 
@@ -61,6 +62,22 @@ async def test_a_human_decides_after_the_worker_was_killed(env: Platform) -> Non
     assert (await env.result(run)).output == "published"
     assert (written, unwound.count) == (["x"], 1)
     env.assert_triggered(mail, count=4)
+
+
+async def test_a_run_that_begins_again_goes_on_after_its_worker_was_killed(env: Platform) -> None:
+    """Each generation does its step once, and a replay knows the journal of its own."""
+    run = await follow.trigger(1)
+    for _ in range(2):
+        await env.until_waiting(run)
+        await env.kill_worker()
+        await env.advance(days=1)
+    await env.until_waiting(run)
+
+    assert (await replay(env.journal(run), against=follow)).waits_for
+    await env.advance(days=1)
+
+    assert (await env.result(run)).output == "3 generations"
+    assert written == ["page 1", "page 2", "page 3"]
 
 
 async def test_a_run_that_is_killed_in_the_middle_of_its_code_begins_again(env: Platform) -> None:

@@ -10,13 +10,13 @@ AbortTaskRunError ApiError AuthenticationError BadRequestError BatchHandle Batch
 BatchTriggerError BlockingCallWarning Call CancelSignal Client CompleteTaskWithOutput Completion
 ConflictError Context Cron Debounce ForeignCallError Interrupt Local MaxDurationExceeded
 NonDeterministicReplayError NotFoundError OutOfMemoryError OutlastError OutputError OutsideRunError
-OutsideRunWarning PayloadError PermissionDeniedError Promised Queue RateLimitError Result Retry
-RunCanceled RunError RunExpired RunFailed RunHandle RunInterrupted RunTimedOut ScheduledPayload
-ServerError SettingsError StepError SyncClient Task TaskItem TaskRef TransportError TriggerOptions
-UnprocessableError Usage UsageError Verdict WaitInStepError WaitInfo WaitOptions WaitTimeoutError
-WaitpointTimeoutError WaitpointToken aclose auth batch envvars heartbeats idempotency_keys locals
-logger metadata queues retry runs schedules step step_sync streams tags task tasks usage wait
-wait_until
+OutsideRunWarning PayloadError PermissionDeniedError Promised Queue RateLimitError Restart Result
+Retry RunCanceled RunError RunExpired RunFailed RunHandle RunInterrupted RunTimedOut
+ScheduledPayload ServerError SettingsError StepError SyncClient Task TaskItem TaskRef
+TransportError TriggerOptions UnprocessableError Usage UsageError Verdict WaitInStepError WaitInfo
+WaitOptions WaitTimeoutError WaitpointTimeoutError WaitpointToken aclose auth batch envvars
+heartbeats idempotency_keys locals logger metadata queues retry runs schedules step step_sync
+streams tags task tasks usage wait wait_until
 """.split()  # noqa: SIM905 - as it reads best
 
 HEAVY = "typer rich asyncpg fastapi starlette websockets httpx uvicorn jinja2"

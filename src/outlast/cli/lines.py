@@ -70,6 +70,11 @@ def _place(event: events.RunEnded) -> str:
 
 
 @line.register
+def _(event: events.RunRestarted) -> Line:
+    return Line(f"↻ {event.task}  {event.run}  {duration(event.seconds)}  begins again", "cyan")
+
+
+@line.register
 def _(event: events.RunLeft) -> Line:
     return Line(f"✘ {event.task}  {event.run}  left this worker: {event.reason}", "yellow")
 

@@ -135,7 +135,7 @@ def waterfall(
         *_lines(axis, lines),
         *((event.at.timestamp(), _event(axis, event)) for event in events),
     ]
-    above = _attempts(axis, run, [moment for moment, _ in rows])
+    above = _attempts(axis, run, events, [moment for moment, _ in rows])
     if run.started_at is not None or not run.is_completed:
         above.insert(0, (run.created_at.timestamp(), _queued(axis, run)))
     rows = above + rows
@@ -238,18 +238,21 @@ def _queued(axis: _Axis, run: RunDetail) -> Bar:
     )
 
 
-def _attempts(axis: _Axis, run: RunDetail, moments: Sequence[float]) -> list[_Row]:
+def _attempts(
+    axis: _Axis, run: RunDetail, events: Sequence[EventBody], moments: Sequence[float]
+) -> list[_Row]:
     """Return a bar per attempt; a later one begins with the first that is known of it."""
     if run.started_at is None:
         return []
     rows: list[_Row] = []
     begin = run.started_at.timestamp()
-    for failed in run.failed_attempts or ():
-        end = failed.failed_at.timestamp()
-        name = f"attempt {failed.number}"
-        made = axis.bar(
-            name, "attempt", name, begin, end, depth=0, tone="bad", note=failed.error.message
-        )
+    ends = [
+        *((each.failed_at, "bad", each.error.message) for each in run.failed_attempts or ()),
+        *((each.at, "idle", each.detail) for each in events if each.kind == "restarted"),
+    ]
+    for number, (at, tone, note) in enumerate(sorted(ends), 1):
+        name, end = f"attempt {number}", at.timestamp()
+        made = axis.bar(name, "attempt", name, begin, end, depth=0, tone=tone, note=note)
         rows.append((begin, made))
         begin = min((moment for moment in moments if moment > end), default=end)
     number = run.attempt_count or 1

@@ -16,11 +16,11 @@ from outlast.engine.catalogue import TASK_QUEUE, Catalogue, Offer
 from outlast.engine.database import Database
 from outlast.engine.expiring import Expiring
 from outlast.engine.option_limits import check_limits
-from outlast.engine.payloads import Unfit, check_payload
+from outlast.engine.payloads import JSON, Unfit, check_payload
 from outlast.engine.queries import load
 from outlast.engine.schemas import PayloadCheck, compile_schema
 from outlast.engine.tenancy import Environment
-from outlast.engine.turn import NewRun
+from outlast.engine.turn import NewRun, Restarting
 from outlast.protocol.ids import new_id
 from outlast.protocol.manifests import (
     LEAST_DURATION,
@@ -28,6 +28,7 @@ from outlast.protocol.manifests import (
     RetryPolicy,
     TaskManifest,
 )
+from outlast.protocol.messages import Held
 from outlast.protocol.triggers import Refusal, Trigger
 
 ADMISSION = load("admission")
@@ -89,6 +90,25 @@ class Admission:
             except Unfit as unfit:
                 answers.append(unfit.refusal)
         return await self._store_large(environment, answers)
+
+    async def restart(
+        self, environment: str, held: Held, payload: str | None
+    ) -> Restarting | Refusal:
+        """Return the item that begins a run again. A large payload is stored when it returns."""
+        wanted = Restarting(run=held.run, token=held.token, payload=payload)
+        if payload is None:
+            return wanted
+        try:
+            check_payload(payload, JSON)
+        except Unfit as unfit:
+            return unfit.refusal
+        if not _is_large(payload):
+            return wanted
+        blob = new_id("run", self._milliseconds()).replace("run_", "blob_")
+        await self._database.execute(
+            ADMISSION.insert_blobs, environment_id=environment, ids=[blob], data=[payload]
+        )
+        return msgspec.structs.replace(wanted, payload=None, payload_blob=blob)
 
     async def _admit(self, environment: Environment, trigger: Trigger, origin: Origin) -> NewRun:
         check_limits(trigger)

@@ -1,5 +1,6 @@
 """Claimed runs as frames: facts, payload and journal, read after the claim's commit."""
 
+import hmac
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -49,6 +50,8 @@ class Claimed(msgspec.Struct, frozen=True):
     machine: str | None
     spent: float
     earlier: float
+    generation: int
+    earlier_attempts: int
     is_canceled: bool
     attempt_at: datetime | None
     version_id: str | None
@@ -125,6 +128,11 @@ async def load_claims(
     return {row.run_id: row for row in rows}
 
 
+async def forget_generations(executor: Executor, runs: Sequence[str]) -> None:
+    """Delete what earlier generations of runs left behind."""
+    await executor.execute(CLAIMS.forget_generations, runs=list(runs))
+
+
 async def load_pasts(executor: Executor, runs: Sequence[str]) -> dict[str, Past]:
     """Return the journals and report positions of runs, by id."""
     pasts = {run: Past([], {}, {}, {}) for run in runs}
@@ -178,6 +186,8 @@ def claimed_at_once(
         machine=run.machine,
         spent=0.0,
         earlier=0.0,
+        generation=1,
+        earlier_attempts=0,
         is_canceled=False,
         attempt_at=at,
         version_id=version_id,
@@ -195,7 +205,7 @@ def claim_frame(row: Claimed, resume: str, place: Place, past: Past | None) -> C
         payload=row.payload,
         payload_type=row.payload_type,
         metadata=row.metadata,
-        seed=row.seed,
+        seed=_seed(row),
         entries=tuple(past.entries) if past is not None else (),
         positions=past.operations if past is not None else {},
         lines=past.lines if past is not None else {},
@@ -204,6 +214,13 @@ def claim_frame(row: Claimed, resume: str, place: Place, past: Past | None) -> C
         earlier=row.earlier,
         cancel="canceled by request" if row.is_canceled else None,
     )
+
+
+def _seed(row: Claimed) -> bytes:
+    """Return the seed of a run's generation: each has its own ids, chance and step tokens."""
+    if row.generation == 1:
+        return row.seed
+    return hmac.digest(row.seed, f"generation {row.generation}".encode(), "sha256")
 
 
 @lru_cache(maxsize=1_000)
@@ -216,7 +233,9 @@ def _facts(row: Claimed, place: Place) -> Facts:
     return Facts(
         run_id=row.run_id,
         task=row.task,
-        attempt=row.attempt,
+        attempt=row.attempt - row.earlier_attempts,
+        generation=row.generation,
+        earlier_attempts=row.earlier_attempts,
         max_attempts=_max_attempts(row.retry),
         queue=row.queue,
         created_at=created,

@@ -10,6 +10,7 @@ from outlast.protocol.frames import Frame
 from outlast.protocol.manifests import RetryPolicy
 from outlast.protocol.outcomes import RunError
 from outlast.protocol.statuses import Status
+from outlast.protocol.triggers import Refusal
 
 _STATUS = {
     "aborted": Status.FAILED,
@@ -47,7 +48,9 @@ def blamed(held: messages.Held, error: RunError, holding: Holding | None) -> End
     again = None
     if holding is not None:
         policy = _policies.decode(holding.retry)
-        again = backoff.after(policy, holding.attempt, error, holding.machine)
+        again = backoff.after(
+            policy, holding.attempt - holding.earlier_attempts, error, holding.machine
+        )
     return Ending(
         run=held.run,
         token=held.token,
@@ -61,6 +64,12 @@ def blamed(held: messages.Held, error: RunError, holding: Holding | None) -> End
 def ended_by_us(item: Frame, reason: RunError) -> Ending:
     """Return the end of a run whose frame cannot be applied."""
     return Ending(run=item.run, token=item.token, status="system_failure", error=_json(reason))
+
+
+def unfit(item: Frame, refusal: Refusal) -> Ending:
+    """Return the end of a run that would begin again with a payload that is not taken."""
+    reason = RunError("payload", "PayloadError", f"it cannot begin again: {refusal.message}")
+    return Ending(run=item.run, token=item.token, status="failed", error=_json(reason))
 
 
 def _json(error: RunError) -> str:

@@ -212,6 +212,7 @@ class Engine:
             journal=self._journal,
             sweep=self._sweep,
             admit=self.triggers.admit_by_id,
+            restart=self.admission.restart,
             new_id=self.ids.new,
             waitpoints=self.waitpoints,
             streams=self.streams,

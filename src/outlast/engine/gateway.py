@@ -12,7 +12,7 @@ from outlast.engine.cycles import Cycles
 from outlast.engine.database import Database
 from outlast.engine.errors import Refused, Unavailable
 from outlast.engine.journal import JournalWriter
-from outlast.engine.link import Admit, Link
+from outlast.engine.link import Admit, Link, Restart
 from outlast.engine.liveness import SESSIONS, Beats, Sweep
 from outlast.engine.sessions import Deliver, Session, Sessions
 from outlast.engine.streams import Streams
@@ -44,6 +44,7 @@ class Gateway:
         journal: JournalWriter,
         sweep: Sweep,
         admit: Admit,
+        restart: Restart,
         new_id: Callable[[Prefix], str],
         waitpoints: Waitpoints,
         streams: Streams,
@@ -61,6 +62,7 @@ class Gateway:
         self._beats = Beats(database)
         self._sweep = sweep
         self._admit = admit
+        self._restart = restart
         self._new_id = new_id
         self._waitpoints = waitpoints
         self._streams = streams
@@ -99,6 +101,7 @@ class Gateway:
             cycle=self._cycles.of(environment.id),
             journal=self._journal,
             admit=self._admit,
+            restart=self._restart,
             new_id=self._new_id,
             waitpoints=self._waitpoints,
             streams=self._streams,

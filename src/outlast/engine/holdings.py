@@ -134,6 +134,7 @@ class Holdings:
                     row.attempt,
                     row.retry,
                     row.machine,
+                    row.earlier_attempts,
                 ),
             )
 

@@ -16,7 +16,7 @@ import msgspec
 
 from outlast.engine.calls import make_call, refusal_of
 from outlast.engine.cycle import Cycle
-from outlast.engine.endings import blamed, ended_by_us, failed
+from outlast.engine.endings import blamed, ended_by_us, failed, unfit
 from outlast.engine.errors import EngineError, InvalidRequest, NotFound, Unavailable
 from outlast.engine.journal import JournalWriter
 from outlast.engine.sessions import Session, drop
@@ -27,6 +27,7 @@ from outlast.engine.turn import (
     Gone,
     NewRun,
     Rescue,
+    Restarting,
     Start,
     Suspension,
     Telling,
@@ -45,6 +46,7 @@ _PAUSE = 0.2
 T = TypeVar("T")
 
 Admit = Callable[[str, Sequence[Trigger]], Awaitable[list[NewRun | Refusal]]]
+Restart = Callable[[str, messages.Held, str | None], Awaitable[Restarting | Refusal]]
 
 _Written = messages.Step | messages.Delivered | messages.Report
 _JOURNAL_BODIES: dict[int, msgspec.msgpack.Decoder[_Written]] = {
@@ -53,6 +55,7 @@ _JOURNAL_BODIES: dict[int, msgspec.msgpack.Decoder[_Written]] = {
     Kind.REPORT: msgspec.msgpack.Decoder(messages.Report),
 }
 _completes = msgspec.msgpack.Decoder(messages.Complete)
+_restarts = msgspec.msgpack.Decoder(messages.Restart)
 _triggered = msgspec.json.Decoder(tuple[Triggered, ...])
 _appends = msgspec.msgpack.Decoder(Append)
 _capacities = msgspec.msgpack.Decoder(messages.Capacity)
@@ -68,6 +71,7 @@ class Link:
         cycle: Cycle,
         journal: JournalWriter,
         admit: Admit,
+        restart: Restart,
         new_id: Callable[[Prefix], str],
         waitpoints: Waitpoints,
         streams: Streams,
@@ -76,6 +80,7 @@ class Link:
         self._cycle = cycle
         self._journal = journal
         self._admit = admit
+        self._restart = restart
         self._new_id = new_id
         self._waitpoints = waitpoints
         self._streams = streams
@@ -92,6 +97,7 @@ class Link:
             Kind.SUSPEND: self._suspend,
             Kind.COMPLETE: self._complete,
             Kind.FAIL: self._fail,
+            Kind.RESTART: self._begin_again,
             Kind.WAKE: self._wake,
             Kind.GONE: self._gone,
         }
@@ -263,12 +269,29 @@ class Link:
     def _fail(self, item: Frame) -> bool:
         return self._end(item, failed(item))
 
-    def _end(self, item: Frame, ending: Ending) -> bool:
+    def _begin_again(self, item: Frame) -> bool:
+        payload = _restarts.decode(item.body).payload
+        self._spawn(self._admit_restart(item, payload))
+        return True
+
+    async def _admit_restart(self, item: Frame, payload: str | None) -> None:
+        environment, held = self._session.place.environment, messages.Held(item.run, item.token)
+        try:
+            wanted = await self._patiently(lambda: self._restart(environment, held, payload))
+            self._end(item, unfit(item, wanted) if isinstance(wanted, Refusal) else wanted)
+        except (EngineError, ValueError) as error:
+            self._broken(item, error)
+        finally:
+            self._go_on(item.run)
+
+    def _end(self, item: Frame, ending: Ending | Restarting) -> bool:
         self._session.release(item.run, item.token)
 
         def answer(_: list[Telling], error: EngineError | None) -> None:
             if error is None:
                 self._acknowledge(item, EMPTY, patient=True)
+            elif not isinstance(error, Unavailable):
+                self._broken(item, error)
 
         self._cycle.submit(ending, answer)
         return False

@@ -44,6 +44,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     max_duration: float | None
     version: str | None
     attempt: int
+    generation: int
     is_test: bool
     idempotency_key: str | None
     idempotency_shown: str | None

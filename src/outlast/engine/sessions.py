@@ -31,6 +31,7 @@ class Holding(msgspec.Struct):
     attempt: int
     retry: str  # RetryPolicy as JSON
     machine: str | None = None
+    earlier_attempts: int = 0
     since: float = msgspec.field(default_factory=time.monotonic)
     """When this server took it into its picture, by the machine's clock."""
 

@@ -229,26 +229,18 @@ class Wake(Holding, frozen=True, kw_only=True):
     """A parked run that goes on by itself."""
 
 
+class Restarting(Holding, frozen=True, kw_only=True, omit_defaults=True):
+    """A run whose next generation begins, with this payload as JSON text, or in a blob."""
+
+    payload: str | None = None
+    payload_blob: str | None = None
+
+
 Item = (
-    Ending
-    | Suspension
-    | Wake
-    | Rescue
-    | Gone
-    | Start
-    | Cancellation
-    | Resumption
-    | Rescheduling
-    | NewWaitpoint
-    | Completion
-    | Message
-    | GivenUp
-    | Arrival
-    | Freeing
-    | Overtime
-    | Called
-    | NewRun
-)
+    Ending | Restarting | Suspension | Wake | Rescue | Gone | Start | Cancellation | Resumption
+    | Rescheduling | NewWaitpoint | Completion | Message | GivenUp | Arrival | Freeing | Overtime
+    | Called | NewRun
+)  # fmt: skip
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -296,6 +288,7 @@ MISSED = Telling("missed", 0, None, 0, None, None)
 
 
 _RARE: dict[type[Item], str] = {
+    Restarting: "restarts",
     Rescue: "rescues",
     Gone: "gones",
     Cancellation: "cancels",

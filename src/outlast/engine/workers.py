@@ -14,6 +14,7 @@ from outlast.engine.claims import (
     Place,
     claim_frame,
     claimed_at_once,
+    forget_generations,
     load_claims,
     load_pasts,
 )
@@ -178,6 +179,7 @@ class Workers:
                 row.attempt,
                 row.retry,
                 row.machine,
+                row.earlier_attempts,
             ),
         )
         body = claim_frame(row, claim.resume, session.place, past)
@@ -210,6 +212,9 @@ class Workers:
                         if claim.run in rows
                         and (claim.resume != "fresh" or rows[claim.run].attempt > 1)
                     ]
+                    restarted = [run for run in again if run and rows[run].generation > 1]
+                    if restarted:
+                        await forget_generations(executor, restarted)
                     if again:
                         pasts = await load_pasts(executor, [run for run in again if run])
             except Unavailable as error:
@@ -271,7 +276,7 @@ def _too_large(row: Claimed) -> Ending:
         type="JournalTooLarge",
         message=(
             f"payload and journal of {row.run_id} exceed {MAX_FRAME_BYTES // 1024**2} MB together; "
-            "return ids from steps and children instead of data"
+            "return ids from steps and children instead of data, or raise Restart(payload) earlier"
         ),
     )
     return Ending(

@@ -282,6 +282,7 @@ class RunDetail(RelatedRun):
     """`GET /api/v3/runs/{id}`. `payload` and `output` are plain JSON values."""
 
     attempt_count: int = 0
+    generation: int = 1
     related_runs: RelatedRuns = RelatedRuns()
     batch_id: str | None = None
     payload: JsonValue = None

@@ -34,6 +34,7 @@ class Kind(IntEnum):
     REPORT = 9  # Report: metadata, tags, log lines; outside the cycle
     GONE = 10  # Empty: a warm resume for a run that is not parked here
     APPEND = 11  # Append (protocol.streams): chunks, outside the cycle; ACK carries Appended
+    RESTART = 12  # Restart: ends this generation of the run
 
     CLAIM = 20  # Claim: start or resume
     ACK = 21  # Called | Suspended | Stepped | Empty, by the kind acknowledged

@@ -165,6 +165,12 @@ class Fail(msgspec.Struct, frozen=True, omit_defaults=True):
     machine: str | None = None  # of the next attempt, when it needs another one
 
 
+class Restart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The run begins again under its id, with this payload as JSON text and an empty journal."""
+
+    payload: str | None = None
+
+
 class MetadataOperation(msgspec.Struct, frozen=True, omit_defaults=True):
     """One change of the run's metadata, at a position that counts once per attempt."""
 
@@ -245,6 +251,13 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     attempt_started_at: float | None = None
     version_id: str | None = None
     project_name: str = ""
+    generation: int = 1
+    earlier_attempts: int = 0  # of the generations before; `attempt` counts in this one
+
+    @property
+    def attempt_of_run(self) -> int:
+        """The attempt, counted over all generations: as entries and lines are stored."""
+        return self.earlier_attempts + self.attempt
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -41,7 +41,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """The run. `version` is the version of the tasks it runs on."""
+    """The run. `version` is the version of the tasks it runs on.
+
+    `generation` is 1, and one more after each `raise Restart(...)`.
+    """
 
     id: str
     created_at: datetime
@@ -57,11 +60,12 @@ class RunContext:
     is_test: bool
     is_replay: bool
     priority: timedelta
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptContext:
-    """The attempt, counted from 1."""
+    """The attempt, counted from 1 in each generation of the run."""
 
     number: int
     started_at: datetime
@@ -236,6 +240,7 @@ def _run(facts: Facts) -> RunContext:
         is_test=facts.is_test,
         is_replay=facts.is_replay,
         priority=timedelta(seconds=facts.priority),
+        generation=facts.generation,
     )
 
 

@@ -29,6 +29,7 @@ Interrupt (BaseException)         `except Exception` does not catch these
 ├── NonDeterministicReplayError   the code took another way than its journal
 ├── MaxDurationExceeded           the run will be ended in a few seconds
 ├── CompleteTaskWithOutput        raised by user code: end now, with this output
+├── Restart                       raised by user code: begin again, with an empty journal
 └── RunInterrupted                the run is canceled or handed back: unwind
 
 BlockingCallWarning (UserWarning) a `_sync` call on a running event loop
@@ -74,6 +75,7 @@ __all__ = [
     "PayloadError",
     "PermissionDeniedError",
     "RateLimitError",
+    "Restart",
     "RunCanceled",
     "RunError",
     "RunExpired",
@@ -238,6 +240,18 @@ class CompleteTaskWithOutput(Interrupt):
     def __init__(self, output: object = None) -> None:
         super().__init__("the run completes with an output")
         self.output = output
+
+
+class Restart(Interrupt):
+    """Raise it anywhere in a task to begin the run again under its id, with an empty journal.
+
+    `payload` is what the next generation is called with, and is stored in place of this one's. The
+    way out for loops without an end and for journals near their limit.
+    """
+
+    def __init__(self, payload: object = None) -> None:
+        super().__init__("the run begins again")
+        self.payload = payload
 
 
 class RunInterrupted(Interrupt):

@@ -126,7 +126,10 @@ def _owner(scope: Scope) -> list[str]:
     if run is None or scope == "global":
         return []
     ctx = run.context
-    return [ctx.run.id] if scope == "run" else [ctx.run.id, str(ctx.attempt.number)]
+    if scope == "run":
+        return [ctx.run.id]
+    earlier = [] if ctx.run.generation == 1 else [str(ctx.run.generation)]
+    return [ctx.run.id, *earlier, str(ctx.attempt.number)]
 
 
 def _key(hashed: str, shown: str | None, scope: Scope | None) -> IdempotencyKey:

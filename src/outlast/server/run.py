@@ -37,6 +37,8 @@ async def serve(
                 database_url=settings.database_url,
                 server_id=settings.server_id,
                 encryption_keys=settings.encryption_keys,
+                migrate=settings.migrate,
+                pooler=settings.database_pooler,
                 version_grace=settings.version_grace,
                 objects=settings.objects,
             )

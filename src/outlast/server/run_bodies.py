@@ -127,6 +127,7 @@ def detail(
             **_family(run, legacy=legacy),
             "reason": standing,
             "attempt_count": run.attempt,
+            "generation": run.generation,
             "related_runs": family or RelatedRuns(),
             "machine": run.machine,
             "max_duration_seconds": run.max_duration,

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -35,6 +35,8 @@ class ServerSettings:
 
     database_url: str = field(repr=False)
     """`OUTLAST_DATABASE_URL`: PostgreSQL 15 or newer."""
+    database_pooler: bool = False
+    """`OUTLAST_DATABASE_POOLER`: the URL leads to a pooler in transaction mode."""
     encryption_keys: tuple[str, ...] = field(repr=False)
     """`OUTLAST_ENCRYPTION_KEYS`, comma-separated: the first encrypts, all decrypt."""
     host: str = "127.0.0.1"
@@ -73,22 +75,9 @@ class ServerSettings:
                 _secret(_required(environ, "OUTLAST_ENCRYPTION_KEYS"), environ)
             ),
         }
-        for name in ("host", "api_url", "server_id"):
-            if text := environ.get(f"OUTLAST_{name.upper()}"):
-                given[name] = text
-        if text := environ.get("OUTLAST_PORT"):
-            given["port"] = int(_number(text, "OUTLAST_PORT"))
-        if text := environ.get("OUTLAST_HOSTS"):
-            given["hosts"] = _names(text)
-        if text := environ.get("OUTLAST_MIGRATE"):
-            given["migrate"] = text.lower() not in {"0", "false", "no"}
-        if text := environ.get("OUTLAST_DRAIN_SECONDS"):
-            given["drain_seconds"] = _number(text, "OUTLAST_DRAIN_SECONDS")
-        for name in ("rate_limit", "batch_rate_limit"):
+        for name, read in _READ.items():
             if text := environ.get(variable := f"OUTLAST_{name.upper()}"):
-                given[name] = _rate(text, variable)
-        if text := environ.get("OUTLAST_VERSION_GRACE"):
-            given["version_grace"] = _number(text, "OUTLAST_VERSION_GRACE")
+                given[name] = read(text, variable)
         given["objects"] = _objects(environ)
         return cls(**given)  # type: ignore[arg-type]  # names and values are matched above
 
@@ -156,3 +145,23 @@ def _number(text: str, name: str) -> float:
         return float(text)
     except ValueError:
         raise SettingsError(f"{name} must be a number") from None
+
+
+def _is_on(text: str, _name: str) -> bool:
+    return text.lower() not in {"0", "false", "no"}
+
+
+_READ: dict[str, Callable[[str, str], object]] = {
+    "database_pooler": _is_on,
+    "host": lambda text, _: text,
+    "port": lambda text, name: int(_number(text, name)),
+    "hosts": lambda text, _: _names(text),
+    "api_url": lambda text, _: text,
+    "server_id": lambda text, _: text,
+    "migrate": _is_on,
+    "drain_seconds": _number,
+    "rate_limit": _rate,
+    "batch_rate_limit": _rate,
+    "version_grace": _number,
+}
+"""How each simple variable is read, by its field."""

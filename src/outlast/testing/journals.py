@@ -32,7 +32,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> list[str]:
         """Return the entries of the last attempt in the order of their results, for people."""
-        attempt = self.claim.facts.attempt
+        attempt = self.claim.facts.attempt_of_run
         mine = [entry for entry in self.claim.entries if entry.attempt == attempt]
         mine.sort(key=lambda entry: (entry.number is None, entry.number or 0))
         return [

@@ -158,7 +158,7 @@ class _Playing:
         return [
             entry.key
             for entry in claim.entries
-            if entry.attempt == claim.facts.attempt
+            if entry.attempt == claim.facts.attempt_of_run
             and entry.key not in asked
             and entry.kind != "hook"
             and not entry.abandoned
@@ -180,6 +180,8 @@ class _Playing:
                 self._parked = msgspec.msgpack.decode(each.body, type=Suspend).keys
             case Kind.COMPLETE:
                 self._end = msgspec.msgpack.decode(each.body, type=Complete)
+            case Kind.RESTART:
+                self._new = self._new or "Restart"
             case Kind.FAIL:
                 self._end = msgspec.msgpack.decode(each.body, type=Fail)
             case _:

@@ -1,12 +1,20 @@
 """What an executor says at the end of a run: its output, or why it failed and what comes next."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from outlast.protocol import messages
 from outlast.protocol.frames import Kind
 from outlast.protocol.messages import Complete, Fail
 from outlast.protocol.outcomes import ErrorKind
-from outlast.sdk.errors import CompleteTaskWithOutput, MaxDurationExceeded, OutputError
+from outlast.sdk.errors import (
+    CompleteTaskWithOutput,
+    Interrupt,
+    MaxDurationExceeded,
+    OutputError,
+    PayloadError,
+    Restart,
+)
 from outlast.sdk.failures import describe
 from outlast.worker.verdicts import Failed, Judgement
 
@@ -18,7 +26,15 @@ class Returned:
     output: str | None
 
 
-Ending = Returned | Fail | BaseException
+@dataclass(frozen=True)
+class Restarted:
+    """The run begins again under its id; `payload` is JSON text."""
+
+    payload: str | None
+
+
+InterruptT = TypeVar("InterruptT", bound=Interrupt)
+Ending = Returned | Restarted | Fail | BaseException
 """How the code ended; a Fail is an error that was judged already."""
 
 UNTOLD: frozenset[ErrorKind] = frozenset({"replay", "canceled"})
@@ -36,27 +52,27 @@ def settled(run: Ended, result: Ending) -> Ending:
     """Return what counts as the end, whatever the code made of it on its way out.
 
     A loss counts before all; an output that the code threw counts like one that it returned. What
-    worked too long failed of that, unless it returned after all.
+    worked too long failed of that, unless it returned or began again after all. What is canceled
+    does not begin again.
     """
     if run.lost is not None:
         return run.lost
-    if isinstance(result, Returned | Fail):
+    if isinstance(result, Returned | Restarted | Fail):
         return result
-    if (thrown := _output(result)) is not None:
-        try:
-            return Returned(run.task.encode_output(thrown.output))
-        except OutputError as error:
-            return error
+    if (told := _told(run, result)) is not None:
+        return told
     if run.overtime is not None and run.overtime is not result:
         return run.overtime.with_traceback(result.__traceback__)
     return result
 
 
-def frame_of(run: Ended, result: Ending) -> tuple[Kind, Complete | Fail]:
+def frame_of(run: Ended, result: Ending) -> tuple[Kind, Complete | messages.Restart | Fail]:
     """Return kind and body of a run's last frame."""
     result = settled(run, result)
     if isinstance(result, Returned):
         return Kind.COMPLETE, Complete(result.output)
+    if isinstance(result, Restarted):
+        return Kind.RESTART, messages.Restart(result.payload)
     return Kind.FAIL, result if isinstance(result, Fail) else failure_of(run, result)
 
 
@@ -70,10 +86,22 @@ def is_replay(error: BaseException) -> bool:
     return describe(error).kind == "replay"
 
 
-def _output(error: BaseException) -> CompleteTaskWithOutput | None:
-    """Return the output that the code threw, also out of a TaskGroup."""
-    if isinstance(error, CompleteTaskWithOutput):
+def _told(run: Ended, error: BaseException) -> Ending | None:
+    """Return the end that the code threw instead of returning."""
+    try:
+        if (thrown := _thrown(error, CompleteTaskWithOutput)) is not None:
+            return Returned(run.task.encode_output(thrown.output))
+        if run.cancel_reason is None and (again := _thrown(error, Restart)) is not None:
+            return Restarted(run.task.encode_payload(again.payload))
+    except (OutputError, PayloadError) as unfit:
+        return unfit
+    return None
+
+
+def _thrown(error: BaseException, kind: type[InterruptT]) -> InterruptT | None:
+    """Return an interrupt of a kind, also out of a TaskGroup."""
+    if isinstance(error, kind):
         return error
     if isinstance(error, BaseExceptionGroup):
-        return next((found for each in error.exceptions if (found := _output(each))), None)
+        return next((found for each in error.exceptions if (found := _thrown(each, kind))), None)
     return None

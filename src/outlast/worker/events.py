@@ -84,10 +84,21 @@ class RunEnded:
     attempt: int = 1
 
 
-def ended(sent: Frame, task: str, attempt: int, seconds: float) -> RunEnded | None:
+@dataclass(frozen=True)
+class RunRestarted:
+    """A run begins again under its id, in the next generation."""
+
+    run: str
+    task: str
+    seconds: float
+
+
+def ended(sent: Frame, task: str, attempt: int, seconds: float) -> RunEnded | RunRestarted | None:
     """Return the event of a run's last frame; None: the run was handed back."""
     if sent.kind == Kind.COMPLETE:
         return RunEnded(sent.run, task, ok=True, seconds=seconds)
+    if sent.kind == Kind.RESTART:
+        return RunRestarted(sent.run, task, seconds)
     if sent.kind != Kind.FAIL:
         return None
     fail = msgspec.msgpack.decode(sent.body, type=Fail)
@@ -122,5 +133,6 @@ WorkerEvent = (
     | ExecutorDied
     | RunStarted
     | RunEnded
+    | RunRestarted
     | RunLeft
 )

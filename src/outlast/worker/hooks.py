@@ -21,7 +21,7 @@ from outlast.sdk.failures import describe
 from outlast.sdk.hooks import Completion, Hook, HookKind, Hooks, WaitInfo
 from outlast.sdk.task import Missing
 from outlast.worker import django, ending
-from outlast.worker.ending import Ending, Returned
+from outlast.worker.ending import Ending, Restarted, Returned
 from outlast.worker.scopes import Scope
 from outlast.worker.slot import State
 from outlast.worker.verdicts import Judgement
@@ -216,6 +216,8 @@ class Stage:
         if isinstance(result, Returned):
             if self._has_ends:
                 await self._succeeded(result, output)
+            return result, None
+        if isinstance(result, Restarted):
             return result, None
         if isinstance(result, Fail):
             error: BaseException = run_error(result.error, run_id=run.id, task=run.task.id)

@@ -26,7 +26,7 @@ MAX_ENTRIES = 10_000
 _MANY_ENTRIES = 8_000
 _WAYS_OUT = (
     "wait for many children in one entry with task.map(items, window=...) or "
-    "batch_trigger_and_wait, or trigger a run that goes on with the rest"
+    "batch_trigger_and_wait, or raise Restart(payload) to go on with an empty journal"
 )
 _NUMBERS_OF_AN_ATTEMPT = 1 << 20
 
@@ -90,6 +90,7 @@ class Journal:
         run: str,
         attempt: int,
         *,
+        earlier: int = 0,
         resumed: bool,
         entries: Iterable[Entry],
         strict: bool = False,
@@ -99,7 +100,7 @@ class Journal:
         self._size = 0
         self._attempt = attempt
         self._suffix = f"@{attempt}" if attempt > 1 else ""
-        self.base = (attempt - 1) * _NUMBERS_OF_AN_ATTEMPT
+        self.base = (attempt - earlier - 1) * _NUMBERS_OF_AN_ATTEMPT
         """Numbers of delivery in this attempt are greater than this."""
         self._law: dict[str, Entry] = {}
         self._cache: dict[str, Entry] = {}

@@ -43,7 +43,7 @@ _MOST_BODY = MAX_FRAME_BYTES - 64 * 1024  # what one message holds, with room fo
 # Plain numbers: these are compared with every frame.
 _CLAIM, _ACK, _STARTED = map(int, (Kind.CLAIM, Kind.ACK, Kind.STARTED))
 _SUSPEND, _LINE = map(int, (Kind.SUSPEND, Kind.LINE))
-_LAST = frozenset({Kind.COMPLETE, Kind.FAIL, Kind.GONE})
+_LAST = frozenset({Kind.COMPLETE, Kind.FAIL, Kind.RESTART, Kind.GONE})
 _MOST_UNSENT = 64 * 1024 * 1024  # bytes that executors may run ahead of the servers
 
 

@@ -55,7 +55,7 @@ class Run(Caller, Possessions, Code):
         Possessions.__init__(self, claim)
         self.claim = claim
         self.id = claim.facts.run_id
-        self.attempt = claim.facts.attempt
+        self.attempt = claim.facts.attempt_of_run
         self.seed = claim.seed
         self.task = task
         self.cancel_reason = claim.cancel
@@ -69,6 +69,7 @@ class Run(Caller, Possessions, Code):
         self.journal = Journal(
             self.id,
             self.attempt,
+            earlier=claim.facts.earlier_attempts,
             resumed=claim.resume == "cold",
             entries=claim.entries,
             strict=host.strict,
@@ -90,11 +91,7 @@ class Run(Caller, Possessions, Code):
         self.steps = 0
         self._held_back = 0
         self._held_since: float | None = None
-        self.slot = Slot(
-            self.sending,
-            on_parked=self._parked,
-            on_executing=self._executing,
-        )
+        self.slot = Slot(self.sending, on_parked=self._parked, on_executing=self._executing)
         self._pauses: Pauses | None = None
 
     @property

@@ -10,7 +10,7 @@ select r.id as run_id, r.task, r.queue, r.concurrency_key,
   coalesce(m.value::text, r.metadata, '{}') as metadata,
   s.token, s.attempt, s.started_at, s.session_id, v.name as version,
   coalesce(s.machine, r.machine) as machine, s.active_seconds - s.earlier_seconds as spent,
-  s.earlier_seconds as earlier, s.cancel_at is not null as is_canceled, s.attempt_at, s.version_id, r.priority
+  s.earlier_seconds as earlier, s.generation, s.earlier_attempts, s.cancel_at is not null as is_canceled, s.attempt_at, s.version_id, r.priority
 from unnest(:runs::text[]) as c (id)
 cross join lateral (
   select * from outlast.run x where (x.environment_id, x.id) >= (:environment::text, c.id)
@@ -57,3 +57,6 @@ from outlast.run_state s
 join outlast.log l on l.run_id = s.run_id and l.attempt = s.attempt and l.scope not like '!%'
 where s.run_id = any (:runs::text[])
 group by s.run_id, l.scope
+
+-- name: forget_generations
+select outlast_code.forget_generations(:runs::text[])

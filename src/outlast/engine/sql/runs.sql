@@ -2,7 +2,7 @@
 -- Rows of a page that was chosen by its ids; the joins cost only these.
 select r.id, r.task, s.status, r.queue, r.concurrency_key, r.executor, r.machine,
   r.created_at, s.updated_at, s.started_at, e.finished_at, r.delay_until, r.ttl, r.priority,
-  r.max_duration, v.name as version, s.attempt, r.is_test, r.idempotency_key, r.idempotency_shown,
+  r.max_duration, v.name as version, s.attempt, s.generation, r.is_test, r.idempotency_key, r.idempotency_shown,
   r.idempotency_scope, r.parent_id, r.root_id, r.depth, r.trigger_function, r.batch_id,
   r.replayed_from, s.active_seconds, s.reason, coalesce(m.value::text, r.metadata) as metadata,
   array(select tag from outlast.tag t where t.run_id = r.id order by tag) as tags
@@ -38,9 +38,11 @@ left join outlast.blob b on b.id = r.payload_blob and b.environment_id = r.envir
 where r.environment_id = :environment_id::text and r.id = any (:ids::text[])
 
 -- name: list_failures
--- Each failed attempt but the last left one event, in order; the last stands in the end of the run.
-select row_number() over (order by number)::int as attempt, at, detail as error
-from outlast.event where run_id = :run_id::text and kind = 'attempt failed' and detail <> ''
+-- Each attempt but the last left one event, in order; a failed last one stands in the end of the run.
+select attempt, at, error from (
+  select row_number() over (order by number)::int as attempt, at, kind, detail as error
+  from outlast.event where run_id = :run_id::text and kind in ('attempt failed', 'restarted')) e
+where kind = 'attempt failed' and error <> ''
 union all
 select attempt, finished_at, error from outlast.run_end where run_id = :run_id and error is not null
 order by attempt, at

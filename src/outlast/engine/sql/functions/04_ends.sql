@@ -237,7 +237,7 @@ begin
     'canceled', error_text('canceled', 'Canceled', 'canceled while its worker was lost'));
   if counts then
     select array_agg(row(0, s.run_id, s.token,
-      case when s.attempt < (r.retry::json ->> 'max_attempts')::int then 'retrying' else 'crashed' end,
+      case when s.attempt - s.earlier_attempts < (r.retry::json ->> 'max_attempts')::int then 'retrying' else 'crashed' end,
       null, error_text('crashed', 'WorkerLost', 'took its worker along three times without getting on'),
       1.0, '{}', null)::ending)
     into failed

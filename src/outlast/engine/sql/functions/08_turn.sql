@@ -13,6 +13,7 @@ declare
   has_canceled boolean;
   triggered new_run[];
   -- What few turns hold; each kind is an array in `others`.
+  restarts json := others -> 'restarts';
   resumes json := others -> 'resumes';
   frees json := others -> 'frees';
   rescues json := others -> 'rescues';
@@ -38,6 +39,10 @@ begin
   if ends is not null then
     return query select * from turn_ends(env, moment, floor, place.pins_versions,
       array(select i::ending from json_populate_recordset(null::ending, ends) i));
+  end if;
+  if restarts is not null then
+    return query select * from turn_restarts(env, moment, floor, place.pins_versions,
+      array(select i::restarting from json_populate_recordset(null::restarting, restarts) i));
   end if;
   if suspends is not null then
     return query select * from turn_suspends(env, moment, floor,
