@@ -108,6 +108,21 @@ async def test_attempts_are_counted_anew(worker: FakeWorker) -> None:
     assert [failure.attempt for failure in detail.failures] == [1, 3, 4]
 
 
+async def test_a_suspect_runs_beside_others_again(worker: FakeWorker) -> None:
+    run = await started(worker)
+    worker.forget(run)
+    held, error = (Held(run.run, run.token),), RunError("crashed", "ProcessDied", "9")
+    worker.send(frame(Kind.CRASH, Crash(held, None, error)))
+    run = await worker.claim(run.run)
+    assert run.claim.executor == "dedicated"
+
+    run = await restarted(run)
+
+    assert run.claim.executor == "shared"
+    run.complete()
+    assert await status(worker, run.run) is Status.COMPLETED
+
+
 async def test_a_cancel_that_was_asked_for_wins(worker: FakeWorker) -> None:
     run = await started(worker)
     await worker.engine.cancel(worker.environment, run.run)

@@ -53,19 +53,18 @@ async def test_kills_around_restarts_cost_no_generation_and_begin_none_twice(
         servers = [await town.server(), await town.server()]
         worker = await town.worker()
         runs = await town.trigger("loop", LOOPS, payload=0)
-        for turn in range(6):
-            await town.some_effects(LOOPS * 8 * (turn + 1))
+        for turn, what in enumerate(("executors", "worker", "server", "worker", "server"), 1):
+            await town.some_effects(LOOPS * 10 * turn)
             await asyncio.sleep(random.random() / 5)
-            match turn % 3:
-                case 0:
-                    for pid in town.executors():
-                        os.kill(pid, signal.SIGKILL)
-                case 1:
-                    worker.kill()
-                    worker = await town.worker()
-                case 2:
-                    servers[0].kill()
-                    servers = [servers[1], await town.server()]
+            if what == "executors":
+                for pid in town.executors():
+                    os.kill(pid, signal.SIGKILL)
+            elif what == "worker":
+                worker.kill()
+                worker = await town.worker()
+            else:
+                servers[0].kill()
+                servers = [servers[1], await town.server()]
 
         await town.all_ended(runs, seconds=120)
 

@@ -94,7 +94,7 @@ async def test_hooks_of_an_end_are_not_called_and_middleware_is_left(server: Ser
     hooks = server.registry.tasks[task := server.task(job)].hooks
     hooks.add("middleware", around)
     for kind in ("on_success", "on_failure", "on_complete", "catch_error", "on_cancel"):
-        hooks.add(kind, lambda kind=kind: said.append(kind))  # type: ignore[misc]
+        hooks.add(kind, lambda kind=kind: said.append(kind))
     server.claim(task)
 
     assert await server.end() == Restart()

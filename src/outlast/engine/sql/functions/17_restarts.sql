@@ -9,6 +9,7 @@ create function turn_restarts(
 ) returns setof told language plpgsql as $$
 declare
   lanes bigint[];
+  runs text[];
   again entering[];
 begin
   -- A cancel that was asked for wins.
@@ -20,7 +21,7 @@ begin
   with begun as (
     update outlast.run_state s
     set status = 'retrying', token = s.token + 1, generation = s.generation + 1, earlier_attempts = s.attempt,
-        session_id = null, awaiting = null, rescues = 0, version_id = r.version_pin, updated_at = moment,
+        session_id = null, awaiting = null, rescues = 0, suspect = null, version_id = r.version_pin, updated_at = moment,
         active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
     from unnest(items) i, outlast.run r
     where s.run_id = any (array[i.run]) and s.token = i.token and s.status in ('dequeued', 'executing')
@@ -35,11 +36,12 @@ begin
     insert into outlast.event (run_id, at, kind, detail)
     select run_id, moment, 'restarted', 'generation ' || generation from begun
   )
-  select array_agg(lane_id),
+  select array_agg(lane_id), array_agg(run_id),
     array_agg(row(run_id, 1, moment - make_interval(secs => priority), true, null, null)::entering)
-  into lanes, again from begun;
+  into lanes, runs, again from begun;
   if lanes is null then return; end if;
   perform release(env, lanes, floor);
+  perform change_lanes(env, pins, runs);  -- it may run beside others again
   perform enter(env, moment, floor, pins, again);
 end $$;
 
