@@ -13,6 +13,7 @@ from outlast.engine.turn import (
     NewRun,
     Pool,
     Rescue,
+    Restarting,
     Start,
     Suspension,
     Telling,
@@ -122,16 +123,17 @@ class Floor:
         await self.trigger(FEW, ttl=0.000_001)
         held = [(claim.run or "", claim.token) for claim in claimed]
         items: list[Item] = [Start(run=run, token=token) for run, token in held]
-        items += [Ending(run=run, token=token, status="completed") for run, token in held[2:]]
+        items += [Ending(run=run, token=token, status="completed") for run, token in held[3:]]
         items.append(Suspension(run=held[0][0], token=held[0][1], keys=("k2",)))
         items.append(Rescue(run=held[1][0], token=held[1][1]))
+        items.append(Restarting(run=held[2][0], token=held[2][1], payload="2"))
         items += [Cancellation(run=run) for run in canceled]
         async with self.connection.transaction():
             before = {row["relname"]: row["rows"] for row in await self._fetch(READ)}
             tellings = await self.play(items, slots=FEW)
             after = {row["relname"]: row["rows"] for row in await self._fetch(READ)}
         kinds = [telling.kind for telling in tellings]
-        assert kinds.count("ended") == 3 * FEW - 2
+        assert kinds.count("ended") == 3 * FEW - 3
         assert kinds.count("claim") == FEW
         return {table: rows - before.get(table, 0) for table, rows in after.items()}
 

@@ -23,13 +23,14 @@ begin
     set status = 'retrying', token = s.token + 1, generation = s.generation + 1, earlier_attempts = s.attempt,
         session_id = null, awaiting = null, rescues = 0, suspect = null, version_id = r.version_pin, updated_at = moment,
         active_seconds = s.active_seconds + extract(epoch from moment - coalesce(s.entered_at, moment))
-    from unnest(items) i, outlast.run r
+    from unnest(items) i cross join lateral (
+      select priority, version_pin, payload_blob from outlast.run where environment_id = env and id = i.run limit 1) r
     where s.run_id = any (array[i.run]) and s.token = i.token and s.status in ('dequeued', 'executing')
-      and s.cancel_at is null and r.environment_id = env and r.id = any (array[i.run])
+      and s.cancel_at is null
     returning s.run_id, s.lane_id, s.generation, r.priority, r.payload_blob as old_blob, i.payload, i.payload_blob
   ), given as (
     update outlast.run r set payload = b.payload, payload_type = 'application/json', payload_blob = b.payload_blob
-    from begun b where r.environment_id = env and r.id = any (array[b.run_id])
+    from begun b where (r.environment_id, r.id) between (env, b.run_id) and (env, b.run_id)
   ), dropped as (
     delete from outlast.blob d using begun b where d.id = any (array[b.old_blob])
   ), noted as (
