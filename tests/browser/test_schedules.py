@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from fake_worker import FakeWorker, manifest
 from outlast.protocol.manifests import ScheduleManifest
+from outlast.protocol.schedules import ScheduledPayload
 from scene import Stage
 
 
@@ -64,3 +65,18 @@ async def test_a_declared_schedule_is_only_read(stage: Stage) -> None:
     await stage.browser.sees("The code declares this schedule")
     assert "Delete" not in await stage.browser.call("text", "main")
     await stage.browser.assert_clean()
+
+
+async def test_a_schedule_is_tried_with_what_a_tick_brings(stage: Stage) -> None:
+    plan = {"task": "hello", "cron": "0 9 * * *", "deduplicationKey": "k", "externalId": "org_1"}
+    made = (await stage.api.client.post("/api/v1/schedules", json=plan)).json()["id"]
+    await stage.open(f"schedules/{made}")
+
+    await stage.browser.press("t")
+
+    await stage.browser.sees("Test hello", "h1")
+    typed = await stage.browser.call("inputValue", "textarea[name=payload]")
+    tick = ScheduledPayload.model_validate_json(typed)
+    assert (tick.schedule_id, tick.external_id, tick.type) == (made, "org_1", "IMPERATIVE")
+    await stage.browser.call("click", "text=Run it")
+    await stage.browser.sees("hello is queued")

@@ -4,8 +4,11 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from outlast.client import runs, tasks, triggers
+from pydantic import JsonValue
+
+from outlast.client import runs, schedules, tasks, triggers
 from outlast.client.errors import ApiError
 from outlast.dashboard.contracts import Field, Mistyped, compose, example, fields, spread
 from outlast.dashboard.visit import Done, Moved, Page, Shown, Visit
@@ -15,6 +18,7 @@ from outlast.protocol.bodies import RunDetail
 from outlast.protocol.durations import parse_duration
 from outlast.protocol.machines import PRESETS
 from outlast.protocol.roles import Role
+from outlast.protocol.schedules import ScheduledPayload
 from outlast.protocol.triggers import Trigger
 
 RECENT = 5
@@ -60,15 +64,18 @@ class _Written:
 
 
 async def show(visit: Visit) -> Page:
-    """Show the form, filled with an example or with what a run was given."""
+    """Show the form, filled with an example, what a run was given or what a schedule brings."""
     task = await visit.ask(tasks.retrieve(visit.path("task_id")))
-    asked = visit.query("form", "run")
+    asked = visit.query("form", "run", "schedule")
     shown = fields(task.payload_schema)
     form = asked.get("form", "fields" if task.payload_schema else "json")
     payload = example(task.payload_schema)
     if "run" in asked:
         payload = (await visit.ask(runs.retrieve(asked["run"]))).payload
-    typed = spread(shown, payload) if "run" in asked else {one.key: _prefill(one) for one in shown}
+    elif "schedule" in asked:
+        payload = await _tick(visit, asked["schedule"])
+    is_given = not asked.keys().isdisjoint(("run", "schedule"))
+    typed = spread(shown, payload) if is_given else {one.key: _prefill(one) for one in shown}
     text = "" if payload is None else json.dumps(payload, indent=2, ensure_ascii=False)
     return await _page(visit, task, _Written(form, typed, text))
 
@@ -111,6 +118,22 @@ async def _page(visit: Visit, task: TaskDetail, written: _Written, problem: str 
         problem=problem,
     )
     return Page("trial.html", view, status=422 if problem else 200)
+
+
+async def _tick(visit: Visit, schedule_id: str) -> JsonValue:
+    """Return the payload of a schedule's tick, were there one now."""
+    schedule = await visit.ask(schedules.retrieve(schedule_id))
+    tick = ScheduledPayload(
+        schedule_id=schedule.id,
+        type=schedule.type,
+        timestamp=datetime.now(UTC).replace(microsecond=0),
+        last_timestamp=schedule.last_run,
+        external_id=schedule.external_id,
+        timezone=schedule.timezone,
+        upcoming=schedule.upcoming,
+    )
+    payload: JsonValue = tick.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return payload
 
 
 def _prefill(one: Field) -> str:
