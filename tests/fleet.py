@@ -134,7 +134,7 @@ class Fleet:
     """Processes on one database. Everything started here ends with it."""
 
     def __init__(
-        self, root: Path, *, database: EmbeddedServer, url: str, key: str, ring: str
+        self, root: Path, *, database: EmbeddedServer | None, url: str, key: str, ring: str
     ) -> None:
         self.root = root
         self.database = database
@@ -344,6 +344,7 @@ class Fleet:
     async def frozen_database(self) -> AsyncIterator[None]:
         """Stop every process of PostgreSQL for the block, as a failover or a full disk does."""
         rows = await self.sql("select pid from pg_stat_activity where pid <> pg_backend_pid()")
+        assert self.database is not None
         postmaster = self.database._written_pid()
         assert postmaster is not None
         pids = [postmaster, *(row["pid"] for row in rows)]
@@ -360,6 +361,7 @@ class Fleet:
     @asynccontextmanager
     async def stopped_database(self) -> AsyncIterator[None]:
         """End PostgreSQL for the block; processes of before do not find the new one."""
+        assert self.database is not None
         await self.database.stop()
         try:
             yield
@@ -437,19 +439,26 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(root: Path, tasks: str = TASKS, environment: str = "dev") -> AsyncIterator[Fleet]:
-    """Give a fleet without servers and workers yet, on a PostgreSQL of its own."""
+async def fleet(
+    root: Path, tasks: str = TASKS, environment: str = "dev", *, url: str = ""
+) -> AsyncIterator[Fleet]:
+    """Give a fleet without servers and workers yet, on the migrated database of a `url`.
+
+    Without one it brings a PostgreSQL of its own, which can be struck too.
+    """
     (root / "trigger").mkdir()
     (root / "trigger" / "tasks.py").write_text(tasks)
     (root / "pyproject.toml").write_text('[tool.outlast]\nproject = "proj_fleet"\n')
     async with AsyncExitStack() as stack:
-        database = EmbeddedServer(root / ".outlast", binaries=wheel_binaries())
-        url = await database.start()
-        stack.push_async_callback(database.stop)
+        database = None if url else EmbeddedServer(root / ".outlast", binaries=wheel_binaries())
+        if database is not None:
+            url = await database.start()
+            stack.push_async_callback(database.stop)
         ring = KeyRing.generate()
         settings = DatabaseSettings(url=url, pool_size=2)
         async with await Database.open(settings) as opened:
-            await migrate(opened)
+            if database is not None:
+                await migrate(opened)
             tenancy = Tenancy(opened, Keys(opened, KeyRing((ring,))))
             made = await tenancy.create_project("fleet", ref="proj_fleet")
         key = made.keys[environment]

@@ -37,9 +37,11 @@ async def model(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def town(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+async def town(
+    tmp_path: Path, fresh_url: str, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Fleet]:
     """Give a server that this process calls as an application does; workers come and go."""
-    async with fleet(tmp_path) as made:
+    async with fleet(tmp_path, url=fresh_url) as made:
         shutil.copytree(EXAMPLE / "agent", tmp_path / "agent")
         for file in (EXAMPLE / "trigger").glob("*.py"):
             shutil.copy(file, tmp_path / "trigger" / file.name)

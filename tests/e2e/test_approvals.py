@@ -44,10 +44,13 @@ async def partner(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Queu
 
 @pytest.fixture
 async def town(
-    tmp_path: Path, partner: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    fresh_url: str,
+    partner: asyncio.Queue[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Fleet]:
     """Give a server that this process calls as an application does; workers come and go."""
-    async with fleet(tmp_path) as made:
+    async with fleet(tmp_path, url=fresh_url) as made:
         for file in (EXAMPLE / "trigger").glob("*.py"):
             shutil.copy(file, tmp_path / "trigger" / file.name)
         await made.server()

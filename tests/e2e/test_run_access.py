@@ -79,9 +79,9 @@ async def output(town: Fleet, task: str) -> Any:
     return json.loads(row["output"])
 
 
-async def test_a_run_calls_the_api_without_any_setting(tmp_path: Path) -> None:
+async def test_a_run_calls_the_api_without_any_setting(tmp_path: Path, fresh_url: str) -> None:
     """Async and blocking code alike; the environment's key never reaches the process."""
-    async with fleet(tmp_path) as town:
+    async with fleet(tmp_path, url=fresh_url) as town:
         (tmp_path / "trigger" / "calling.py").write_text(TASKS)
         await town.server()
         await town.worker()

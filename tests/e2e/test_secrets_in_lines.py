@@ -38,8 +38,8 @@ async def talks(payload: int) -> str:
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(tmp_path, TASKS) as made:
+async def town(tmp_path: Path, fresh_url: str) -> AsyncIterator[Fleet]:
+    async with fleet(tmp_path, TASKS, url=fresh_url) as made:
         await made.server()
         yield made
 

@@ -20,9 +20,9 @@ async def place(fresh_url: str) -> AsyncIterator[Platform]:
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
+async def town(tmp_path: Path, fresh_url: str) -> AsyncIterator[Fleet]:
     """Give two servers, each with a worker that knows no other."""
-    async with fleet(tmp_path) as made:
+    async with fleet(tmp_path, url=fresh_url) as made:
         await made.server()
         await made.worker("--processes", "1", apis=made.apis)
         await made.server()

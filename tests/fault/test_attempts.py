@@ -125,8 +125,8 @@ async def block(payload: int, ctx) -> str:
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(tmp_path) as made:
+async def town(tmp_path: Path, fresh_url: str) -> AsyncIterator[Fleet]:
+    async with fleet(tmp_path, url=fresh_url) as made:
         (tmp_path / "trigger" / "attempts.py").write_text(TASKS)
         (tmp_path / "pyproject.toml").write_text("[tool.outlast.retries]\nenabled_in_dev = true\n")
         await made.server()
@@ -183,9 +183,9 @@ async def test_a_run_that_will_not_end_is_killed_and_its_neighbours_lose_no_atte
 
 
 async def test_a_worker_told_to_stop_hands_back_what_does_not_end_and_no_attempt_counts(
-    tmp_path: Path,
+    tmp_path: Path, fresh_url: str
 ) -> None:
-    async with fleet(tmp_path) as town:
+    async with fleet(tmp_path, url=fresh_url) as town:
         (tmp_path / "trigger" / "attempts.py").write_text(TASKS)
         await town.server()
         worker = await town.worker("--drain", "0.2")

@@ -27,9 +27,9 @@ async def reaches(town: Fleet, statement: str, count: int, *values: object) -> N
 
 
 async def test_a_killed_server_leaves_a_replay_that_the_next_one_ends_and_no_run_is_made_twice(
-    tmp_path: Path,
+    tmp_path: Path, fresh_url: str
 ) -> None:
-    async with fleet(tmp_path) as town:
+    async with fleet(tmp_path, url=fresh_url) as town:
         server = await town.server()
         await town.worker("--processes", "1")
         headers = {"authorization": f"Bearer {town.key}"}

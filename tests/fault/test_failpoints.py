@@ -16,8 +16,8 @@ POINTS = ("triggers", "claims", "calls", "suspends", "ends", "results", "journal
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(tmp_path) as made:
+async def town(tmp_path: Path, fresh_url: str) -> AsyncIterator[Fleet]:
+    async with fleet(tmp_path, url=fresh_url) as made:
         yield made
 
 

@@ -22,7 +22,14 @@ OUTAGE = 2 * LEASE_SECONDS
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
+async def town(tmp_path: Path, fresh_url: str) -> AsyncIterator[Fleet]:
+    async with fleet(tmp_path, url=fresh_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def grounded(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Give a fleet whose PostgreSQL can be struck too."""
     async with fleet(tmp_path) as made:
         yield made
 
@@ -78,16 +85,16 @@ async def test_a_server_killed_is_replaced_by_the_other(town: Fleet) -> None:
     assert await town.longest_pause_after(killed) < 7
 
 
-async def test_a_crash_of_postgresql_loses_nothing_acknowledged(town: Fleet) -> None:
-    await town.server()
-    await town.worker()
-    runs = await in_the_middle(town)
+async def test_a_crash_of_postgresql_loses_nothing_acknowledged(grounded: Fleet) -> None:
+    await grounded.server()
+    await grounded.worker()
+    runs = await in_the_middle(grounded)
 
-    killed = await town.moment()
-    await town.crash_database()
+    killed = await grounded.moment()
+    await grounded.crash_database()
 
-    await town.assert_whole(runs, seconds=120)
-    assert await town.longest_pause_after(killed) < 20
+    await grounded.assert_whole(runs, seconds=120)
+    assert await grounded.longest_pause_after(killed) < 20
 
 
 @pytest.mark.parametrize("what", ["executor", "worker"])
@@ -192,16 +199,18 @@ async def test_a_server_stopped_in_mid_turn_holds_up_nobody_for_long(town: Fleet
     await town.assert_whole([*runs, more])
 
 
-async def test_after_an_outage_of_the_database_nothing_is_rescued_that_lives(town: Fleet) -> None:
-    await town.server()
-    await town.worker()
-    runs = await in_the_middle(town)
+async def test_after_an_outage_of_the_database_nothing_is_rescued_that_lives(
+    grounded: Fleet,
+) -> None:
+    await grounded.server()
+    await grounded.worker()
+    runs = await in_the_middle(grounded)
 
-    async with town.frozen_database():
+    async with grounded.frozen_database():
         await asyncio.sleep(OUTAGE)
 
-    await town.assert_whole(runs, seconds=90)
-    rescued = await town.sql(
+    await grounded.assert_whole(runs, seconds=90)
+    rescued = await grounded.sql(
         # what the worker itself hands back, because it did not begin it, lives nowhere
         "select run_id, at, detail from outlast.event"
         " where kind = 'rescued' and detail <> 'handed back'"

@@ -17,8 +17,8 @@ PATIENCE = 60.0
 
 
 @pytest.fixture
-async def fleets(tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(tmp_path) as made:
+async def fleets(tmp_path: Path, fresh_url: str) -> AsyncIterator[Fleet]:
+    async with fleet(tmp_path, url=fresh_url) as made:
         yield made
 
 

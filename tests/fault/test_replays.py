@@ -64,9 +64,9 @@ async def changing(payload: int) -> str:
 """
 
 
-async def test_a_def_parent_of_200_children_hardly_replays(tmp_path: Path) -> None:
+async def test_a_def_parent_of_200_children_hardly_replays(tmp_path: Path, fresh_url: str) -> None:
     """Two of them share a process: whoever waits may lose its place, but not each time."""
-    async with fleet(tmp_path, PARENT) as town:
+    async with fleet(tmp_path, PARENT, url=fresh_url) as town:
         await town.server()
         await town.worker("--processes", "1")
         runs = await town.trigger("parent", 2)
@@ -101,10 +101,10 @@ async def code(town: Fleet, **changes: str) -> AsyncIterator[Program]:
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
 async def test_a_task_changed_under_a_waiting_run_parks_it_until_it_fits(
-    tmp_path: Path, environment: str
+    tmp_path: Path, fresh_url: str, environment: str
 ) -> None:
     """Where versions are pinned this begins when nobody offers the run's own any more."""
-    async with fleet(tmp_path, CHANGING, environment) as town:
+    async with fleet(tmp_path, CHANGING, environment, url=fresh_url) as town:
         await town.server(OUTLAST_VERSION_GRACE="0")
         async with code(town):
             [run] = await town.trigger("changing")

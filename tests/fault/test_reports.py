@@ -102,8 +102,8 @@ async def quiet(payload: int, ctx) -> int:
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(tmp_path) as made:
+async def town(tmp_path: Path, fresh_url: str) -> AsyncIterator[Fleet]:
+    async with fleet(tmp_path, url=fresh_url) as made:
         (made.root / "trigger" / "telling.py").write_text(TASKS)
         await made.server()
         await made.worker()

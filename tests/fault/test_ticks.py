@@ -23,9 +23,11 @@ async def tick(payload: ScheduledPayload) -> str:
 
 
 @pytest.fixture
-async def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+async def town(
+    tmp_path: Path, fresh_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Fleet]:
     """Give three servers, two of which die right after a commit that made runs, and a worker."""
-    async with fleet(tmp_path, TASKS) as made:
+    async with fleet(tmp_path, TASKS, url=fresh_url) as made:
         for plan in ("triggers:killed:1", "triggers:killed:1", ""):
             await made.server(plan=plan)
         await made.worker()
