@@ -13,7 +13,7 @@ demo: ## run the invoice export, kill its worker, watch it go on (ROWS=50000, ON
 	@tools/venv run && $(PY) examples/saas/demo.py
 
 test: ## run every test, each with what it needs (ARGS="tests/unit -x")
-	@tools/venv all && $(PY) -m pytest -n 2 --dist loadscope $(ARGS)
+	@tools/venv all && $(PY) -m pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-browser: ## look at the dashboard in headless Chromium; needs chromium and npm
 	@tools/venv all && $(PY) -m pytest $(or $(ARGS),tests/browser)

@@ -32,7 +32,8 @@ def running_postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="outlast-tests-") as folder:
         server = EmbeddedServer(Path(folder, ".outlast"), binaries=wheel_binaries())
         url = in_own_loop(server.start())
-        for setting in ("fsync", "full_page_writes"):  # a power cut may have these databases
+        # A power cut may have these databases; and what vacuum leaves changes plans of later tests.
+        for setting in ("fsync", "full_page_writes", "autovacuum"):
             in_own_loop(administrate(url, f"alter system set {setting} = off"))
         in_own_loop(administrate(url, "select pg_reload_conf()"))
         try:
