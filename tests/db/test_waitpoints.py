@@ -8,10 +8,8 @@ import pytest
 
 from engines import Platform
 from fake_worker import Claimed, FakeWorker, manifest
-from outlast.engine.cycle import Asked
 from outlast.engine.engine import Engine
 from outlast.engine.errors import NotFound
-from outlast.engine.turn import NewRun, Telling
 from outlast.protocol import messages
 from outlast.protocol.messages import MadeToken, NewToken
 from outlast.protocol.outcomes import Outcome
@@ -268,7 +266,6 @@ async def test_runs_due_at_one_instant_hold_up_nobody_for_longer_than_a_turn(
     await called(sleeper, "wait", seconds=86_400.0)
     assert await sleeper.suspend("wait#0")
     await multiply(place, sleeper.run, SLEEPERS - 1)
-    turns = Turns(engine, place)
 
     await place.sql("update outlast.timer set due_at = now() where kind = 'wait'")
     engine.cycles.wake(place.environment.id)
@@ -280,30 +277,17 @@ async def test_runs_due_at_one_instant_hold_up_nobody_for_longer_than_a_turn(
             )
             n += 1
 
-    assert turns.portions
-    assert max(turns.portions) <= PORTION
-    assert turns.created
-    assert turns.created <= turns.claimed_at_once
-
-
-class Turns:
-    """What the turns of an environment told: runs claimed in the turn that made them."""
-
-    def __init__(self, engine: Engine, place: Platform) -> None:
-        self.created: set[str] = set()
-        self.claimed_at_once: set[str] = set()
-        self.portions: list[int] = []
-        cycle = engine.cycles.of(place.environment.id)
-        self._spread = cycle._spread
-        cycle._spread = self._heard  # type: ignore[method-assign]
-
-    def _heard(self, batch: list[Asked], tellings: list[Telling], made: dict[str, NewRun]) -> None:
-        created = {told.run for told in tellings if told.kind == "created" and told.run}
-        claimed = {told.run for told in tellings if told.kind == "claim" and told.run}
-        self.created |= created
-        self.claimed_at_once |= created & claimed
-        self.portions.append(len(claimed - created))
-        self._spread(batch, tellings, made)
+    woken = await place.sql(  # what one turn does happens at one moment
+        "select count(*)::int as n from outlast.entry where kind = 'wait' group by finished_at"
+    )
+    assert sum(row["n"] for row in woken) == SLEEPERS
+    assert max(row["n"] for row in woken) <= PORTION
+    [row] = await place.sql(
+        "select count(*) as made, count(*) filter (where started_at = created_at) as claimed "
+        "from outlast.run r join outlast.run_state s on s.run_id = r.id "
+        "where r.concurrency_key like 'tenant %'"
+    )
+    assert row["made"] == row["claimed"] == n > 0
 
 
 async def multiply(place: Platform, run: str, count: int) -> None:
