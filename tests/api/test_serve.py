@@ -1,6 +1,7 @@
 """A whole server on a real port: it starts, takes workers, and ends in order."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,11 +15,13 @@ from websockets.asyncio.client import ClientConnection
 from engines import KEY
 from fake_worker import manifest
 from outlast.engine.engine import Engine, EngineSettings
+from outlast.engine.errors import SchemaMismatch
 from outlast.protocol.frames import PROTOCOL, Frame, Kind, frame, pack, unpack
 from outlast.protocol.messages import Heartbeat, Hello, Welcome
 from outlast.server.listening import Bound, bind
 from outlast.server.run import serve
 from outlast.server.settings import ServerSettings, SettingsError
+from postgres import administrate, url_of
 
 
 def settings_of(url: str, port: int = 0) -> ServerSettings:
@@ -107,6 +110,19 @@ async def test_a_server_serves_until_it_is_stopped(fresh_url: str) -> None:
     assert foreign.status_code == 421
     with pytest.raises(OSError, match=r"refused|Connect"):
         await asyncio.open_connection(server.bound.host, server.bound.port)
+
+
+async def test_a_server_that_is_not_to_migrate_leaves_the_database_alone(
+    database_url: str,
+) -> None:
+    name = f"outlast_bare_{uuid.uuid4().hex[:12]}"
+    await administrate(database_url, f"create database {name}")
+    try:
+        with pytest.raises(SchemaMismatch, match="no schema yet"):
+            async with running(settings_of(url_of(database_url, name))):
+                pass
+    finally:
+        await administrate(database_url, f"drop database {name} with (force)")
 
 
 async def test_a_worker_connects_triggers_reach_it_and_a_stop_sends_it_elsewhere(

@@ -24,7 +24,8 @@ _CLOCK_SLACK_MS = 60_000
 """An id's time is a server's idea of the database's clock; `created_at` decides."""
 
 
-_OF_VERSION = """{list}.version_id = (
+_OF_VERSION = """version.environment_id = $1 and (version.version_id is not null) is true
+and version.version_id = (
   select v.id from outlast.version v where v.environment_id = $1 and v.name = ?::text)"""
 """Looked up in the query: a version that is known to be common would be looked for along all runs,
 and those of an old one are not where the newest runs are."""
@@ -49,7 +50,7 @@ Each filter has a list of its own, so that nothing but its index is read: of two
 row an index would tell one only, and the row the other.
 """
 _OF_KIND = {
-    has_ended: "({list}.status in ("
+    has_ended: "(state.status in ("
     + ", ".join(f"'{status.value}'" for status in Status if (status in FINAL) is has_ended)
     + ")) is true"
     for has_ended in (True, False)
@@ -127,17 +128,24 @@ class _Composer:
         ]
 
     def _leaps(self, chosen: Sequence[str], order: Literal["asc", "desc"]) -> Iterator[str]:
-        """Let no list be walked where another one has nothing yet."""
-        operator = "<=" if order == "desc" else ">="
-        for one, other in permutations(self.lists, 2):
-            table, run_id = _LISTS[one]
-            own = [each for each in (*chosen, *self._bounds) if each.startswith(f"{one}.")]
-            if not any(each in chosen for each in own):
-                continue  # nothing of this branch is listed by it
-            yield (
-                f"{_LISTS[other][1]} {operator} (select {run_id} from {table} "  # noqa: S608 - ours
-                f"where {_all_of((_scope(one), *own))} order by {run_id} {order} limit 1)"
-            )
+        """Let no list be walked where another one has nothing yet, and none that ends before."""
+        operator, back = ("<=", "asc") if order == "desc" else (">=", "desc")
+        listing = [
+            name for name in self.lists if any(each.startswith(f"{name}.") for each in chosen)
+        ]
+        for one, other in permutations(listing, 2):
+            first = self._end(one, chosen, order)
+            yield f"{_LISTS[other][1]} {operator} {first}"
+            yield f"{self._end(other, chosen, back)} {operator} {first}"
+
+    def _end(self, name: str, chosen: Sequence[str], order: str) -> str:
+        """Return the query for the first id, in an order, of what a branch lists."""
+        table, run_id = _LISTS[name]
+        own = [each for each in (*chosen, *self._bounds) if each.startswith(f"{name}.")]
+        return (
+            f"(select {run_id} from {table} where {_all_of((_scope(name), *own))} "  # noqa: S608 - ours
+            f"order by {run_id} {order} limit 1)"
+        )
 
     def choose(self, options: Sequence[tuple[str, ...]]) -> None:
         """Add options of which one has to hold, with all of its conditions."""
@@ -243,8 +251,12 @@ def _add_choices(composer: _Composer, filters: RunFilters) -> None:
     elif filters.tags:
         composer.list_by("tag")
         composer.add_one_of("tag.tag = ?::text", filters.tags)
-    if filters.statuses or filters.versions:
-        _add_state(composer, filters)
+    if filters.statuses:
+        composer.list_by("state")
+        composer.choose([(_of_status(status),) for status in filters.statuses])
+    if filters.versions:
+        composer.list_by("version")
+        composer.add_one_of(_OF_VERSION, filters.versions)
     for name, column, values in (
         ("task", "task", filters.tasks),
         ("machine", "machine", filters.machines),
@@ -256,28 +268,7 @@ def _add_choices(composer: _Composer, filters: RunFilters) -> None:
         if values:
             composer.add_one_of(f"{composer.list_by(name)}.{column} = ?::text", values)
     if filters.queues:
-        _add_queues(composer, filters.queues)
-
-
-def _add_state(composer: _Composer, filters: RunFilters) -> None:
-    composer.list_by("state")
-    if not filters.versions:
-        composer.choose([(_of_status(status),) for status in filters.statuses])
-        return
-    named = [composer.filled(_OF_VERSION, version) for version in dict.fromkeys(filters.versions)]
-    # Of ended runs an index has the versions; the others are few, or have none yet.
-    going = [status for status in filters.statuses or Status if status not in FINAL]
-    options: list[tuple[str, ...]] = [
-        (_of_status(one), each.format(list="state")) for one in going for each in named
-    ]
-    ended: list[tuple[str, ...]] = [
-        (_of_status(status),) for status in filters.statuses if status in FINAL
-    ]
-    name = composer.list_by("version") if ended else "state"
-    kind = f"{name}.environment_id = $1 and {_OF_KIND[True].format(list=name)}"
-    for one in ended or ([] if filters.statuses else [()]):
-        options += [(*one, f"{kind} and {each.format(list=name)}") for each in named]
-    composer.choose(options)
+        _add_queues(composer, filters)
 
 
 def _add_facts(composer: _Composer, filters: RunFilters) -> None:
@@ -310,19 +301,25 @@ def _one(value: str | None) -> tuple[str, ...]:
 
 
 def _of_status(status: Status) -> str:
-    """Return the condition with the word itself, so that the planner sees which index fits."""
-    kind = _OF_KIND[status in FINAL].format(list="state")
-    return f"state.environment_id = $1 and state.status = '{Status(status).value}' and {kind}"
+    """Return the condition of a status, with what makes the index of its kind fit.
+
+    Of one that has not ended the planner would multiply how rare it is with how rare its kind is,
+    and take ten thousand queued runs for a hundred: the word comes from a query it does not look
+    into.
+    """
+    word = f"'{status.value}'" if status in FINAL else f"(select '{status.value}')"
+    return f"state.environment_id = $1 and state.status = {word} and {_OF_KIND[status in FINAL]}"
 
 
-def _add_queues(composer: _Composer, queues: tuple[str, ...]) -> None:
+def _add_queues(composer: _Composer, filters: RunFilters) -> None:
     name = composer.list_by("queue")
     options: list[tuple[str, ...]] = []
-    for queue in dict.fromkeys(queues):
+    for queue in dict.fromkeys(filters.queues):
         composer.values.append(queue)
         options.append((_IN_OTHER_QUEUE.format(list=name, number=len(composer.values)),))
-        if queue.startswith(_OWN_QUEUE):
-            composer.values.append(queue.removeprefix(_OWN_QUEUE))
+        task = queue.removeprefix(_OWN_QUEUE)
+        if task != queue and task in (filters.tasks or (task,)):
+            composer.values.append(task)
             options.append((f"{name}.task = ${len(composer.values)}::text", _IN_OWN_QUEUE))
     composer.choose(options)
 

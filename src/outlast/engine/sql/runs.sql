@@ -24,6 +24,8 @@ select r.id from outlast.run r
 -- walked side by side: where few runs are in both, looking up each of one list would be far more to read.
 select set_config('enable_mergejoin', case when :merges::boolean then 'on' else 'off' end, true)
 union all
+select set_config('max_parallel_workers_per_gather', '0', true)
+union all
 select set_config(name, 'off', true) from unnest(array[
   'enable_hashjoin', 'enable_material', 'enable_memoize', 'enable_seqscan', 'enable_bitmapscan', 'enable_sort', 'jit'
 ]) as name
