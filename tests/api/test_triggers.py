@@ -1,6 +1,7 @@
 """Triggering over HTTP, one run at a time and many at once."""
 
 import msgspec
+import pytest
 
 from api_server import Api
 from outlast.protocol.triggers import Trigger, Triggered
@@ -43,6 +44,24 @@ async def test_an_unknown_task_is_a_404_that_names_it(api: Api) -> None:
     assert reply.json()["code"] == "unknown_task"
     assert "did you mean 'hello'" in reply.json()["error"]
     assert reply.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"metadata": [1]}, "metadata: input should be an object, or input should be a valid"),
+        ({"tags": [1]}, "tags: input should be a valid string; tags.0: input should be a valid"),
+        ({"queue": {}}, "queue.name: field required; queue: input should be a valid string"),
+    ],
+)
+async def test_a_value_of_no_type_that_an_option_takes_is_told_by_the_option(
+    api: Api, options: dict[str, object], told: str
+) -> None:
+    reply = await api.client.post("/api/v1/tasks/hello/trigger", json={"options": options})
+
+    assert reply.status_code == 400
+    assert reply.json()["error"].startswith(told)
+    assert "[" not in reply.json()["error"]
 
 
 async def test_an_idempotency_key_answers_with_the_run_there_is(api: Api) -> None:

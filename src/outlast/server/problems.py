@@ -7,6 +7,7 @@ it five times. What went wrong inside is logged, never answered.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -24,6 +25,8 @@ from outlast.protocol.triggers import Refusal
 
 logger = logging.getLogger(__name__)
 
+_NO_FIELD = re.compile(r"body|str|int|float|bool|[A-Z]\w*|[\w-]+\[.*\]")
+"""Parts of a location that name no field: the body itself, and the types that a value may be of."""
 _RETRIED = frozenset({408, 429})
 _FINAL_FAULTS = frozenset({*range(400, 500), 501}) - _RETRIED
 
@@ -85,10 +88,12 @@ def refused(refusal: Refusal) -> Problem:
 
 def invalid(error: ValidationError | RequestValidationError, *, what: str = "body") -> Problem:
     """Return the answer to a body that breaks a rule: where and which, never the value itself."""
-    details = [
-        {"path": _location(item["loc"]), "message": _rule(item["type"], str(item["msg"]))}
-        for item in error.errors()[:20]
-    ]
+    broken: dict[str, list[str]] = {}  # by place: what may be of several types breaks all of them
+    for item in error.errors()[:20]:
+        rules = broken.setdefault(_location(item["loc"]), [])
+        if (rule := _rule(item["type"], str(item["msg"]))) not in rules:
+            rules.append(rule)
+    details = [{"path": path, "message": ", or ".join(rules)} for path, rules in broken.items()]
     text = "; ".join(
         f"{item['path'] or what}: {item['message']}" if item["path"] else item["message"]
         for item in details
@@ -210,7 +215,8 @@ def _of_engine(error: engine.EngineError) -> Problem:
 
 
 def _location(parts: Sequence[int | str] | Iterable[object]) -> str:
-    return ".".join(str(part) for part in parts if part != "body")
+    """Return the path of a field, without the names of the types that it may be of."""
+    return ".".join(str(part) for part in parts if not _NO_FIELD.fullmatch(str(part)))
 
 
 def _rule(kind: str, message: str) -> str:
