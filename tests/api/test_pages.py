@@ -69,6 +69,18 @@ async def test_the_menu_leads_only_to_pages_that_are_there(reader: Reader) -> No
         await reader.read(path)
 
 
+async def test_a_run_that_began_again_says_so(reader: Reader) -> None:
+    run = await reader.api.trigger(payload={"n": 1})
+    (await reader.api.worker.claim(run)).restart('{"n":2}')
+    await reader.api.worker.claim(run)
+
+    page = await reader.read(f"runs/{run}")
+
+    assert "<dt>Generation</dt><dd>2</dd>" in page
+    assert "generation 2" in page
+    assert [f"<b>attempt</b> attempt {n}" in page for n in (1, 2, 3)] == [True, True, False]
+
+
 async def test_what_people_type_is_never_markup(reader: Reader) -> None:
     """Whatever a run says about itself is shown, and none of it is run."""
     run = await reader.api.trigger(

@@ -10,6 +10,7 @@ import pytest
 from outlast.protocol.frames import Kind
 from outlast.protocol.messages import Fail, Restart
 from outlast.sdk import errors
+from outlast.sdk.decorator import task
 from stage import Server, sleep, step
 
 
@@ -39,6 +40,20 @@ async def test_a_restart_is_told_with_its_payload_from_any_depth(
     server.claim(server.task(job))
 
     assert await server.end() == Restart('{"page":2}')
+
+
+async def test_a_payload_that_does_not_fit_fails_the_run_at_the_line_of_the_restart(
+    server: Server,
+) -> None:
+    async def job(payload: int) -> None:
+        raise errors.Restart("many")
+
+    server.claim(server.add(task("job")(job)), payload="1")
+
+    failed = await server.end()
+    assert isinstance(failed, Fail)
+    assert (failed.error.kind, failed.retry_in) == ("payload", None)
+    assert "test_restarts.py:" in failed.error.line
 
 
 async def test_a_def_task_begins_again_too(server: Server) -> None:
@@ -91,11 +106,11 @@ async def test_hooks_of_an_end_are_not_called_and_middleware_is_left(server: Ser
     async def job(ctx: Any) -> None:
         raise errors.Restart
 
-    hooks = server.registry.tasks[task := server.task(job)].hooks
+    hooks = server.registry.tasks[name := server.task(job)].hooks
     hooks.add("middleware", around)
     for kind in ("on_success", "on_failure", "on_complete", "catch_error", "on_cancel"):
         hooks.add(kind, lambda kind=kind: said.append(kind))
-    server.claim(task)
+    server.claim(name)
 
     assert await server.end() == Restart()
     assert said == ["left"]

@@ -142,6 +142,7 @@ def _show(run: "RunDetail") -> None:
         "finished": run.finished_at and _moment(run.finished_at),
         "took": _took(run),
         "attempts": run.attempt_count or None,
+        "generation": run.generation if run.generation > 1 else None,
         "version": run.version,
         "queue": run.queue,
         "lane": run.concurrency_key,

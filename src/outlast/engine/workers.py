@@ -212,9 +212,15 @@ class Workers:
                         if claim.run in rows
                         and (claim.resume != "fresh" or rows[claim.run].attempt > 1)
                     ]
-                    restarted = [run for run in again if run and rows[run].generation > 1]
+                    restarted = [
+                        claim.run
+                        for claim in claims
+                        if claim.run in rows
+                        and claim.resume != "warm"
+                        and rows[claim.run].generation > 1
+                    ]
                     if restarted:
-                        await forget_generations(executor, restarted)
+                        await forget_generations(executor, [run for run in restarted if run])
                     if again:
                         pasts = await load_pasts(executor, [run for run in again if run])
             except Unavailable as error:

@@ -94,7 +94,7 @@ def _told(run: Ended, error: BaseException) -> Ending | None:
         if run.cancel_reason is None and (again := _thrown(error, Restart)) is not None:
             return Restarted(run.task.encode_payload(again.payload))
     except (OutputError, PayloadError) as unfit:
-        return unfit
+        return unfit.with_traceback(error.__traceback__)  # it was thrown there
     return None
 
 

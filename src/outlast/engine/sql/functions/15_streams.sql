@@ -154,7 +154,7 @@ begin
     for waiting in
       select e.key from outlast.waiter w
       join outlast.entry e on e.run_id = any (array[w.run_id]) and e.key = w.key
-      join outlast.run_state s on s.run_id = any (array[e.run_id]) and e.attempt > s.earlier_attempts
+      join outlast.run_state s on s.run_id = any (array[e.run_id])
       left join outlast.delivery d on d.run_id = any (array[e.run_id]) and d.key = e.key
       where w.target = goal and (d.abandoned is not true or e.attempt <> s.attempt)
       order by e.created_at, e.position, e.key

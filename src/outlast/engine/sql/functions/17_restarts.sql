@@ -41,6 +41,8 @@ begin
     array_agg(row(run_id, 1, moment - make_interval(secs => priority), true, null, null)::entering)
   into lanes, runs, again from begun;
   if lanes is null then return; end if;
+  -- A message must not go to a wait that nobody is in any more.
+  delete from outlast.waiter w using unnest(runs) u where w.target > u || '/' and w.target < u || '0';
   perform release(env, lanes, floor);
   perform change_lanes(env, pins, runs);  -- it may run beside others again
   perform enter(env, moment, floor, pins, again);
@@ -69,9 +71,6 @@ begin
     delete from outlast.input_message m
     where m.run_id = one.run and m.entry is not null and exists (
       select from outlast.entry e where e.run_id = one.run and e.key = m.entry and e.attempt <= one.last);
-    delete from outlast.waiter w using outlast.entry e
-    where w.target > one.run || '/' and w.target < one.run || '0'
-      and e.run_id = one.run and e.key = w.key and e.attempt <= one.last;
     delete from outlast.delivery d using outlast.entry e
     where d.run_id = one.run and e.run_id = one.run and e.key = d.key and e.attempt <= one.last;
     delete from outlast.entry e where e.run_id = one.run and e.attempt <= one.last;
