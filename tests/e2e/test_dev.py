@@ -88,6 +88,8 @@ async def test_it_waits_for_tasks_and_runs_them(project: Path, dev: Program) -> 
     assert "Tasks      hello, patient" in dev.output
     _, listed = await run_outlast("runs", "list", cwd=project)
     assert "COMPLETED" in listed
+    elsewhere = ("--queue", "elsewhere", "--period", "1d")
+    assert "run_" not in (await run_outlast("runs", "list", *elsewhere, cwd=project))[1]
 
 
 async def test_scripts_find_it_in_dev_json(project: Path, dev: Program) -> None:

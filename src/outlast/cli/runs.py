@@ -20,6 +20,10 @@ Delay = Annotated[str, typer.Argument(help="From now: 1h30m; or a moment with an
 Status = Annotated[list[str] | None, typer.Option(help="QUEUED, EXECUTING, …; repeatable.")]
 Task = Annotated[list[str] | None, typer.Option(help="A task's id; repeatable.")]
 Tag = Annotated[list[str] | None, typer.Option(help="Repeatable; any of them.")]
+Several = Annotated[list[str] | None, typer.Option(help="Repeatable; any of them.")]
+Batch = Annotated[str | None, typer.Option(help="Runs of this batch.")]
+Period = Annotated[str | None, typer.Option(help="How far back: 1d.")]
+After = Annotated[str | None, typer.Option(metavar="RUN", help="Older than this run.")]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="How many.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As the API has it, for scripts.")]
@@ -30,6 +34,12 @@ def list_runs(
     status: Status = None,
     task: Task = None,
     tag: Tag = None,
+    queue: Several = None,
+    version: Several = None,
+    machine: Several = None,
+    batch: Batch = None,
+    period: Period = None,
+    after: After = None,
     limit: Limit = 20,
     as_json: AsJson = False,
     api_url: ApiUrls = None,
@@ -38,14 +48,21 @@ def list_runs(
     """List the newest runs."""
     from outlast.cli.calls import call
     from outlast.client import runs
+    from outlast.sdk.filters import RunFilters, in_query
 
     wanted = {
-        "[status]": [one.upper() for one in status or []],
-        "[taskIdentifier]": task or [],
-        "[tag]": tag or [],
+        "status": [one.upper() for one in status or []],
+        "task": task,
+        "tag": tag,
+        "queue": queue,
+        "version": version,
+        "machine": machine,
+        "batch": batch,
+        "period": period,
     }
-    filters = {name: ",".join(values) for name, values in wanted.items() if values}
-    page = call(connection(api_url, key), runs.list_page(filters, size=limit, after=None))
+    given = RunFilters(**{name: value for name, value in wanted.items() if value})  # type: ignore[typeddict-item]
+    filters = in_query(given, "outlast runs list")
+    page = call(connection(api_url, key), runs.list_page(filters, size=limit, after=after))
     if as_json:
         print(page.model_dump_json(indent=2, exclude_none=True))
         return
