@@ -3,12 +3,14 @@
 Journals and lines are structs: thousands of them are one answer.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from outlast.protocol.body import Body, Moment, MomentText
+
+_SPAN = "the span that begins or ends here, of a line the one around it"
 
 
 class JournalErrorBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -45,18 +47,15 @@ class JournalBody(msgspec.Struct, frozen=True):
 
 
 class LogLineBody(msgspec.Struct, frozen=True, kw_only=True):
-    """One line that a run printed or logged, or the start or end of a span.
-
-    `span` is the span that begins or ends here, of a line the one around it.
-    """
+    """One line that a run printed or logged, or the start or end of a span."""
 
     number: int
     at: MomentText
     level: str
     message: str
-    kind: Literal["line", "start", "end"] = "line"
+    kind: Literal["line", "start", "end"]
     attempt: int | UnsetType = UNSET
-    span: str | UnsetType = UNSET
+    span: Annotated[str, Meta(description=_SPAN)] | UnsetType = UNSET
     parent: str | UnsetType = UNSET
     attributes: dict[str, object] | UnsetType = UNSET
 
