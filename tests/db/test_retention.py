@@ -340,11 +340,11 @@ async def test_one_server_deletes_at_a_time_and_another_passes_by(
     await age(place, 31)
     other = await asyncpg.connect(place.url)
     try:
+        await other.execute(
+            "insert into outlast.prune_walk values ($1, 'runs') on conflict do nothing",
+            place.environment.id,
+        )
         async with other.transaction():
-            await other.execute(
-                "insert into outlast.prune_walk values ($1, 'runs') on conflict do nothing",
-                place.environment.id,
-            )
             await other.execute("select from outlast.prune_walk for update")
             passed_by = await prune(engine, place)
     finally:

@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 
 Work = Coroutine[object, object, object]
 
+_CALM_SECONDS = 10.0
 _PAUSE_SECONDS = 0.02
 _REST = 9.0
 """How much longer a pause is than the work before it: a tenth of one connection, at most."""
@@ -26,6 +27,10 @@ class Agents:
     def repeat(self, name: str, step: Callable[[], Work], seconds: float) -> None:
         """Run a step now and then, whatever a single one comes to."""
         self._add(asyncio.create_task(_every(name, step, seconds), name=name))
+
+    def tidy(self, name: str, step: Callable[[], Work], seconds: float) -> None:
+        """Repeat a step of housekeeping; the first leaves the server time to start."""
+        self._add(asyncio.create_task(_every(name, step, seconds, _CALM_SECONDS), name=name))
 
     def once(self, work: Work) -> None:
         """Run something on the side; it may fail, somebody looks again later."""
@@ -42,7 +47,8 @@ class Agents:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _every(name: str, step: Callable[[], Work], seconds: float) -> None:
+async def _every(name: str, step: Callable[[], Work], seconds: float, after: float = 0.0) -> None:
+    await asyncio.sleep(after)
     while True:
         try:
             await step()
