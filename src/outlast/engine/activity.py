@@ -4,6 +4,7 @@ A server remembers which runs ended in its turns and adds them up every few seco
 What a server remembered when it was killed is not counted: these are statistics, not the truth.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
@@ -33,6 +34,7 @@ class Activity:
         self._failures = failures
         self._clock = clock
         self._ended: list[tuple[str, str, bool]] = []
+        self._flushing = asyncio.Lock()
 
     def ended(self, environment: str, run: str, status: str) -> None:
         """Remember a run that ended; what does not fit while the database is away is left out."""
@@ -41,13 +43,14 @@ class Activity:
 
     async def flush(self) -> None:
         """Add what ended; what cannot be written now is kept for the next time."""
-        while self._ended:
-            taken, self._ended = self._ended[:_PORTION], self._ended[_PORTION:]
-            try:
-                await self._add(taken)
-            except BaseException:
-                self._ended = taken + self._ended
-                raise
+        async with self._flushing:  # who comes second finds everything written, not taken
+            while self._ended:
+                taken, self._ended = self._ended[:_PORTION], self._ended[_PORTION:]
+                try:
+                    await self._add(taken)
+                except BaseException:
+                    self._ended = taken + self._ended
+                    raise
 
     async def _add(self, ended: Sequence[tuple[str, str, bool]]) -> None:
         async with self._database.transaction() as executor:
