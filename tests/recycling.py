@@ -18,6 +18,7 @@ select array[
   (select count(*) from pg_class), (select count(*) from pg_proc),
   (select count(*) from pg_namespace),
   (select count(*) from pg_statistic s join pg_class c on c.oid = s.starelid and c.oid >= 16384),
+  (select sum(reltuples)::bigint from pg_class where oid >= 16384 and relkind = 'r'),
   (select max(xmin::text::bigint) from pg_attribute where attrelid >= 16384),
   (select max(xmin::text::bigint) from pg_class where oid >= 16384 and relkind in ('r', 'v')),
   (select max(xmin::text::bigint) from pg_index where indrelid >= 16384),
