@@ -243,7 +243,7 @@ class Model(RuleBasedStateMachine):
             known.status, known.due = "retrying", CLOCK.now + STEP
         elif how == "restart":
             payload = str(next(self.stage.numbers))
-            claimed.restart(payload)
+            self.play(self.restarted(claimed, payload))
             known.status, known.payload, known.attempt, known.rescues = "queued", payload, 0, 0
         elif how == "fail":
             claimed.fail()
@@ -352,6 +352,9 @@ class Model(RuleBasedStateMachine):
             return done
 
         return self.stage.runner.run(both())
+
+    async def restarted(self, claimed: Claimed, payload: str) -> None:
+        claimed.restart(payload)
 
     async def open(self) -> FakeWorker:
         session = f"session_{next(self.stage.numbers)}"

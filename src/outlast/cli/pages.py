@@ -1,10 +1,11 @@
 """The dashboard beside the API: two siblings that only the command line may join."""
 
+import asyncio
 import ipaddress
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -55,16 +56,16 @@ def dashboard(
             environment_id=environment_id,
             tokens=Expiring(_TOKEN_KEPT_SECONDS, _TOKENS_KEPT),
         )
-        threading.Thread(target=_warm, args=(app,), name="warming", daemon=True).start()
+        app.state.warming = asyncio.create_task(_warm(app))
         return create_dashboard(app, desk)
 
     return build
 
 
-def _warm(app: FastAPI) -> None:
-    """Do beside the start what the first requests would wait for."""
-    warm(app)
-    rendering.warm()
+async def _warm(app: FastAPI) -> None:
+    """Do beside the start what the first requests would wait for, and let others in between."""
+    for _ in chain(warm(app), rendering.warm()):
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Templates: whole pages, and the parts of them that are sent again when they change."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -44,10 +44,11 @@ def fragments(page: Page, around: Mapping[str, object]) -> dict[str, str]:
     return parts
 
 
-def warm() -> None:
+def warm() -> Iterator[None]:
     """Compile every template; without it the first who sees one waits for that."""
     for name in templates().list_templates():
         templates().get_template(name)
+        yield
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """The ASGI application: wiring only. The engine is opened and closed by the caller."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -106,10 +106,11 @@ def create_app(
     return app
 
 
-def warm(app: FastAPI) -> None:
+def warm(app: FastAPI) -> Iterator[None]:
     """Make ready what every route takes, which FastAPI does when it first looks for one."""
     for route in app.router.routes:
         route.matches({"type": "http", "method": "GET", "path": "/", "headers": []})
+        yield
 
 
 class _Pages(Mount):
