@@ -24,8 +24,7 @@ _CLOCK_SLACK_MS = 60_000
 """An id's time is a server's idea of the database's clock; `created_at` decides."""
 
 
-_OF_VERSION = """version.environment_id = $1 and (version.version_id is not null) is true
-and version.version_id = (
+_OF_VERSION = """{list}.version_id = (
   select v.id from outlast.version v where v.environment_id = $1 and v.name = ?::text)"""
 """Looked up in the query: a version that is known to be common would be looked for along all runs,
 and those of an old one are not where the newest runs are."""
@@ -50,7 +49,7 @@ Each filter has a list of its own, so that nothing but its index is read: of two
 row an index would tell one only, and the row the other.
 """
 _OF_KIND = {
-    has_ended: "(state.status in ("
+    has_ended: "({list}.status in ("
     + ", ".join(f"'{status.value}'" for status in Status if (status in FINAL) is has_ended)
     + ")) is true"
     for has_ended in (True, False)
@@ -251,12 +250,8 @@ def _add_choices(composer: _Composer, filters: RunFilters) -> None:
     elif filters.tags:
         composer.list_by("tag")
         composer.add_one_of("tag.tag = ?::text", filters.tags)
-    if filters.statuses:
-        composer.list_by("state")
-        composer.choose([(_of_status(status),) for status in filters.statuses])
-    if filters.versions:
-        composer.list_by("version")
-        composer.add_one_of(_OF_VERSION, filters.versions)
+    if filters.statuses or filters.versions:
+        _add_state(composer, filters)
     for name, column, values in (
         ("task", "task", filters.tasks),
         ("machine", "machine", filters.machines),
@@ -269,6 +264,25 @@ def _add_choices(composer: _Composer, filters: RunFilters) -> None:
             composer.add_one_of(f"{composer.list_by(name)}.{column} = ?::text", values)
     if filters.queues:
         _add_queues(composer, filters)
+
+
+def _add_state(composer: _Composer, filters: RunFilters) -> None:
+    composer.list_by("state")
+    if not filters.versions:
+        composer.choose([(_of_status(status),) for status in filters.statuses])
+        return
+    named = [composer.filled(_OF_VERSION, version) for version in dict.fromkeys(filters.versions)]
+    # Of ended runs an index has the versions; the others are few, or have none yet.
+    going = [status for status in filters.statuses or Status if status not in FINAL]
+    options: list[tuple[str, ...]] = [
+        (_of_status(one), each.format(list="state")) for one in going for each in named
+    ]
+    ended: list[tuple[str, ...]] = [(_of_status(one),) for one in filters.statuses if one in FINAL]
+    name = composer.list_by("version") if ended else "state"
+    kind = f"{name}.environment_id = $1 and {_OF_KIND[True].format(list=name)}"
+    for one in ended or ([] if filters.statuses else [()]):
+        options += [(*one, f"{kind} and {each.format(list=name)}") for each in named]
+    composer.choose(options)
 
 
 def _add_facts(composer: _Composer, filters: RunFilters) -> None:
@@ -308,7 +322,8 @@ def _of_status(status: Status) -> str:
     into.
     """
     word = f"'{status.value}'" if status in FINAL else f"(select '{status.value}')"
-    return f"state.environment_id = $1 and state.status = {word} and {_OF_KIND[status in FINAL]}"
+    kind = _OF_KIND[status in FINAL].format(list="state")
+    return f"state.environment_id = $1 and state.status = {word} and {kind}"
 
 
 def _add_queues(composer: _Composer, filters: RunFilters) -> None:
