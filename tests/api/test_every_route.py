@@ -20,6 +20,12 @@ from outlast.server.routes.unsupported import UNSUPPORTED
 
 SECRET = "marzipan-owl"  # stands in everything that one environment holds
 REFUSED = {401, 403, 404}
+ALERT = {
+    "name": SECRET,
+    "channel": "webhook",
+    "address": f"http://127.0.0.1:9/?{SECRET}",  # nobody is there
+    "types": ["alert.run.failed"],
+}
 PLAN = {"task": "hello", "cron": "0 9 * * *", "deduplicationKey": SECRET}
 
 OPEN = {
@@ -143,6 +149,11 @@ ROUTES: dict[str, Call] = {
     "POST /api/outlast/v1/errors/{error_id}": Call(
         "/api/outlast/v1/errors/{error}", {"status": "open"}
     ),
+    "GET /api/outlast/v1/alerts": Call("/api/outlast/v1/alerts", shared=True),
+    "POST /api/outlast/v1/alerts": Call("/api/outlast/v1/alerts", ALERT, shared=True),
+    "GET /api/outlast/v1/alerts/{alert_id}": Call("/api/outlast/v1/alerts/{alert}"),
+    "PUT /api/outlast/v1/alerts/{alert_id}": Call("/api/outlast/v1/alerts/{alert}", {}),
+    "DELETE /api/outlast/v1/alerts/{alert_id}": Call("/api/outlast/v1/alerts/{alert}"),
     "GET /api/outlast/v1/batches": Call("/api/outlast/v1/batches", shared=True),
     "GET /api/outlast/v1/keys": Call("/api/outlast/v1/keys", shared=True),
     "POST /api/outlast/v1/keys": Call("/api/outlast/v1/keys", {"name": "x"}, shared=True),
@@ -317,7 +328,9 @@ async def town(api: Api) -> Town:
     await api.engine.variables.save(
         api.platform.environment.id, {"KEPT": SECRET}, mode="new", is_secret=True
     )
+    alert = await post("/api/outlast/v1/alerts", json=ALERT)
     objects = {
+        "alert": alert.json()["id"],
         "error": error.fingerprint,
         "made_key": key.id,
         "run": run,

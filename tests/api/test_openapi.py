@@ -53,6 +53,9 @@ RIGHT: dict[str, object] = {
     "index": 0,
     "items": [{"task": "hello"}],
     "delay": "1h",
+    "channel": "webhook",
+    "address": "http://127.0.0.1:9/",
+    "types": ["alert.run.failed"],
 }
 """Values of fields that must be there."""
 LAST = ("POST /api/outlast/v1/keys/rotate", "DELETE /api/outlast/v1/keys/{key_id}")
@@ -161,7 +164,10 @@ async def town(api: Api) -> AsyncIterator[Town]:
     [error] = await api.engine.failures.groups(api.platform.environment.id)
     plan = {"task": "hello", "cron": "0 9 * * *", "deduplicationKey": "k"}
     bulk = await post("/api/v1/bulk-actions", json={"action": "cancel", "runIds": [failing]})
+    told = {name: RIGHT[name] for name in ("channel", "address", "types")}
+    alert = await post("/api/outlast/v1/alerts", json={"name": "a", **told})
     known = {
+        "alert_id": alert.json()["id"],
         "run_id": run,
         "batch_id": (await post("/api/v3/batches", json={"runCount": 2})).json()["id"],
         "bulk_id": bulk.json()["id"],

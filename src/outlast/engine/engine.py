@@ -12,6 +12,7 @@ from outlast.engine.access import Access
 from outlast.engine.activity import Activity
 from outlast.engine.admission import Admission
 from outlast.engine.agents import Agents
+from outlast.engine.alerts import Alerts
 from outlast.engine.arrivals import Arrivals
 from outlast.engine.audit import Audit
 from outlast.engine.batches import Batches
@@ -106,6 +107,7 @@ class Engine:
         self.tokens = Tokens(database, self.keys, self.tenancy)
         self.users = Users(database, self.ids)
         self.variables = Variables(database, self._ring, self.keys)
+        self.alerts = Alerts(database, ring=self._ring, ids=self.ids)
         self.catalogue = Catalogue(database)
         self.runs = Runs(database)
         self.reports = Reports(database, self.runs)

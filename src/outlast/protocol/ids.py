@@ -17,6 +17,7 @@ Prefix = Literal[
     "bulk",
     "user",
     "pat",
+    "alert",
 ]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case: order = time order

@@ -14,6 +14,7 @@ from outlast.server.links import Links
 from outlast.server.openapi import Document, name_of
 from outlast.server.realtime.feeds import Feeds
 from outlast.server.routes import (
+    alerts,
     auth,
     batches,
     bulk,
@@ -92,6 +93,7 @@ def create_app(
         environment,
         tasks,
         usage,
+        alerts,
         keys,
         variables,
         people,

@@ -30,6 +30,7 @@ TAGS = {
     "queues": "Limits, pauses and depths.",
     "tasks": "What the current version offers.",
     "usage": "What tasks did, and what failed alike.",
+    "alerts": "Who is told of failed runs, new errors and new versions.",
     "deployments": "Versions that workers brought.",
     "packets": "Values too large for a request.",
     "tokens": "Tokens for browsers.",

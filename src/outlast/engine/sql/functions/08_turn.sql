@@ -207,6 +207,15 @@ begin
       select h.session, h.kind, h.run, h.token, h.data
       from heard h join outlast.session s on s.id = h.session
       where h.kind in ('result', 'cancel', 'drop') and s.server_id is distinct from server and s.lost_at is null
+    ), alerted as (  -- alerts are looked up for failed runs alone
+      insert into outlast.alert_due (alert_id, environment_id, type, subject, detail, occurred_at, due_at)
+      select a.id, env, 'alert.run.failed', h.run, h.data, a.moment, a.moment
+      from heard h
+      cross join lateral (
+        select id, coalesce(clock, clock_timestamp()) as moment from outlast.alert
+        where environment_id = any (array[env]) and enabled and 'alert.run.failed' = any (types)
+          and h.run is not null offset 0) a
+      where h.kind = 'ended' and h.data in ('failed', 'crashed', 'system_failure', 'timed_out')
     )
     select * from heard;
 end $$;
