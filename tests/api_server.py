@@ -11,6 +11,7 @@ from engines import Platform, platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
 from outlast.server.app import create_app
+from outlast.server.mail import MailServer
 from outlast.server.rates import Rate
 from outlast.server.settings import ServerSettings
 
@@ -46,13 +47,25 @@ class Api:
 
 
 @asynccontextmanager
-async def running_api(url: str, *, batch_rate: Rate | None = None) -> AsyncIterator[Api]:
+async def running_api(
+    url: str,
+    *,
+    batch_rate: Rate | None = None,
+    mail: MailServer | None = None,
+    address: str | None = None,
+) -> AsyncIterator[Api]:
     """Give a server on a database, with a project and a connected worker."""
     async with platform(url) as stage:
         engine = await stage.server()
         [key] = await engine.keys.roots(stage.environment.id)
         worker = await FakeWorker.open(engine, stage.environment, manifest("hello", "a/b c"))
-        settings = ServerSettings(database_url=url, encryption_keys=(), batch_rate_limit=batch_rate)
+        settings = ServerSettings(
+            database_url=url,
+            encryption_keys=(),
+            batch_rate_limit=batch_rate,
+            smtp_url=mail,
+            api_url=address,
+        )
         app = create_app(settings, engine)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app),

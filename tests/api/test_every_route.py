@@ -154,6 +154,7 @@ ROUTES: dict[str, Call] = {
     "GET /api/outlast/v1/alerts/{alert_id}": Call("/api/outlast/v1/alerts/{alert}"),
     "PUT /api/outlast/v1/alerts/{alert_id}": Call("/api/outlast/v1/alerts/{alert}", {}),
     "DELETE /api/outlast/v1/alerts/{alert_id}": Call("/api/outlast/v1/alerts/{alert}"),
+    "POST /api/outlast/v1/alerts/{alert_id}/test": Call("/api/outlast/v1/alerts/{alert}/test"),
     "GET /api/outlast/v1/batches": Call("/api/outlast/v1/batches", shared=True),
     "GET /api/outlast/v1/keys": Call("/api/outlast/v1/keys", shared=True),
     "POST /api/outlast/v1/keys": Call("/api/outlast/v1/keys", {"name": "x"}, shared=True),

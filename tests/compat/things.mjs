@@ -1,9 +1,10 @@
 // Schedules, waitpoint tokens, queues, environment variables, deployments and bulk actions.
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { gather, row, until } from "./proof.mjs";
 
 export async function prove({ sdk, url, project, version, newer, key, ask }) {
-  const { auth, deployments, envvars, queues, runs, schedules, tasks, wait } = sdk;
+  const { auth, deployments, envvars, queues, runs, schedules, tasks, wait, webhooks } = sdk;
 
   let schedule;
   const wanted = { task: "clock", cron: "0 9 * * 1-5", timezone: "Europe/Berlin", externalId: "org_1", deduplicationKey: `s-${version}` };
@@ -143,6 +144,34 @@ export async function prove({ sdk, url, project, version, newer, key, ask }) {
   await row("GET /api/v1/deployments/current", "deployments.retrieveCurrent", async () => {
     const current = await deployments.retrieveCurrent();
     assert.ok(current.id && current.version);
+  });
+
+  await row("POST /api/outlast/v1/alerts", "webhooks.constructEvent", async () => {
+    const posted = [];
+    const site = createServer(async (request, response) => {
+      const chunks = await gather(request);
+      posted.push([Buffer.concat(chunks).toString(), request.headers["x-trigger-signature-hmacsha256"]]);
+      response.end();
+    });
+    await new Promise((listening) => site.listen(0, "127.0.0.1", listening));
+    const address = `http://127.0.0.1:${site.address().port}/`;
+    const types = ["alert.run.failed", "alert.error"];
+    const { body: alert } = await ask("POST", "/api/outlast/v1/alerts", { name: "compat", channel: "webhook", address, types });
+    try {
+      assert.equal((await ask("POST", `/api/outlast/v1/alerts/${alert.id}/test`)).body.delivered, true);
+      const handle = await tasks.trigger("fails", `alert ${version}`);
+      await until(() => posted.some(([body]) => body.includes(handle.id)));
+      for (const [body, header] of posted) {
+        const event = await webhooks.constructEvent({ payload: body, header }, alert.secret);
+        assert.ok(types.includes(event.type));
+        assert.ok(event.created instanceof Date);
+        await assert.rejects(webhooks.constructEvent({ payload: `${body} `, header }, alert.secret), { name: "WebhookError" });
+      }
+      assert.ok(posted.length >= 2);
+    } finally {
+      await ask("DELETE", `/api/outlast/v1/alerts/${alert.id}`);
+      site.close();
+    }
   });
 
   let bulk;

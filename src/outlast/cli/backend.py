@@ -18,7 +18,7 @@ from outlast.protocol.roles import Role
 from outlast.server.app import create_app
 from outlast.server.listening import bind, listening
 from outlast.server.run import let_go
-from outlast.server.settings import ServerSettings, SettingsError
+from outlast.server.settings import ServerSettings, SettingsError, mail_server
 
 _PORTS_TRIED = 50
 _DEVELOPER = "developer"
@@ -36,6 +36,7 @@ async def backend(
             host=host,
             port=port,
             drain_seconds=0,
+            smtp_url=mail_server(os.environ),
         )
         with progress("opening the database"):
             engine = await _engine(settings)
@@ -48,6 +49,7 @@ async def backend(
             is_open=is_private(host), is_secure=False, environment_id=opened.environment.id
         )
         app = create_app(settings, engine, pages=pages)
+        engine.deliver_alerts(app.state.services.notifier.send)
         bound = await stack.enter_async_context(listening(app, listener))
         address = Address(
             api_url=bound.url,

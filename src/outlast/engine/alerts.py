@@ -4,7 +4,7 @@ Addresses and secrets lie encrypted, each bound to its alert. What happened is n
 transaction that made it happen; `deliveries.py` tells it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import SplitResult, urlsplit
 
@@ -187,16 +187,19 @@ async def note(
     alert_type: AlertType,
     happened: Sequence[Noted],
     *,
-    clock: Callable[[], datetime | None],
+    at: datetime | None = None,
 ) -> None:
-    """Note what happened in the caller's transaction, for whoever wants to be told."""
+    """Note what happened in the caller's transaction, for whoever wants to be told.
+
+    `at`: the durable time of tests; None: the database's.
+    """
     await executor.execute(
         ALERTS.note,
         type=alert_type,
         environments=[one.environment_id for one in happened],
         subjects=[one.subject for one in happened],
         details=[one.detail for one in happened],
-        clock=clock(),
+        clock=at,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from outlast.engine import cron
+from outlast.engine.alerts import Noted, note
 from outlast.engine.database import Database, Executor
 from outlast.engine.errors import InvalidRequest, NotFound
 from outlast.engine.expiring import Expiring
@@ -133,6 +134,9 @@ class Catalogue:
             if not is_current and (is_new or not locked.pins_versions or not locked.is_served):
                 await _promote(executor, version, manifest)
                 is_current = True
+            if is_new:
+                happened = Noted(environment_id, version.id, version.name)
+                await note(executor, "alert.deployment.success", [happened])
         self.forget(environment_id)
         return Registered(version, is_new, is_current)
 

@@ -21,6 +21,7 @@ from outlast.engine.catalogue import Catalogue
 from outlast.engine.changes import Changes
 from outlast.engine.cycles import Cycles
 from outlast.engine.database import Database, DatabaseSettings
+from outlast.engine.deliveries import Deliveries, Send
 from outlast.engine.ends import Ends
 from outlast.engine.errors import Conflict, EngineError
 from outlast.engine.failures import Failures
@@ -92,6 +93,7 @@ class Engine:
         self.settings = settings
         self.database = database
         self._agents = Agents()
+        self._deliveries: Deliveries | None = None
         self._compose_reads()
         self._compose_cycles()
         self._compose_requests()
@@ -246,6 +248,8 @@ class Engine:
         await asyncio.gather(
             self._agents.close(), self.changes.close(), self.gateway.settle(_SETTLE_SECONDS)
         )
+        if self._deliveries is not None:
+            await self._deliveries.close()
         await asyncio.gather(
             self.cycles.close(_SETTLE_SECONDS),
             self._journal.close(_SETTLE_SECONDS),
@@ -297,6 +301,14 @@ class Engine:
         """Try a run again that is parked because it could not replay. Raises `Conflict`."""
         await self.runs.require_parked(environment.id, run)
         await self.cycles.of(environment.id).ask(Resumption(run=run))
+
+    def deliver_alerts(self, send: Send) -> None:
+        """Tell what alerts have to tell, from now on, in the way that the server brings."""
+        found = self._deliveries = Deliveries(
+            self.database, alerts=self.alerts, send=send, clock=self.settings.clock or _no_clock
+        )
+        self._agents.repeat("alerts", found.run_once, _POLL_SECONDS)
+        self._agents.tidy("prune alerts", found.prune, _PRUNE_SECONDS)
 
     # ── agents ────────────────────────────────────────────────────────────────────────────────
 

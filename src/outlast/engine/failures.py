@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from outlast.engine.alerts import Noted, note
 from outlast.engine.database import Database, Executor
 from outlast.engine.errors import NotFound
 from outlast.engine.queries import load
@@ -68,6 +69,15 @@ class _Failed(msgspec.Struct, frozen=True):
     version: str | None
 
 
+class _Group(msgspec.Struct, frozen=True):
+    environment_id: str
+    fingerprint: str
+
+
+class _Written(_Group, frozen=True):
+    is_new: bool
+
+
 class Failures:
     """The groups of all environments."""
 
@@ -89,7 +99,9 @@ class Failures:
             key = (row.environment_id, fingerprint(row.task, error))
             groups.setdefault(key, []).append((row, error))
         if groups:
-            await _write(executor, groups)
+            happened = await _write(executor, groups)
+            if happened:
+                await note(executor, "alert.error", happened, at=self._clock())
 
     async def groups(
         self,
@@ -161,12 +173,17 @@ def fingerprint(task: str, error: RunError) -> str:
 
 async def _write(
     executor: Executor, groups: dict[tuple[str, str], list[tuple[_Failed, RunError]]]
-) -> None:
+) -> list[Noted]:
+    """Write groups; return those that are new, or came back after they were resolved."""
     keys = sorted(groups)
     newest = {key: max(groups[key], key=lambda one: one[0].finished_at) for key in keys}
     moments = {key: [row.finished_at for row, _ in groups[key]] for key in keys}
     environments, fingerprints = [key[0] for key in keys], [key[1] for key in keys]
-    await executor.execute(
+    resolved = await executor.fetch(
+        _Group, FAILURES.lock_resolved, environments=environments, fingerprints=fingerprints
+    )
+    written = await executor.fetch(
+        _Written,
         FAILURES.add_groups,
         environments=environments,
         fingerprints=fingerprints,
@@ -204,6 +221,10 @@ async def _write(
         runs=[run for _, run, _ in runs],
         fingerprints=[found for _, _, found in runs],
     )
+    return [
+        *(Noted(one.environment_id, one.fingerprint, "new") for one in written if one.is_new),
+        *(Noted(one.environment_id, one.fingerprint, "back") for one in resolved),
+    ]
 
 
 def _missing(found: str) -> NotFound:

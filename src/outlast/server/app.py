@@ -9,8 +9,10 @@ from starlette.types import ASGIApp, Scope
 
 from outlast.engine.engine import Engine
 from outlast.server import problems
+from outlast.server.alert_events import Events
 from outlast.server.gate import API_PATHS, Gate
 from outlast.server.links import Links
+from outlast.server.notifier import Notifier
 from outlast.server.openapi import Document, name_of
 from outlast.server.realtime.feeds import Feeds
 from outlast.server.routes import (
@@ -70,6 +72,7 @@ def create_app(
         engine=engine,
         links=Links(engine.gateway, api_url=settings.api_url),
         feeds=Feeds(engine.changes),
+        notifier=Notifier(Events(engine, address=settings.api_url), mail=settings.smtp_url),
     )
     app.state.document = Document(app)
     app.router.routes.extend(gateway.routes)

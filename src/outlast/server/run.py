@@ -45,6 +45,7 @@ async def serve(
         )
         try:
             app = create_app(settings, engine, pages=pages)
+            engine.deliver_alerts(app.state.services.notifier.send)
             async with listening(app, listener) as bound:
                 started(bound)
                 await stop.wait()

@@ -7,6 +7,7 @@ from starlette.requests import HTTPConnection
 
 from outlast.engine.engine import Engine
 from outlast.server.links import Links
+from outlast.server.notifier import Notifier
 from outlast.server.rates import Rates
 from outlast.server.realtime.feeds import Feeds
 from outlast.server.settings import ServerSettings
@@ -20,6 +21,7 @@ class Services:
     engine: Engine
     links: Links
     feeds: Feeds
+    notifier: Notifier
     rates: Rates = field(default_factory=Rates)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from outlast.engine.objects import ObjectSettings
 from outlast.engine.versions import GRACE_SECONDS
+from outlast.server.mail import MailServer
 from outlast.server.rates import Rate
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -61,6 +62,9 @@ class ServerSettings:
     or `600:1200` with the burst. None: no limit."""
     version_grace: float = GRACE_SECONDS
     """`OUTLAST_VERSION_GRACE`: seconds that pinned runs wait for a worker of their version."""
+    smtp_url: MailServer | None = None
+    """`OUTLAST_SMTP_URL`: who takes e-mail of alerts, `smtp://user:password@host:587?from=address`;
+    None: there are no alerts by e-mail."""
 
     objects: ObjectSettings | None = None
     """`OUTLAST_S3_BUCKET`, with `OUTLAST_S3_ENDPOINT`, `OUTLAST_S3_REGION`, `OUTLAST_S3_ACCESS_KEY`
@@ -78,6 +82,7 @@ class ServerSettings:
         for name, read in _READ.items():
             if text := environ.get(variable := f"OUTLAST_{name.upper()}"):
                 given[name] = read(text, variable)
+        given["smtp_url"] = mail_server(environ)
         given["objects"] = _objects(environ)
         return cls(**given)  # type: ignore[arg-type]  # names and values are matched above
 
@@ -89,6 +94,16 @@ class ServerSettings:
         if self.api_url and (name := urlsplit(self.api_url).hostname):
             names.add(f"[{name}]" if ":" in name else name.lower())
         return frozenset(names)
+
+
+def mail_server(environ: Mapping[str, str]) -> MailServer | None:
+    """Return who takes e-mail, None when nobody is named. Raises `SettingsError`."""
+    if not (text := environ.get("OUTLAST_SMTP_URL", "").strip()):
+        return None
+    try:
+        return MailServer.parse(_secret(text, environ))
+    except ValueError as error:
+        raise SettingsError(f"OUTLAST_SMTP_URL makes no sense: {error}") from None
 
 
 def _objects(environ: Mapping[str, str]) -> ObjectSettings | None:

@@ -20,6 +20,7 @@ _OURS = frozenset(
         "OUTLAST_BOOTSTRAP_SECRET_KEY",
         "OUTLAST_DATABASE_URL",
         "OUTLAST_ENCRYPTION_KEYS",
+        "OUTLAST_SMTP_URL",
         "TRIGGER_SECRET_KEY",
         "TRIGGER_ACCESS_TOKEN",
     }

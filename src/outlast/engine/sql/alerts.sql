@@ -46,3 +46,79 @@ select a.id, x.environment_id, :type::text, x.subject, x.detail, m.moment, m.mom
 from unnest(:environments::text[], :subjects::text[], :details::text[]) as x (environment_id, subject, detail)
 join outlast.alert a on a.environment_id = x.environment_id and a.enabled and :type::text = any (a.types)
 cross join (select coalesce(:clock::timestamptz, clock_timestamp()) as moment) m
+
+-- name: fold
+-- Of what an alert has yet to tell, the oldest is told one by one; the rest, as far as nobody tries it yet, as one.
+with heavy as (
+  select alert_id from outlast.alert_due where folded is null group by alert_id having count(*) > :most::int
+), beyond as (
+  delete from outlast.alert_due where id in (
+    select d.id from heavy h
+    cross join lateral (
+      select id, attempts from outlast.alert_due where alert_id = h.alert_id and folded is null
+      order by attempts = 0, id limit 5000 offset :most for update skip locked) d
+    where d.attempts = 0)
+  returning id, alert_id, environment_id, type, subject, detail, occurred_at, due_at
+)
+insert into outlast.alert_due as d (
+  alert_id, environment_id, type, subject, detail, occurred_at, due_at, folded)
+select alert_id, min(environment_id), type, (array_agg(subject order by id desc))[1],
+  (array_agg(detail order by id desc))[1], max(occurred_at), min(due_at), count(*)
+from beyond group by alert_id, type
+on conflict (alert_id, type) where folded is not null do update
+set folded = d.folded + excluded.folded, subject = excluded.subject, detail = excluded.detail,
+  occurred_at = excluded.occurred_at
+
+-- name: take
+-- A few of each alert. Whoever dies while it sends them loses them after the lease.
+with due as (
+  select d.id from outlast.alert a
+  cross join lateral (
+    select id from outlast.alert_due
+    where alert_id = a.id and due_at <= coalesce(:clock::timestamptz, clock_timestamp())
+    order by due_at, id limit :each::int for update skip locked) d
+  where a.enabled and a.id <> all (:busy::text[])
+  limit :room::int
+)
+update outlast.alert_due d
+set attempts = d.attempts + 1,
+    due_at = coalesce(:clock, clock_timestamp()) + make_interval(secs => :lease::float8)
+from due, outlast.alert a
+where d.id = due.id and a.id = d.alert_id
+returning d.id, d.alert_id, d.environment_id, d.type, d.subject, d.detail, d.occurred_at, d.folded,
+  a.name, a.channel, a.address_sealed, a.secret_sealed
+
+-- name: delivered
+-- What was folded in meanwhile has yet to be told. Nothing was told where what it was about is gone.
+with told as (
+  delete from outlast.alert_due where id = :id::bigint and coalesce(folded, 0) <= :folded::int
+), rest as (
+  update outlast.alert_due
+  set folded = folded - :folded, attempts = 0, due_at = coalesce(:clock::timestamptz, clock_timestamp())
+  where id = :id and folded > :folded
+)
+update outlast.alert
+set last_error = null, delivered_at = coalesce(:clock, clock_timestamp())
+where id = :alert_id::text and :was_told::boolean
+
+-- name: postpone
+-- Ten seconds, twenty, up to an hour; after a day it is given up.
+with moment as (
+  select coalesce(:clock::timestamptz, clock_timestamp()) as now
+), postponed as (
+  update outlast.alert_due d
+  set due_at = m.now + make_interval(secs => least(:first::float8 * 2 ^ least(d.attempts - 1, 20), :longest::float8))
+  from moment m
+  where d.id = :id::bigint and d.occurred_at > m.now - make_interval(secs => :patience::float8)
+), given_up as (
+  delete from outlast.alert_due d using moment m
+  where d.id = :id and d.occurred_at <= m.now - make_interval(secs => :patience)
+  returning d.id
+)
+update outlast.alert
+set last_error = case when exists (select from given_up) then 'given up: ' else '' end || :error::text
+where id = :alert_id::text
+
+-- name: prune
+-- A turn may note something for an alert that is deleted at that moment.
+delete from outlast.alert_due d where not exists (select from outlast.alert a where a.id = d.alert_id)

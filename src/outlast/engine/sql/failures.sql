@@ -8,8 +8,16 @@ join outlast.run r on r.environment_id = x.environment_id and r.id = x.run_id
 left join outlast.version v on v.id = s.version_id
 where e.status in ('failed', 'crashed', 'system_failure', 'timed_out') and e.error is not null
 
+-- name: lock_resolved
+-- Whoever comes second finds them open.
+select environment_id, fingerprint from outlast.error_group
+where (environment_id, fingerprint) in (select * from unnest(:environments::text[], :fingerprints::text[]))
+  and status = 'resolved'
+order by environment_id, fingerprint for update
+
 -- name: add_groups
 -- One row per group, in the order of the key. What was resolved is open again; a late writer takes nothing back.
+-- A row that nobody had written before has no `xmax`.
 insert into outlast.error_group as g (
   environment_id, fingerprint, task, kind, type, message, line, count, first_at, last_at, last_run, last_version)
 select * from unnest(
@@ -20,6 +28,7 @@ set count = g.count + excluded.count, first_at = least(g.first_at, excluded.firs
   last_at = greatest(g.last_at, excluded.last_at), last_run = excluded.last_run, last_version = excluded.last_version,
   message = excluded.message, line = excluded.line,
   status = case g.status when 'ignored' then 'ignored' else 'open' end
+returning environment_id, fingerprint, xmax = 0 as is_new
 
 -- name: add_hours
 insert into outlast.error_hour as h (environment_id, fingerprint, hour, count)

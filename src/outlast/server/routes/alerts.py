@@ -5,9 +5,19 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request, Response
 
 from outlast.engine.alerts import Alert
-from outlast.protocol.alerts import AlertBody, AlertChange, AlertPage, MadeAlert, NewAlert
+from outlast.engine.deliveries import Undelivered
+from outlast.protocol.alerts import (
+    AlertBody,
+    AlertChange,
+    AlertPage,
+    AlertTried,
+    MadeAlert,
+    NewAlert,
+)
+from outlast.server.alert_events import sample
 from outlast.server.auth import Caller, authenticate
 from outlast.server.contract import READ_ALL, ROOT, promise
+from outlast.server.problems import Problem
 from outlast.server.services import services
 
 _JSON = "application/json"
@@ -29,6 +39,13 @@ async def list_alerts(request: Request) -> Response:
 async def create(request: Request, wanted: Annotated[NewAlert, Body()]) -> Response:
     """Make an alert; the reply alone shows the secret that a webhook is signed under."""
     caller, engine = await _enter(request), services(request).engine
+    if wanted.channel == "email" and services(request).settings.smtp_url is None:
+        raise Problem(
+            422,
+            "no_mail_server",
+            "this server sends no e-mail; set OUTLAST_SMTP_URL to smtp://user:password@host?from=…",
+            param="channel",
+        )
     made, secret = await engine.alerts.create(
         caller.environment.id,
         name=wanted.name,
@@ -75,6 +92,20 @@ async def delete(request: Request, alert_id: str) -> Response:
     await services(request).engine.alerts.delete(caller.environment.id, alert_id)
     await _note(request, caller, "delete alert", alert_id)
     return Response(status_code=204)
+
+
+@router.post("/{alert_id}/test", response_model=AlertTried, **promise(ROOT))
+async def test(request: Request, alert_id: str) -> Response:
+    """Send an example at once, also of a disabled alert, and tell whether it arrived."""
+    caller, found = await _enter(request), services(request)
+    destination = await found.engine.alerts.destination(caller.environment.id, alert_id)
+    await _note(request, caller, "test alert", alert_id)
+    body = AlertTried(delivered=True)
+    try:
+        await found.notifier.tell(destination, sample(caller.environment))
+    except Undelivered as error:
+        body = AlertTried(delivered=False, error=str(error))
+    return Response(body.to_json(), media_type=_JSON)
 
 
 async def _enter(request: Request) -> Caller:
