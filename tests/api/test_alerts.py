@@ -6,6 +6,7 @@ import email.policy
 import hashlib
 import hmac
 import json
+import smtplib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -253,6 +254,16 @@ async def test_a_letter_is_handed_to_the_mail_server(api: Api, post: Mail) -> No
     assert letter["From"] == "outlast@example.com"
     assert letter["Subject"].strip() == f"[test, dev] hello failed: ValueError: boom ({run})"
     assert f"https://jobs.example.com/env/proj_test/dev/runs/{run}" in letter.get_content()
+
+
+async def test_a_password_goes_to_no_mail_server_that_does_not_encrypt(post: Mail) -> None:
+    server = MailServer(
+        host="127.0.0.1", port=post.port, sender="a@example.com", user="ada", password="pear-soup"
+    )
+
+    with pytest.raises(smtplib.SMTPNotSupportedError):
+        await asyncio.to_thread(server.send, "b@example.com", "x", "y", seconds=5)
+    assert post.letters == []
 
 
 async def test_what_does_not_arrive_is_told_on_the_alert_without_its_address(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from outlast.server.mail import MailServer
 from outlast.server.settings import ServerSettings, SettingsError
 
 BASE = {"OUTLAST_DATABASE_URL": "postgresql://db/x", "OUTLAST_ENCRYPTION_KEYS": "a, b"}
@@ -77,3 +78,32 @@ def test_a_printed_setting_shows_no_secret() -> None:
 
     assert "postgresql" not in text
     assert "'a'" not in text
+
+
+def test_a_mail_server_is_one_url() -> None:
+    url = "smtp://ada:pear%40soup@mail.example?from=jobs@example.com"
+    settings = ServerSettings.from_environment(BASE | {"OUTLAST_SMTP_URL": "env:MAIL", "MAIL": url})
+
+    assert settings.smtp_url == MailServer(
+        host="mail.example", port=587, sender="jobs@example.com", user="ada", password="pear@soup"
+    )
+    assert "pear" not in repr(settings)
+    encrypted = MailServer.parse("smtps://mail.example?from=jobs@example.com")
+    assert (encrypted.port, encrypted.is_tls, encrypted.user) == (465, True, None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mail.example:587?from=a@b",
+        "https://mail.example?from=a@b",
+        "smtp://?from=a@b",
+        "smtp://ada:hunter2@mail.example",
+        "smtp://ada@mail.example:hunter2?from=a@b",
+    ],
+)
+def test_a_mail_server_that_is_none_is_named_but_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match="OUTLAST_SMTP_URL") as caught:
+        ServerSettings.from_environment(BASE | {"OUTLAST_SMTP_URL": url})
+
+    assert "hunter2" not in str(caught.value)

@@ -27,11 +27,11 @@ class MailServer:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the server that a URL names. Raises `ValueError`, without the password."""
+        """Return the server that a URL names. Raises `ValueError`."""
         url = urlsplit(text)
         sender = parse_qs(url.query).get("from", [""])[0]
         if url.scheme not in _PORTS or not url.hostname or "@" not in sender:
-            raise ValueError("it is smtp://user:password@host:587?from=address")
+            raise ValueError("no scheme, host or sender that makes sense")
         return cls(
             host=url.hostname,
             port=url.port or _PORTS[url.scheme],

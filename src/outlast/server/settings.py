@@ -102,8 +102,10 @@ def mail_server(environ: Mapping[str, str]) -> MailServer | None:
         return None
     try:
         return MailServer.parse(_secret(text, environ))
-    except ValueError as error:
-        raise SettingsError(f"OUTLAST_SMTP_URL makes no sense: {error}") from None
+    except ValueError:  # its message may quote a password
+        raise SettingsError(
+            "OUTLAST_SMTP_URL is not smtp://user:password@host:587?from=address"
+        ) from None
 
 
 def _objects(environ: Mapping[str, str]) -> ObjectSettings | None:
