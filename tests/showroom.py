@@ -155,6 +155,26 @@ from (select key, 1 - row_number() over (order by created_at)::float8 / (count(*
 where e.run_id = $1 and e.key = x.key
 """
 EARLIER = (BEGAN, STARTED, WENT_ON)
+FAILURES = ("alert.run.failed", "alert.error")
+ALERTS = (
+    ("on-call", "webhook", "https://ops.example.com/hooks/outlast", FAILURES),
+    ("#backend", "slack", "https://hooks.slack.com/services/T0/B0/x", FAILURES),
+    ("releases", "webhook", "https://ci.example.com/versions", ("alert.deployment.success",)),
+)
+TOLD = (
+    """
+with waiting as (
+  insert into outlast.alert_due (
+    alert_id, environment_id, type, subject, detail, occurred_at, due_at)
+  select id, environment_id, types[1], 'run_x', '', now(), now() + interval '1 hour'
+  from outlast.alert, generate_series(1, 3) where id = $1
+)
+update outlast.alert set delivered_at = now() - interval '26 minutes',
+  last_error = 'ops.example.com answered 503 Service Unavailable' where id = $1
+""",
+    "update outlast.alert set delivered_at = now() - interval '2 minutes' where id = $1",
+    "update outlast.alert set enabled = false where id = $1",
+)
 UNUSED = "delete from outlast.queue where name in ('task/hello', 'task/a/b c')"
 
 
@@ -178,6 +198,7 @@ class Company:
         await self._schedules()
         await self._variables()
         await self.engine.activity.flush()
+        alert = await self._alerts()
         await self.worker.beat(
             Vitals(
                 capacity={"shared": 100, "dedicated": 2},
@@ -188,7 +209,13 @@ class Company:
                 ),
             )
         )
-        return {"export": export, "approval": approval, "failed": failed, "batch": batch}
+        return {
+            "export": export,
+            "approval": approval,
+            "failed": failed,
+            "batch": batch,
+            "alert": alert,
+        }
 
     async def _history(self) -> None:
         for statement in (WEEKS, HOURS, MINUTES):
@@ -316,6 +343,19 @@ class Company:
             await self.engine.variables.save(
                 self.environment.id, values, mode="new", is_secret=secret
             )
+
+    async def _alerts(self) -> str:
+        """Return an alert whose address fails; beside it are one that works and one that is off."""
+        made: list[str] = []
+        for name, channel, address, types in ALERTS:
+            reply = await self.api.client.post(
+                "/api/outlast/v1/alerts",
+                json={"name": name, "channel": channel, "address": address, "types": types},
+            )
+            made.append(reply.json()["id"])
+        for statement, alert in zip(TOLD, made, strict=True):
+            await self.api.platform.sql(statement, alert)
+        return made[0]
 
     async def _end(self, run: str) -> None:
         claim = await self.worker.claim(run)

@@ -8,8 +8,8 @@ PAGES = (
     "tasks", "tasks/export-invoices", "test/export-invoices", "test/export-invoices?form=json",
     "runs", "runs/{export}", "runs/{approval}", "runs/{failed}", "runs/{failed}/replay",
     "batches", "batches/{batch}", "schedules", "schedules/new", "queues", "waitpoints", "errors",
-    "usage", "versions", "workers", "variables", "variables/SMTP_HOST", "keys", "settings",
-    "audit",
+    "alerts", "alerts/{alert}", "usage", "versions", "workers", "variables",
+    "variables/SMTP_HOST", "keys", "settings", "audit",
 )  # fmt: skip
 WIDER = "document.documentElement.scrollWidth - innerWidth"
 SIDEWAYS = """[...document.querySelectorAll(".scroll, .tabs")]

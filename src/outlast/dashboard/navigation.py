@@ -41,6 +41,7 @@ SECTIONS = (
     Section("Queues", "queues", "q", "queue", "Work"),
     Section("Waitpoints", "waitpoints", "w", "wait", "Work"),
     Section("Errors", "errors", "e", "error", "Insight"),
+    Section("Alerts", "alerts", "l", "bell", "Insight"),
     Section("Usage", "usage", "u", "chart", "Insight"),
     Section("Versions", "versions", "v", "version", "Deploy"),
     Section("Workers", "workers", "o", "worker", "Deploy"),

@@ -1,9 +1,19 @@
-"""How a task is triggered: the same call in Python, in a terminal and by HTTP, to be copied."""
+"""Code to be copied: how a task is triggered, and how a webhook is verified."""
 
 import json
 
 from outlast.dashboard.contracts import example
 from outlast.protocol.activity import TaskDetail
+
+VERIFYING = """\
+import hashlib, hmac, os
+
+def is_from_outlast(body: bytes, headers: dict[str, str]) -> bool:
+    secret = os.environ["ALERT_SECRET"].encode()
+    expected = hmac.new(secret, body, hashlib.sha256).hexdigest()
+    signature = headers.get("x-trigger-signature-hmacsha256", "")
+    return hmac.compare_digest(expected.encode(), signature.encode())"""
+"""What verifies the webhook of an alert; the body as it came, before it is parsed."""
 
 
 def snippets(task: TaskDetail) -> tuple[tuple[str, str], ...]:

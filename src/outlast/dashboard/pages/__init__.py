@@ -1,6 +1,7 @@
 """The pages of the dashboard: one module each, and the list of all their routes."""
 
 from outlast.dashboard.pages import (
+    alerts,
     batches,
     errors,
     keys,
@@ -30,6 +31,7 @@ ROUTES = (
     *queues.ROUTES,
     *waitpoints.ROUTES,
     *errors.ROUTES,
+    *alerts.ROUTES,
     *usage.ROUTES,
     *versions.ROUTES,
     *workers.ROUTES,
