@@ -123,6 +123,8 @@ def test_user_code_sees_everything_but_our_secrets() -> None:
         "OUTLAST_API_URL": "http://127.0.0.1:3030",
         "OUTLAST_SECRET_KEY": "anything",
         "OUTLAST_DATABASE_URL": "postgresql://platform",
+        "OUTLAST_S3_SECRET_KEY": "of the objects",
+        "OUTLAST_SMTP_URL": "smtp://user:password@mail",
         "COPY": "Bearer tr_prod_0123456789abcdef",
         "MINE": "my-key-here",
     }
