@@ -15,17 +15,22 @@ Costs = dict[str, float]
 def spent(servers: list[int], worker: int, backends: list[int]) -> Costs:
     """Return the CPU seconds that each kind of process has taken; this one is the client."""
     return {
-        "server": sum(map(_own, servers)),
+        "server": taken(servers),
         "supervisor": _own(worker),
         "executors": sum(map(_own, _below(worker))) + _ended(worker),
         "client": _own(os.getpid()),
-        "postgresql": sum(map(_own, backends)),
+        "postgresql": taken(backends),
     }
 
 
 def per_item(before: Costs, after: Costs, items: int) -> str:
     """Return microseconds of CPU that each item cost, by kind of process."""
     return "  ".join(f"{role} {(after[role] - before[role]) / items * 1e6:,.0f}" for role in after)
+
+
+def taken(pids: list[int]) -> float:
+    """Return the CPU seconds that processes have taken."""
+    return sum(map(_own, pids))
 
 
 def resident(pid: int) -> int:

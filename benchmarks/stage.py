@@ -25,6 +25,7 @@ from outlast.engine.migrations import migrate
 from outlast.engine.tenancy import Tenancy
 
 _PROJECT = Path(__file__).parent / "project"
+_CALM_SECONDS = 0.3
 _PATIENCE = 60.0
 _LEFT = """
 select coalesce(sum(queued + running), 0) from outlast.queue
@@ -150,6 +151,7 @@ async def stage(
             arguments += ["--api-url", api]
         made.worker = _start(stack, arguments, worker_env, folder / "worker.log")
         await _until_connected(made, folder / "worker.log")
+        await _until_calm(made.servers)
         os.environ["OUTLAST_API_URL"] = made.apis[0]
         os.environ["OUTLAST_SECRET_KEY"] = made.key
         yield made
@@ -239,3 +241,13 @@ async def _until_connected(made: Stage, log: Path) -> None:
             return
         await asyncio.sleep(0.05)
     raise TimeoutError(f"the worker did not connect; see {log}")
+
+
+async def _until_calm(servers: list[int]) -> None:
+    """Wait until servers have prepared what they do beside their start: templates and routes."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        before = meter.taken(servers)
+        await asyncio.sleep(_CALM_SECONDS)
+        if meter.taken(servers) - before < _CALM_SECONDS / 10:
+            return
