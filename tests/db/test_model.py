@@ -243,7 +243,7 @@ class Model(RuleBasedStateMachine):
             known.status, known.due = "retrying", CLOCK.now + STEP
         elif how == "restart":
             payload = str(next(self.stage.numbers))
-            self.play(self.restarted(claimed, payload))
+            self.play(self.restarted(claimed, payload), settle=False)
             known.status, known.payload, known.attempt, known.rescues = "queued", payload, 0, 0
         elif how == "fail":
             claimed.fail()
