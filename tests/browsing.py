@@ -52,6 +52,13 @@ class Browser:
         """Wait until a part of the page says something no more."""
         await self._reads(text, where, seconds, wanted=False)
 
+    async def becomes(self, script: str, *, seconds: float = 10) -> None:
+        """Wait until a script of the test is true; the page's policy forbids it to wait itself."""
+        deadline = time.monotonic() + seconds
+        while not await self.call("evaluate", script):
+            assert time.monotonic() < deadline, f"{script} did not become true"
+            await asyncio.sleep(0.05)
+
     async def _reads(self, text: str, where: str, seconds: float, *, wanted: bool) -> None:
         script = f"document.querySelector({json.dumps(where)})?.innerText ?? ''"
         deadline = time.monotonic() + seconds

@@ -154,9 +154,7 @@ async def test_thousands_of_spans_are_one_page(stage: Stage) -> None:
     assert await stage.browser.call("evaluate", painted) < 300
     await stage.browser.call("hover", "#live_timeline")
     await stage.browser.call("wheel", 0, 100_000)
-    await stage.browser.call(
-        "waitForFunction", "document.querySelector('#live_timeline').scrollTop > 90000"
-    )
+    await stage.browser.becomes("document.querySelector('#live_timeline').scrollTop > 90000")
     assert await stage.browser.call("evaluate", painted) < 300
     await stage.browser.call("fill", "[data-scrub]", "0")
     dim = "document.querySelectorAll('#live_timeline li.later').length > 0"
