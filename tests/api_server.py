@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import httpx
 from fastapi import FastAPI
 
-from engines import Platform, platform
+from engines import Platform, ended_and_told, platform
 from fake_worker import FakeWorker, manifest
 from outlast.engine.engine import Engine
-from outlast.engine.turn import Resumption
 from outlast.server.app import create_app
 from outlast.server.mail import MailServer
 from outlast.server.rates import Rate
@@ -44,10 +43,7 @@ class Api:
 
     async def ended(self, run: str) -> None:
         """Wait until a run has ended, and whoever counts ends has been told."""
-        environment = self.platform.environment.id
-        assert await self.engine.ends.wait(environment, run, 5)
-        # Its turn may be on disk and not told yet: the next one begins after that.
-        await self.engine.cycles.of(environment).ask(Resumption(run="run_of_nobody"))
+        await ended_and_told(self.engine, self.platform.environment.id, run)
 
 
 @asynccontextmanager

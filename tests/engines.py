@@ -9,6 +9,7 @@ import asyncpg
 from outlast.engine.engine import Engine, EngineSettings
 from outlast.engine.keys import KeyRing
 from outlast.engine.tenancy import Environment
+from outlast.engine.turn import Resumption
 
 KEY = KeyRing.generate()
 
@@ -88,3 +89,10 @@ async def platform(
         await first.tenancy.create_project("test", ref="proj_test")
         environment = await first.tenancy.environment("proj_test", slug)
         yield Platform(url, environment, open_engine)
+
+
+async def ended_and_told(engine: Engine, environment_id: str, run: str) -> None:
+    """Wait until a run has ended, and whoever counts ends has been told."""
+    assert await engine.ends.wait(environment_id, run, 5)
+    # Its turn may be on disk and not told yet: the next one begins after that.
+    await engine.cycles.of(environment_id).ask(Resumption(run="run_of_nobody"))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from engines import Platform
+from engines import Platform, ended_and_told
 from fake_worker import FakeWorker, manifest
 from outlast.engine.activity import Activity
 from outlast.engine.engine import Engine
@@ -41,7 +41,7 @@ async def end(
         claim.fail(error)
     else:
         claim.complete()
-    assert await engine.ends.wait(place.environment.id, made.run_id, 5)
+    await ended_and_told(engine, place.environment.id, made.run_id)
     return made.run_id
 
 

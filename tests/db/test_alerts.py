@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 
-from engines import Clock, Platform, platform
+from engines import Clock, Platform, ended_and_told, platform
 from fake_worker import Claimed, FakeWorker, manifest
 from outlast.engine.alerts import ALERTS, MOST_ALERTS, Alert
 from outlast.engine.deliveries import (
@@ -103,7 +103,7 @@ async def claimed(place: Platform, engine: Engine, worker: FakeWorker) -> Claime
 async def fail(place: Platform, engine: Engine, worker: FakeWorker, message: str = "boom") -> str:
     claim = await claimed(place, engine, worker)
     claim.fail(message)
-    assert await engine.ends.wait(place.environment.id, claim.run, 5)
+    await ended_and_told(engine, place.environment.id, claim.run)
     return claim.run
 
 
