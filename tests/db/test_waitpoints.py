@@ -282,6 +282,12 @@ async def test_runs_due_at_one_instant_hold_up_nobody_for_longer_than_a_turn(
     )
     assert sum(row["n"] for row in woken) == SLEEPERS
     assert max(row["n"] for row in woken) <= PORTION
+    claims = await place.sql(
+        "select count(*)::int as n from outlast.run_state "
+        "where run_id like $1 || 'x%' and status in ('dequeued', 'executing') group by entered_at",
+        sleeper.run,
+    )
+    assert 0 < max(row["n"] for row in claims) <= PORTION
     [row] = await place.sql(
         "select count(*) as made, count(*) filter (where started_at = created_at) as claimed "
         "from outlast.run r join outlast.run_state s on s.run_id = r.id "
