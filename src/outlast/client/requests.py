@@ -83,6 +83,12 @@ def model(cls: type[B]) -> Callable[[Reply], B]:
     return lambda reply: cls.model_validate_json(reply.body)
 
 
+def struct(kind: type[T]) -> Callable[[Reply], T]:
+    """Return a decoder for a body of structs."""
+    decoder = msgspec.json.Decoder(kind)
+    return lambda reply: decoder.decode(reply.body)
+
+
 def retry_delay(reply: Reply | None, attempt: int, now: float) -> float | None:
     """Return seconds to wait before another attempt; None: the reply stands.
 

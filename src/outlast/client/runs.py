@@ -6,7 +6,7 @@ from urllib.parse import quote
 import msgspec
 from pydantic_core import to_json
 
-from outlast.client.requests import Reply, Request, model
+from outlast.client.requests import Reply, Request, model, struct
 from outlast.protocol.bodies import IdReply, MetadataReply, RunDetail, RunPage
 from outlast.protocol.reports import TagsReply
 from outlast.protocol.timeline import EventsBody, JournalBody, LogsBody
@@ -38,8 +38,8 @@ class End(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _ends = msgspec.json.Decoder(End)
-_logs = msgspec.json.Decoder(LogsBody)
-_journals = msgspec.json.Decoder(JournalBody)
+_logs = struct(LogsBody)
+_journal = struct(JournalBody)
 
 
 def retrieve(run_id: str) -> Request[RunDetail]:
@@ -92,14 +92,12 @@ def add_tags(run_id: str, tags: Sequence[str]) -> Request[TagsReply]:
 def logs(run_id: str, after: int) -> Request[LogsBody]:
     """Return the request for what a run said after the line of this number."""
     path = f"/api/outlast/v1/runs/{_part(run_id)}/logs"
-    query = (("after", str(after)),)
-    return Request("GET", path, lambda reply: _logs.decode(reply.body), query=query)
+    return Request("GET", path, _logs, query=(("after", str(after)),))
 
 
 def journal(run_id: str) -> Request[JournalBody]:
     """Return the request for what a run called, in order."""
-    path = f"/api/outlast/v1/runs/{_part(run_id)}/journal"
-    return Request("GET", path, lambda reply: _journals.decode(reply.body))
+    return Request("GET", f"/api/outlast/v1/runs/{_part(run_id)}/journal", _journal)
 
 
 def events(run_id: str) -> Request[EventsBody]:
