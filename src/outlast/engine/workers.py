@@ -206,23 +206,19 @@ class Workers:
                 async with self._database.acquire() as executor:
                     rows = await load_claims(executor, environment, runs)
                     pasts: dict[str, Past] = {}
-                    again = [
-                        claim.run
+                    read = [
+                        (claim.resume, row)
                         for claim in claims
-                        if claim.run in rows
-                        and (claim.resume != "fresh" or rows[claim.run].attempt > 1)
+                        if (row := rows.get(claim.run or ""))
                     ]
+                    again = [row.run_id for how, row in read if how != "fresh" or row.attempt > 1]
                     restarted = [
-                        claim.run
-                        for claim in claims
-                        if claim.run in rows
-                        and claim.resume != "warm"
-                        and rows[claim.run].generation > 1
+                        row.run_id for how, row in read if how != "warm" and row.generation > 1
                     ]
                     if restarted:
-                        await forget_generations(executor, [run for run in restarted if run])
+                        await forget_generations(executor, restarted)
                     if again:
-                        pasts = await load_pasts(executor, [run for run in again if run])
+                        pasts = await load_pasts(executor, again)
             except Unavailable as error:
                 logger.warning("loading claims repeats", extra={"why": str(error)})
                 await asyncio.sleep(_PAUSE)
