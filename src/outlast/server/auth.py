@@ -49,6 +49,11 @@ class Caller:
         """Who it is, to be noted: an account by name or a key by id; None with other tokens."""
         return self.account or self.key_id
 
+    @property
+    def deed_name(self) -> str:
+        """Who it is in the audit log, beside the persons that pages note."""
+        return "a token" if self.key_id is None else f"key {self.key_id}"
+
     def require_secret(self) -> None:
         """Let nobody pass but secret keys. Raises `Problem`."""
         if self.scopes is not None:

@@ -118,9 +118,8 @@ async def _enter(request: Request) -> Caller:
 async def _note(request: Request, caller: Caller, action: str, alert_id: str) -> None:
     """Write a deed into the audit log, unless a page does, which knows the person."""
     if caller.account is None:
-        who = f"key {caller.key_id}" if caller.key_id is not None else "a token"
         users = services(request).engine.users
-        await users.note(who, caller.environment.id, action, alert_id, "done")
+        await users.note(caller.deed_name, caller.environment.id, action, alert_id, "done")
 
 
 def _body(alert: Alert) -> AlertBody:

@@ -130,8 +130,7 @@ async def delete(request: Request, run_id: str) -> Response:
     caller, engine = await authenticate(request), services(request).engine
     caller.require_whole("write")
     await engine.retention.delete(caller.environment.id, run_id)
-    who = f"key {caller.key_id}" if caller.key_id is not None else "a token"
-    await engine.users.note(who, caller.environment.id, "delete run", run_id, "done")
+    await engine.users.note(caller.deed_name, caller.environment.id, "delete run", run_id, "done")
     return Response(IdReply(id=run_id).to_json(), media_type=_JSON)
 
 
