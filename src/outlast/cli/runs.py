@@ -48,7 +48,7 @@ def list_runs(
     """List the newest runs."""
     from outlast.cli.calls import call
     from outlast.client import runs
-    from outlast.sdk.filters import RunFilters, in_query
+    from outlast.sdk.filters import in_query
 
     wanted = {
         "status": [one.upper() for one in status or []],
@@ -60,7 +60,7 @@ def list_runs(
         "batch": batch,
         "period": period,
     }
-    given = RunFilters(**{name: value for name, value in wanted.items() if value})  # type: ignore[typeddict-item]
+    given = {name: value for name, value in wanted.items() if value}
     filters = in_query(given, "outlast runs list")
     page = call(connection(api_url, key), runs.list_page(filters, size=limit, after=after))
     if as_json:

@@ -1,6 +1,6 @@
 """Which runs to list or to act upon: one vocabulary, written into a query or into a body."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypedDict
 
@@ -54,7 +54,7 @@ _NAMES: Final = {
 _IN_TIME: Final = frozenset({"period", "from", "to"})
 
 
-def in_query(filters: RunFilters, call: str) -> dict[str, str]:
+def in_query(filters: Mapping[str, object], call: str) -> dict[str, str]:
     """Return filters as a list's query has them, without the word `filter`."""
     query = {}
     for name, value in filters.items():
