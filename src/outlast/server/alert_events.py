@@ -1,6 +1,7 @@
 """What an alert says: as the body of a webhook, and in a sentence for people."""
 
 from datetime import UTC, datetime
+from typing import TypedDict
 from urllib.parse import quote
 
 import msgspec
@@ -73,12 +74,9 @@ class Events:
             offer = await self._engine.catalogue.offer(environment.id, run.version)
         task = None if offer is None else offer.tasks.get(run.task)
         return RunFailedEvent(
-            id=notice.id,
-            created=notice.occurred_at,
-            more=_more(notice),
+            **_head(notice),
             object=RunFailed(
-                environment=_place(environment),
-                project=_project(environment),
+                **_where(environment),
                 task=TaskBody(
                     id=run.task,
                     version=run.version or "",
@@ -106,12 +104,9 @@ class Events:
     async def _error(self, notice: Notice, environment: Environment) -> Event:
         group = await self._engine.failures.group(environment.id, notice.subject)
         return ErrorEvent(
-            id=notice.id,
-            created=notice.occurred_at,
-            more=_more(notice),
+            **_head(notice),
             object=ErrorFound(
-                environment=_place(environment),
-                project=_project(environment),
+                **_where(environment),
                 classification="new_issue" if notice.detail == "new" else "regression",
                 error=GroupedError(
                     fingerprint=group.fingerprint,
@@ -131,12 +126,9 @@ class Events:
         offer = await self._engine.catalogue.offer(environment.id, found.name)
         tasks = () if offer is None else offer.tasks.values()
         return DeployedEvent(
-            id=notice.id,
-            created=notice.occurred_at,
-            more=_more(notice),
+            **_head(notice),
             object=Deployed(
-                environment=_place(environment),
-                project=_project(environment),
+                **_where(environment),
                 deployment=DeploymentBody(
                     id=found.id,
                     version=found.name,
@@ -170,8 +162,7 @@ def sample(environment: Environment) -> Event:
         id="event_test",
         created=now,
         object=RunFailed(
-            environment=_place(environment),
-            project=_project(environment),
+            **_where(environment),
             task=TaskBody(id="example", version="20260101.1"),
             run=FailedRun(
                 id="run_00000000000000000000000000",
@@ -229,26 +220,29 @@ def _reason(error: ResultError) -> str:
             return error.raw
 
 
-def _more(notice: Notice) -> int | None:
-    return notice.count - 1 or None
+class _Head(TypedDict):
+    id: str
+    created: datetime
+    more: int | None
 
 
-def _place(environment: Environment) -> Place:
-    return Place(
-        id=environment.id,
-        type=environment.type,
-        slug=environment.slug,
-        name=environment.slug,
-    )
+def _head(notice: Notice) -> _Head:
+    return {"id": notice.id, "created": notice.occurred_at, "more": notice.count - 1 or None}
 
 
-def _project(environment: Environment) -> ProjectBody:
-    return ProjectBody(
-        id=environment.project_id,
-        ref=environment.project_ref,
-        slug=environment.project_ref,
-        name=environment.project_name,
-    )
+class _Where(TypedDict):
+    environment: Place
+    project: ProjectBody
+
+
+def _where(environment: Environment) -> _Where:
+    slug, ref = environment.slug, environment.project_ref
+    return {
+        "environment": Place(id=environment.id, type=environment.type, slug=slug, name=slug),
+        "project": ProjectBody(
+            id=environment.project_id, ref=ref, slug=ref, name=environment.project_name
+        ),
+    }
 
 
 class _Told(msgspec.Struct, frozen=True):
