@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 
 @dataclass
@@ -65,19 +66,21 @@ class Mail:
         writer.close()
 
 
-@asynccontextmanager
-async def web() -> AsyncIterator[Web]:
+ServerT = TypeVar("ServerT", Web, Mail)
+
+
+def web() -> AbstractAsyncContextManager[Web]:
     """Give a web server."""
-    found = Web()
-    async with await asyncio.start_server(found.serve, "127.0.0.1", 0) as server:
-        found.port = server.sockets[0].getsockname()[1]
-        yield found
+    return _listening(Web())
+
+
+def mail() -> AbstractAsyncContextManager[Mail]:
+    """Give a mail server."""
+    return _listening(Mail())
 
 
 @asynccontextmanager
-async def mail() -> AsyncIterator[Mail]:
-    """Give a mail server."""
-    found = Mail()
+async def _listening(found: ServerT) -> AsyncIterator[ServerT]:
     async with await asyncio.start_server(found.serve, "127.0.0.1", 0) as server:
         found.port = server.sockets[0].getsockname()[1]
         yield found
